@@ -1,0 +1,239 @@
+// Learning-rate curves: parsing their text and evaluating them at a step.
+#include "schedules/curves.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <numbers>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+namespace {
+
+struct KnownCurve {
+  Curve::Kind kind;
+  std::string_view name;
+  std::string_view usage;
+};
+
+constexpr std::array<KnownCurve, 5> kKnownCurves{{
+    {Curve::Kind::constant, "constant", "constant"},
+    {Curve::Kind::step, "step", "step:every=30,gamma=0.1"},
+    {Curve::Kind::multistep, "multistep", "multistep:at=30/60/80,gamma=0.1"},
+    {Curve::Kind::poly, "poly", "poly:power=2,end=0"},
+    {Curve::Kind::cosine, "cosine", "cosine:end=0"},
+}};
+
+std::string usages() {
+  std::string text;
+  for (const KnownCurve& known : kKnownCurves) text += (text.empty() ? "" : ", ") + std::string(known.usage);
+  return text;
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (;;) {
+    const std::size_t at = text.find(separator);
+    parts.push_back(text.substr(0, at));
+    if (at == std::string_view::npos) return parts;
+    text.remove_prefix(at + 1);
+  }
+}
+
+std::string quoted(std::string_view text) {
+  std::string result(1, '"');
+  result += text;
+  result += '"';
+  return result;
+}
+
+/// The shortest text that reads back as the same number.
+std::string number_text(double value) {
+  std::array<char, 32> buffer{};
+  const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
+  return {buffer.data(), result.ptr};
+}
+
+/// Reads the parameters of one curve and collects what is wrong with them.
+class CurveParser {
+ public:
+  explicit CurveParser(const KnownCurve& known) : known_(known) { curve_.kind = known.kind; }
+
+  void read_parameter(std::string_view text) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string_view::npos) return fault(quoted(text) + " is not of the form name=value");
+    const std::string_view key = text.substr(0, equals);
+    const std::string_view value = text.substr(equals + 1);
+    if (std::find(seen_.begin(), seen_.end(), key) != seen_.end()) return fault(std::string(key) + " is given twice");
+    seen_.push_back(key);
+
+    using Kind = Curve::Kind;
+    const Kind kind = curve_.kind;
+    if (key == "gamma" && (kind == Kind::step || kind == Kind::multistep)) {
+      read_number(key, value, curve_.gamma, Bound::positive);
+    } else if (key == "every" && kind == Kind::step) {
+      read_number(key, value, curve_.every_epochs, Bound::positive);
+    } else if (key == "at" && kind == Kind::multistep) {
+      read_milestones(value);
+    } else if (key == "power" && kind == Kind::poly) {
+      read_number(key, value, curve_.power, Bound::positive);
+    } else if (key == "end" && (kind == Kind::poly || kind == Kind::cosine)) {
+      read_number(key, value, curve_.end, Bound::not_negative);
+    } else {
+      fault(std::string(known_.name) + " has no parameter " + quoted(key));
+    }
+  }
+
+  Curve finish(std::string_view text) {
+    if (curve_.kind == Curve::Kind::multistep && std::find(seen_.begin(), seen_.end(), "at") == seen_.end()) {
+      fault("at, the epochs of the drops, is missing");
+    }
+    if (!faults_.empty()) {
+      throw ConfigError(Fault{.doing = "reading the schedule " + quoted(text),
+                              .expected = "parameters as in " + std::string(known_.usage),
+                              .found = faults_,
+                              .remedy = "--schedule " + std::string(known_.usage)});
+    }
+    return curve_;
+  }
+
+ private:
+  enum class Bound { positive, not_negative };
+
+  void fault(const std::string& text) { faults_ += (faults_.empty() ? "" : "; ") + text; }
+
+  void read_number(std::string_view key, std::string_view text, double& target, Bound bound) {
+    double value = 0.0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool is_number = error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+    if (!is_number) return fault(std::string(key) + "=" + std::string(text) + " is not a number");
+    if (bound == Bound::positive && value <= 0.0) return fault(std::string(key) + "=" + std::string(text) + " is not above 0");
+    if (value < 0.0) return fault(std::string(key) + "=" + std::string(text) + " is negative");
+    target = value;
+  }
+
+  void read_milestones(std::string_view text) {
+    for (const std::string_view part : split(text, '/')) {
+      double epoch = 0.0;
+      const std::size_t faults_before = faults_.size();
+      read_number("at", part, epoch, Bound::positive);
+      if (faults_.size() != faults_before) continue;
+      if (!curve_.at_epochs.empty() && epoch <= curve_.at_epochs.back()) {
+        fault("the epochs at=" + std::string(text) + " do not ascend");
+      }
+      curve_.at_epochs.push_back(epoch);
+    }
+  }
+
+  const KnownCurve& known_;
+  Curve curve_;
+  std::vector<std::string_view> seen_;
+  std::string faults_;
+};
+
+/// First step at or after `epochs`. A hair of tolerance, so that 0.1 epochs of 10 steps are one step although 0.1 is inexact.
+std::int64_t first_step_at(double epochs, std::int64_t steps_per_epoch) {
+  const double steps = epochs * static_cast<double>(steps_per_epoch);
+  if (steps >= 0x1.0p62) return std::int64_t{1} << 62;
+  return static_cast<std::int64_t>(std::ceil(steps * (1.0 - 1e-12)));
+}
+
+/// Drops that `step` has passed: `at` for multistep; multiples of `every` for step.
+std::int64_t drops_passed(const Curve& curve, std::int64_t step, std::int64_t steps_per_epoch) {
+  if (curve.kind == Curve::Kind::multistep) {
+    return std::count_if(curve.at_epochs.begin(), curve.at_epochs.end(),
+                         [&](double epochs) { return step >= first_step_at(epochs, steps_per_epoch); });
+  }
+  const double epoch = static_cast<double>(step) / static_cast<double>(steps_per_epoch);
+  const double quotient = epoch / curve.every_epochs;
+  constexpr double kMostDrops = 1e9;  // a rate is 0 or infinite long before
+  if (quotient >= kMostDrops) return static_cast<std::int64_t>(kMostDrops);
+  auto passed = static_cast<std::int64_t>(quotient);
+  // The quotient may be rounded to either side of a whole number; the drop's own step decides.
+  while (step >= first_step_at(static_cast<double>(passed + 1) * curve.every_epochs, steps_per_epoch)) ++passed;
+  while (passed > 0 && step < first_step_at(static_cast<double>(passed) * curve.every_epochs, steps_per_epoch)) --passed;
+  return passed;
+}
+
+}  // namespace
+
+Curve parse_curve(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  const std::string_view name = text.substr(0, colon);
+  const auto known =
+      std::find_if(kKnownCurves.begin(), kKnownCurves.end(), [&](const KnownCurve& k) { return k.name == name; });
+  if (known == kKnownCurves.end()) {
+    throw ConfigError(Fault{.doing = "reading the schedule " + quoted(text),
+                            .expected = "one of constant, step, multistep, poly, cosine",
+                            .found = quoted(name),
+                            .remedy = usages()});
+  }
+  CurveParser parser(*known);
+  if (colon != std::string_view::npos) {
+    for (const std::string_view parameter : split(text.substr(colon + 1), ',')) parser.read_parameter(parameter);
+  }
+  return parser.finish(text);
+}
+
+std::string to_text(const Curve& curve) {
+  switch (curve.kind) {
+    case Curve::Kind::constant:
+      return "constant";
+    case Curve::Kind::step:
+      return "step:every=" + number_text(curve.every_epochs) + ",gamma=" + number_text(curve.gamma);
+    case Curve::Kind::multistep: {
+      std::string at;
+      for (const double epoch : curve.at_epochs) {
+        if (!at.empty()) at += '/';
+        at += number_text(epoch);
+      }
+      return "multistep:at=" + at + ",gamma=" + number_text(curve.gamma);
+    }
+    case Curve::Kind::poly:
+      return "poly:power=" + number_text(curve.power) + ",end=" + number_text(curve.end);
+    case Curve::Kind::cosine:
+      return "cosine:end=" + number_text(curve.end);
+  }
+  check(false, "a curve is of a known kind");
+  return {};
+}
+
+std::int64_t epoch_steps(const RatePlan& plan) {
+  check(plan.samples > 0 && plan.global_batch > 0, "an epoch has samples, and a batch too");
+  return (plan.samples - 1) / plan.global_batch + 1;
+}
+
+std::int64_t warmup_steps(const RatePlan& plan) {
+  return std::llround(plan.warmup_epochs * static_cast<double>(epoch_steps(plan)));
+}
+
+double learning_rate(const RatePlan& plan, std::int64_t step) {
+  check(0 <= step && step < plan.total_steps, "a step lies within the run");
+  const Curve& curve = plan.curve;
+  const std::int64_t warmup = warmup_steps(plan);
+  if (step < warmup) {
+    const auto t = static_cast<double>(step);
+    const auto w = static_cast<double>(warmup);
+    return (t * plan.peak + (w - t) * plan.warmup_start) / w;
+  }
+  const double progress = static_cast<double>(step - warmup) / static_cast<double>(plan.total_steps - warmup);  // in [0, 1)
+  switch (curve.kind) {
+    case Curve::Kind::constant:
+      return plan.peak;
+    case Curve::Kind::step:
+    case Curve::Kind::multistep:
+      return plan.peak * std::pow(curve.gamma, static_cast<double>(drops_passed(curve, step, epoch_steps(plan))));
+    case Curve::Kind::poly:
+      return curve.end + (plan.peak - curve.end) * std::pow(1.0 - progress, curve.power);
+    case Curve::Kind::cosine:
+      return curve.end + (plan.peak - curve.end) * 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
+  }
+  check(false, "a curve is of a known kind");
+  return 0.0;
+}
+
+double scaled_rate(double base_lr, std::int64_t global_batch) { return base_lr * static_cast<double>(global_batch) / 256.0; }
+
+}  // namespace dtrain
