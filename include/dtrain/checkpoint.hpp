@@ -1,0 +1,112 @@
+// Weights and training state on disk. Weights: safetensors with torchvision's names, row-major, readable by PyTorch.
+// Every file is written beside its destination, fsync'd and renamed: a reader finds the old file or the new one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dtrain/optimizer.hpp"
+#include "dtrain/parameters.hpp"
+
+namespace dtrain {
+
+enum class ElementType { f32, i64 };
+
+/// A tensor in a file, row-major.
+struct FileTensor {
+  std::string name;
+  Shape shape;
+  ElementType type = ElementType::f32;
+  std::vector<float> f32{};         ///< type f32
+  std::vector<std::int64_t> i64{};  ///< type i64
+};
+
+/// Contents of a safetensors file.
+struct TensorFile {
+  std::vector<FileTensor> tensors;              ///< in the order of the file's header
+  std::map<std::string, std::string> metadata;  ///< "__metadata__"; the checksum entry is handled by read and write
+
+  const FileTensor* find(std::string_view name) const;
+};
+
+/// Reads a safetensors file (F32, I64; F16 and BF16 are widened to f32, F64 narrowed; I32 and U8 widened to i64). Verifies
+/// structure, and the checksum where dtrain wrote the file (metadata "dtrain.checksum" over header and data).
+/// Errors: DataError: missing, truncated, overlapping or uncovered ranges, unknown type, checksum differs.
+TensorFile read_tensor_file(const std::filesystem::path& path);
+
+/// Writes atomically: temporary file in the same directory, fsync, rename, fsync of the directory. On any error (disk
+/// full, read-only) the temporary file is removed, the destination is as before. Adds metadata: "format" (pt, unless given),
+/// "dtrain.version" and the checksum. Errors: DataError.
+void write_tensor_file(const std::filesystem::path& path, const TensorFile& file);
+
+/// Weights, statistics and num_batches_tracked of a store under torchvision's names and in torchvision's order (execution
+/// order: the order of `names`, usually from parameters_by_node); metadata says model and num_classes.
+TensorFile export_weights(const ParameterStore& parameters, const std::vector<std::string>& names, const std::string& model);
+
+/// What import_weights did with each tensor.
+struct ImportReport {
+  std::vector<std::string> taken;
+  std::vector<std::string>
+      reinitialised;  ///< head of another class count: kept as initialised; "fc.weight: file (1000, 512), network (10, 512)"
+  std::vector<std::string> missing;  ///< in the network, not in the file: kept as initialised
+  std::vector<std::string> unused;   ///< in the file, not in the network
+};
+enum class ImportMode {
+  exact,      ///< eval, resume: every tensor of the network must be in the file with its shape
+  fine_tune,  ///< equal names and shapes are taken; the head may differ in class count; the rest is reported
+};
+/// Copies tensors of a file into a store; when it throws, the store is as before. Takes over num_batches_tracked; the state of
+/// an optimizer in the file ("optimizer.…") is nobody's tensor here and not listed as unused. exact: DataError names every
+/// tensor that is missing or differs, and the file's model. fine_tune: DataError when a tensor other than the head's
+/// (head_names: head_tensor_names of the network) has another shape, or nothing matches.
+ImportReport import_weights(const TensorFile& file, ParameterStore& parameters, ImportMode mode,
+                            const std::vector<std::string>& head_names);
+
+/// Position of a run, enough to continue bit-exactly together with weights, statistics and velocity: all random choices are
+/// functions of (seed, epoch, sample, step).
+struct TrainingPosition {
+  std::int64_t step = 0;              ///< steps done
+  std::int64_t samples_in_epoch = 0;  ///< samples of the current epoch already used
+  std::int64_t epoch = 0;             ///< epochs completed
+  std::uint64_t seed = 0;
+  double best_top1 = -1.0;  ///< best validation top-1 so far, −1: none
+  std::string model;
+  std::string recipe;  ///< canonical text of everything that shapes the trajectory (batch, schedule, data size, …)
+};
+
+/// Where a run keeps its files.
+struct CheckpointPaths {
+  std::filesystem::path out;  ///< --out
+  std::filesystem::path last() const { return out / "last.safetensors"; }
+  std::filesystem::path best() const { return out / "best.safetensors"; }
+  std::filesystem::path checkpoints() const { return out / "checkpoints"; }
+  std::filesystem::path checkpoint(std::int64_t step) const;  ///< out/checkpoints/step-000000123.safetensors
+};
+
+/// Finds out at start whether a run can save: creates the directories, removes what a killed run left half-written, writes a
+/// small file into each and removes it.
+/// Errors: DataError: not a directory, read-only, full, not permitted.
+void require_writable(const CheckpointPaths& paths);
+
+/// Saves a resumable checkpoint (weights, statistics, velocity as "optimizer.velocity.<name>", position) at
+/// checkpoints/step-…, then last.safetensors (weights only), then removes all but the newest `keep_last` ≥ 1 checkpoints up
+/// to this step. Checkpoints of later steps belong to another run and are left alone. Errors: DataError; then every earlier
+/// checkpoint is still there.
+void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
+                     const Optimizer& optimizer, const TrainingPosition& position, int keep_last);
+
+/// Checkpoint of the highest step below paths.checkpoints() that verifies (it is read in full); damaged ones are skipped and
+/// listed in `skipped`, with the reason. Empty path: none.
+std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::vector<std::string>& skipped);
+
+/// Restores what save_checkpoint saved, in whatever layout the store has. Errors: DataError: damaged, of another model,
+/// velocity missing; then store and optimizer are as before.
+TrainingPosition restore_checkpoint(const std::filesystem::path& path, ParameterStore& parameters, Optimizer& optimizer,
+                                    const std::string& model);
+
+}  // namespace dtrain

@@ -1,0 +1,112 @@
+// What a network is made of: layers as plain structs, a network as a list of nodes in execution order.
+// Descriptions only; src/nn turns them into oneDNN primitives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "dtrain/parameters.hpp"
+#include "dtrain/tensor.hpp"
+
+namespace dtrain {
+
+/// 2-D convolution, square kernel, equal padding on all sides. src (n, in, h, w) → dst (n, out, h', w').
+struct Convolution {
+  std::int64_t out_channels = 0;
+  std::int64_t kernel = 1;
+  std::int64_t stride = 1;
+  std::int64_t padding = 0;
+  bool has_bias = false;
+};
+
+/// Batch normalisation over (n, h, w) for each channel; running ← (1−momentum)·running + momentum·batch.
+struct BatchNorm {
+  float epsilon = 1e-5f;
+  float momentum = 0.1f;
+  bool zero_init = false;  ///< γ starts at 0 (last batch-norm of a residual block)
+};
+
+struct Relu {};
+
+/// Max or average pooling, square window. Average counts padding as PyTorch's default does (count_include_pad).
+struct Pool {
+  enum class Kind { max, average };
+  Kind kind = Kind::max;
+  std::int64_t kernel = 2;
+  std::int64_t stride = 2;
+  std::int64_t padding = 0;
+  bool ceil_mode = false;  ///< round the output extent up; a last window that would start in the padding is dropped
+};
+
+/// (n, c, h, w) → (n, c, 1, 1).
+struct GlobalAveragePool {};
+
+/// (n, c, h, w) → (n, c·h·w), row-major.
+struct Flatten {};
+
+/// src (n, in) → dst (n, out).
+struct Linear {
+  std::int64_t out_features = 0;
+};
+
+/// Sum of two inputs of equal shape.
+struct Add {};
+
+/// Zeroes elements with probability p in training and scales the rest by 1/(1−p); identity in evaluation.
+struct Dropout {
+  float probability = 0.5f;
+};
+
+/// Parameter-free shortcut of CIFAR residual networks: every second pixel, channels zero-padded evenly on both
+/// sides to `out_channels` (He et al. 2016, option A). src (n, c, h, w) → dst (n, out_channels, ⌈h/2⌉, ⌈w/2⌉).
+struct PadShortcut {
+  std::int64_t out_channels = 0;
+};
+
+using LayerSpec =
+    std::variant<Convolution, BatchNorm, Relu, Pool, GlobalAveragePool, Flatten, Linear, Add, Dropout, PadShortcut>;
+
+/// Index of a node in NetworkSpec::nodes.
+using LayerIndex = int;
+/// Stands for the pictures as an input of a node.
+inline constexpr LayerIndex kNetworkInput = -1;
+
+struct Node {
+  std::string name;  ///< prefix of torchvision's tensor names: "layer1.0.conv1"
+  LayerSpec layer;
+  std::vector<LayerIndex> inputs;
+};
+
+/// A network: nodes in execution order; the last one produces the logits (n, num_classes).
+struct NetworkSpec {
+  std::string name;  ///< "resnet50"
+  std::int64_t channels = 3;
+  std::int64_t height = 224;
+  std::int64_t width = 224;
+  std::int64_t num_classes = 1000;
+  std::vector<Node> nodes{};
+};
+
+/// Shape of every node's output for a batch of n pictures. Errors: ConfigError when a picture is too small.
+std::vector<Shape> output_shapes(const NetworkSpec& network, std::int64_t batch);
+
+/// Parameters and statistics of every node, in torchvision's order (execution order).
+std::vector<std::vector<ParameterSpec>> parameters_by_node(const NetworkSpec& network);
+
+/// Names of all those tensors, in the same order: what checkpoints and weight files list.
+std::vector<std::string> tensor_names(const NetworkSpec& network);
+
+/// Names of the head's tensors: weight and bias of the last linear layer; empty when there is none.
+std::vector<std::string> head_tensor_names(const NetworkSpec& network);
+
+/// Floating-point operations (2 per multiply-add) of convolutions and linear layers, forward, one picture.
+std::int64_t forward_flops(const NetworkSpec& network);
+
+/// Sets row-major initial weights: He normal (fan-out) for convolutions, N(0, 0.01) for linear weights, 0 for biases,
+/// γ = 1 (0 where zero_init), β = 0, running mean 0 and variance 1. A function of (seed, tensor name) alone: the same bits on
+/// any machine, in any layout. Source: He et al., ICCV 2015; Goyal et al. 2017, §5.1 (linear layer, γ).
+void initialize(const NetworkSpec& network, std::uint64_t seed, ParameterStore& parameters);
+
+}  // namespace dtrain

@@ -1,0 +1,270 @@
+// Checkpoints: weights, statistics, velocity and the position of a run in one file, and which of them to keep.
+#include "dtrain/checkpoint.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "dtrain/error.hpp"
+#include "src/atomic_file.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr std::string_view kStepPrefix = "step-";
+constexpr std::string_view kExtension = ".safetensors";
+constexpr std::string_view kVelocityPrefix = "optimizer.velocity.";
+
+// Keys of the metadata. They begin with "dtrain.", so that a file that holds one is refused without its checksum.
+constexpr const char* kStepKey = "dtrain.step";
+constexpr const char* kEpochKey = "dtrain.epoch";
+constexpr const char* kSamplesKey = "dtrain.samples_in_epoch";
+constexpr const char* kSeedKey = "dtrain.seed";
+constexpr const char* kBestKey = "dtrain.best_top1";
+constexpr const char* kRecipeKey = "dtrain.recipe";
+constexpr const char* kModelKey = "model";
+
+template <typename Number>
+std::string number_text(Number value) {
+  std::array<char, 32> buffer{};
+  const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
+  return {buffer.data(), result.ptr};
+}
+
+void put_position(const TrainingPosition& position, std::map<std::string, std::string>& metadata) {
+  metadata[kStepKey] = number_text(position.step);
+  metadata[kEpochKey] = number_text(position.epoch);
+  metadata[kSamplesKey] = number_text(position.samples_in_epoch);
+  metadata[kSeedKey] = number_text(position.seed);
+  metadata[kBestKey] = number_text(position.best_top1);  // the shortest text that reads back as the same number
+  metadata[kRecipeKey] = position.recipe;
+  metadata[kModelKey] = position.model;
+}
+
+/// Reads texts of the metadata; what is missing or malformed is a DataError that names the file.
+class PositionReader {
+ public:
+  PositionReader(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata)
+      : path_(path), metadata_(metadata) {}
+
+  TrainingPosition read() const {
+    TrainingPosition position;
+    read_number(kStepKey, position.step);
+    read_number(kEpochKey, position.epoch);
+    read_number(kSamplesKey, position.samples_in_epoch);
+    read_number(kSeedKey, position.seed);
+    read_number(kBestKey, position.best_top1);
+    position.recipe = text(kRecipeKey);
+    position.model = text(kModelKey);
+    return position;
+  }
+
+ private:
+  const std::string& text(const char* key) const {
+    const auto entry = metadata_.find(key);
+    if (entry == metadata_.end()) {
+      throw DataError(Fault{.doing = "reading the position of a run from " + path_.string(),
+                            .expected = std::string("metadata ") + key,
+                            .found = "a file of weights without it",
+                            .remedy = "--resume with a file below checkpoints/, or --init-from for weights alone"});
+    }
+    return entry->second;
+  }
+
+  template <typename Number>
+  void read_number(const char* key, Number& number) const {
+    const std::string& value = text(key);
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc() || end != value.data() + value.size()) {
+      throw DataError(Fault{.doing = "reading the position of a run from " + path_.string(),
+                            .expected = std::string("a number under ") + key,
+                            .found = "\"" + value + "\"",
+                            .remedy = "an earlier checkpoint"});
+    }
+  }
+
+  const std::filesystem::path& path_;
+  const std::map<std::string, std::string>& metadata_;
+};
+
+void append_velocity(const ParameterStore& parameters, const std::vector<std::string>& names, const Optimizer& optimizer,
+                     TensorFile& file) {
+  for (const std::string& name : names) {
+    const Slot& slot = *parameters.find(name);
+    if (!slot.spec.is_trained()) continue;
+    FileTensor tensor{.name = std::string(kVelocityPrefix) + name, .shape = slot.spec.shape, .f32 = {}, .i64 = {}};
+    tensor.f32.resize(static_cast<std::size_t>(element_count(slot.spec.shape)));
+    const auto velocity =
+        optimizer.velocity().subspan(static_cast<std::size_t>(slot.offset), static_cast<std::size_t>(slot.size));
+    copy_to_plain(slot.layout, velocity, tensor.f32);
+    file.tensors.push_back(std::move(tensor));
+  }
+}
+
+/// The velocity of every trained slot, in the order of the slots. Errors: DataError: missing or of another shape.
+std::vector<const FileTensor*> find_velocity(const std::filesystem::path& path, const TensorFile& file,
+                                             const ParameterStore& parameters) {
+  std::vector<const FileTensor*> velocity;
+  for (const Slot& slot : parameters.trained_slots()) {
+    const std::string name = std::string(kVelocityPrefix) + slot.spec.name;
+    const FileTensor* const tensor = file.find(name);
+    if (tensor == nullptr || tensor->type != ElementType::f32 || tensor->shape != slot.spec.shape) {
+      throw DataError(Fault{.doing = "restoring " + name + " from " + path.string(),
+                            .expected = "shape " + to_text(slot.spec.shape),
+                            .found = tensor == nullptr ? "no such tensor" : "shape " + to_text(tensor->shape),
+                            .remedy = "--init-from to take over the weights alone"});
+    }
+    velocity.push_back(tensor);
+  }
+  return velocity;
+}
+
+/// Step of a checkpoint's file name; nullopt for other files.
+std::optional<std::int64_t> step_of(const std::filesystem::path& file) {
+  const std::string name = file.filename().string();
+  if (name.size() <= kStepPrefix.size() + kExtension.size()) return std::nullopt;
+  if (!name.starts_with(kStepPrefix) || !name.ends_with(kExtension)) return std::nullopt;
+  const char* const first = name.data() + kStepPrefix.size();
+  const char* const last = name.data() + name.size() - kExtension.size();
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(first, last, step);
+  if (error != std::errc() || end != last || step < 0) return std::nullopt;
+  return step;
+}
+
+struct StoredCheckpoint {
+  std::int64_t step;
+  std::filesystem::path path;
+};
+
+/// Paths in a directory; none when it does not exist. Errors: DataError: it cannot be read.
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> paths;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(directory, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) paths.push_back(entry->path());
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw_file_error("listing " + directory.string(), error.value());
+  }
+  return paths;
+}
+
+/// Checkpoints by falling step.
+std::vector<StoredCheckpoint> list_checkpoints(const CheckpointPaths& paths) {
+  std::vector<StoredCheckpoint> found;
+  for (const std::filesystem::path& file : list_directory(paths.checkpoints())) {
+    if (const auto step = step_of(file)) found.push_back({*step, file});
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
+  return found;
+}
+
+void make_directory(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) throw_file_error("creating directory " + directory.string(), error.value());
+}
+
+void remove_file(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (error) throw_file_error("removing " + path.string(), error.value());
+}
+
+/// Removes checkpoints of this run beyond the newest `keep_last`.
+void prune_checkpoints(const CheckpointPaths& paths, std::int64_t step, int keep_last) {
+  int kept = 0;
+  for (const StoredCheckpoint& checkpoint : list_checkpoints(paths)) {
+    if (checkpoint.step > step) continue;
+    if (++kept > keep_last) remove_file(checkpoint.path);
+  }
+}
+
+/// Removes what a killed run left half-written: it may be what fills the disk.
+void remove_leftovers(const std::filesystem::path& directory) {
+  const std::string mark = std::string(kExtension) + kPartialInfix;
+  std::vector<std::filesystem::path> leftovers;
+  for (const std::filesystem::path& file : list_directory(directory)) {
+    if (file.filename().string().find(mark) != std::string::npos) leftovers.push_back(file);
+  }
+  for (const std::filesystem::path& leftover : leftovers) remove_file(leftover);
+}
+
+}  // namespace
+
+std::filesystem::path CheckpointPaths::checkpoint(std::int64_t step) const {
+  std::array<char, 32> name{};
+  std::snprintf(name.data(), name.size(), "step-%09lld.safetensors", static_cast<long long>(step));
+  return checkpoints() / name.data();
+}
+
+void require_writable(const CheckpointPaths& paths) {
+  for (const std::filesystem::path& directory : {paths.out, paths.checkpoints()}) {
+    make_directory(directory);
+    remove_leftovers(directory);
+    const std::filesystem::path probe = directory / "write-test";
+    {
+      AtomicFile file(probe);
+      const std::array<std::byte, 4096> bytes{};
+      file.write(bytes);
+      file.commit();
+    }
+    remove_file(probe);
+  }
+}
+
+void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
+                     const Optimizer& optimizer, const TrainingPosition& position, int keep_last) {
+  check(keep_last >= 1, "a run keeps at least its newest checkpoint");
+  make_directory(paths.checkpoints());
+  TensorFile file = export_weights(parameters, names, position.model);
+  const std::size_t weight_tensors = file.tensors.size();
+  const std::map<std::string, std::string> weight_metadata = file.metadata;
+
+  append_velocity(parameters, names, optimizer, file);
+  put_position(position, file.metadata);
+  write_tensor_file(paths.checkpoint(position.step), file);
+  file.tensors.resize(weight_tensors);
+  file.metadata = weight_metadata;
+  write_tensor_file(paths.last(), file);
+  prune_checkpoints(paths, position.step, keep_last);
+}
+
+std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::vector<std::string>& skipped) {
+  for (const StoredCheckpoint& checkpoint : list_checkpoints(paths)) {
+    try {
+      const TensorFile file = read_tensor_file(checkpoint.path);
+      (void)PositionReader(checkpoint.path, file.metadata).read();
+      return checkpoint.path;
+    } catch (const DataError& error) {
+      skipped.push_back(checkpoint.path.string() + ": " + error.what());
+    }
+  }
+  return {};
+}
+
+TrainingPosition restore_checkpoint(const std::filesystem::path& path, ParameterStore& parameters, Optimizer& optimizer,
+                                    const std::string& model) {
+  const TensorFile file = read_tensor_file(path);
+  TrainingPosition position = PositionReader(path, file.metadata).read();
+  if (position.model != model) {
+    throw DataError(Fault{.doing = "resuming from " + path.string(),
+                          .expected = "a checkpoint of model " + model,
+                          .found = "one of model " + position.model,
+                          .remedy = "--model " + position.model + ", or another --out"});
+  }
+  const std::vector<const FileTensor*> velocity = find_velocity(path, file, parameters);
+  import_weights(file, parameters, ImportMode::exact, {});
+  for (std::size_t i = 0; i < velocity.size(); ++i) {
+    const Slot& slot = parameters.trained_slots()[i];
+    copy_from_plain(slot.layout, velocity[i]->f32,
+                    optimizer.velocity().subspan(static_cast<std::size_t>(slot.offset), static_cast<std::size_t>(slot.size)));
+  }
+  return position;
+}
+
+}  // namespace dtrain

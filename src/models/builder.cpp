@@ -1,0 +1,48 @@
+// Appends nodes to a network description and checks the whole when it is finished.
+#include "src/models/builder.hpp"
+
+#include <utility>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+
+NetworkBuilder::NetworkBuilder(NetworkSpec head) : network_(std::move(head)) {
+  check(network_.nodes.empty(), "a builder starts with an empty network");
+}
+
+std::int64_t NetworkBuilder::channels(LayerIndex node) const {
+  // Follows the first input until a layer says how many channels it makes.
+  while (node != kNetworkInput) {
+    const Node& at = network_.nodes[static_cast<std::size_t>(node)];
+    if (const auto* conv = std::get_if<Convolution>(&at.layer)) return conv->out_channels;
+    if (const auto* shortcut = std::get_if<PadShortcut>(&at.layer)) return shortcut->out_channels;
+    if (const auto* linear = std::get_if<Linear>(&at.layer)) return linear->out_features;
+    check(!std::holds_alternative<Flatten>(at.layer), "channels are asked before flattening");
+    node = at.inputs.front();
+  }
+  return network_.channels;
+}
+
+LayerIndex NetworkBuilder::append_behind(LayerIndex input, std::string name, LayerSpec layer) {
+  network_.nodes.push_back({.name = std::move(name), .layer = std::move(layer), .inputs = {input}});
+  return newest();
+}
+
+LayerIndex NetworkBuilder::add(std::string name, LayerIndex branch, LayerIndex shortcut) {
+  network_.nodes.push_back({.name = std::move(name), .layer = Add{}, .inputs = {branch, shortcut}});
+  return newest();
+}
+
+void NetworkBuilder::append_classifier(const std::string& linear_name) {
+  append("avgpool", GlobalAveragePool{});
+  append("flatten", Flatten{});
+  append(linear_name, Linear{.out_features = network_.num_classes});
+}
+
+NetworkSpec NetworkBuilder::finish() && {
+  (void)output_shapes(network_, 1);
+  return std::move(network_);
+}
+
+}  // namespace dtrain

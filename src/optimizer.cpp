@@ -1,0 +1,105 @@
+// SGD with momentum, plain or Nesterov, in one fused pass over a slice of the arenas.
+// Note [Updates have the same bits everywhere]: the arithmetic is element-wise, and this file is compiled without contraction
+// to fused multiply-add; so neither the number of threads, nor where a slice is cut, nor the vector width changes a bit.
+#include "dtrain/optimizer.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Fewer elements than this are updated by the calling thread alone.
+constexpr std::int64_t kParallelFromElements = 1 << 14;
+
+/// A run of elements in which every one decays alike.
+struct Elements {
+  float* __restrict__ weights;
+  const float* __restrict__ gradients;
+  float* __restrict__ velocity;
+  std::int64_t count;
+};
+
+/// g ← g + wd·w; v ← μ·v + g; w ← w − η·v, or for Nesterov w ← w − η·(g + μ·v).
+template <bool nesterov>
+[[gnu::always_inline]] inline void update_elements(const Elements& e, const UpdateRates& rates) {
+  const float rate = rates.learning_rate;
+  const float momentum = rates.momentum;
+  const float decay = rates.weight_decay;
+#pragma omp simd
+  for (std::int64_t i = 0; i < e.count; ++i) {
+    const float w = e.weights[i];
+    const float g = e.gradients[i] + decay * w;
+    const float v = momentum * e.velocity[i] + g;
+    e.velocity[i] = v;
+    e.weights[i] = w - rate * (nesterov ? g + momentum * v : v);
+  }
+}
+
+// The same loop for any x86-64 and for processors with AVX2; which one runs is decided by the processor at hand.
+template <bool nesterov>
+void update_baseline(const Elements& elements, const UpdateRates& rates) {
+  update_elements<nesterov>(elements, rates);
+}
+template <bool nesterov>
+[[gnu::target("avx2")]] void update_avx2(const Elements& elements, const UpdateRates& rates) {
+  update_elements<nesterov>(elements, rates);
+}
+
+using Update = void (*)(const Elements&, const UpdateRates&);
+
+Update choose_update(OptimizerKind kind) {
+  const bool nesterov = kind == OptimizerKind::nesterov;
+  if (__builtin_cpu_supports("avx2")) return nesterov ? update_avx2<true> : update_avx2<false>;
+  return nesterov ? update_baseline<true> : update_baseline<false>;
+}
+
+/// Part `index` of `count` of a slice, cut at multiples of a cache line.
+Slice part_of(Slice slice, std::int64_t count, std::int64_t index) {
+  const auto cut = [&](std::int64_t i) {
+    const std::int64_t at = slice.begin + slice.size() * i / count;
+    return i == count ? slice.end : std::max(slice.begin, at / kSlotAlignment * kSlotAlignment);
+  };
+  return {.begin = cut(index), .end = cut(index + 1)};
+}
+
+}  // namespace
+
+Optimizer::Optimizer(OptimizerKind kind, const ParameterStore& parameters)
+    : kind_(kind),
+      size_(static_cast<std::int64_t>(parameters.weights().size())),
+      velocity_(parameters.weights().size() * sizeof(float)) {
+  for (const Slot& slot : parameters.trained_slots()) {
+    const bool decays = slot.spec.decays();
+    if (runs_.empty() || runs_.back().decays != decays) runs_.push_back({.begin = slot.offset, .end = 0, .decays = decays});
+  }
+  // A run reaches to where the next one begins: what lies between slots is zero and stays zero.
+  for (std::size_t r = 0; r < runs_.size(); ++r) runs_[r].end = r + 1 < runs_.size() ? runs_[r + 1].begin : size_;
+}
+
+void Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRates& rates) {
+  check(static_cast<std::int64_t>(parameters.weights().size()) == size_, "an optimizer belongs to one parameter store");
+  check(0 <= slice.begin && slice.begin <= slice.end && slice.end <= size_, "a slice lies within the arena");
+  const Update update_run = choose_update(kind_);
+  UpdateRates undecayed = rates;
+  undecayed.weight_decay = 0.0f;
+  float* const weights = parameters.weights().data();
+  const float* const gradients = parameters.gradients().data();
+  float* const velocity = velocity_.floats().data();
+
+#pragma omp parallel if (slice.size() >= kParallelFromElements)
+  {
+    const Slice part = part_of(slice, omp_get_num_threads(), omp_get_thread_num());
+    auto run = std::partition_point(runs_.begin(), runs_.end(), [&](const Run& r) { return r.end <= part.begin; });
+    for (; run != runs_.end() && run->begin < part.end; ++run) {
+      const std::int64_t begin = std::max(run->begin, part.begin);
+      const std::int64_t end = std::min(run->end, part.end);
+      update_run({weights + begin, gradients + begin, velocity + begin, end - begin}, run->decays ? rates : undecayed);
+    }
+  }
+}
+
+}  // namespace dtrain

@@ -1,0 +1,312 @@
+// Checkpoints: what is saved comes back bit for bit, damage is refused or skipped, failures lose nothing.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "dtrain/checkpoint.hpp"
+#include "dtrain/error.hpp"
+#include "tests/core/fixtures.hpp"
+
+namespace dtrain {
+namespace {
+
+using test::entries_of;
+using test::plain_values;
+using test::read_bytes;
+using test::small_network;
+using test::StoreLayout;
+using test::TemporaryDirectory;
+using test::write_bytes;
+
+TrainingPosition position_at(std::int64_t step) {
+  return {.step = step,
+          .samples_in_epoch = 96,
+          .epoch = 3,
+          .seed = UINT64_MAX,
+          .best_top1 = 0.1 + 0.2,
+          .model = "small",
+          .recipe = "batch=32;\nschedule=\"poly\""};
+}
+
+/// A store with its optimizer, and what a run does with them.
+struct TrainingRun {
+  explicit TrainingRun(StoreLayout layout, std::int64_t num_classes = 3)
+      : network(small_network(num_classes)), store(entries_of(network, layout)), optimizer(OptimizerKind::sgd, store) {
+    initialize(network, 1, store);
+  }
+
+  /// Updates with gradients that are a function of step and tensor, the same in any layout.
+  void train(std::int64_t steps) {
+    for (std::int64_t s = 0; s < steps; ++s, ++step) {
+      for (const Slot& slot : store.trained_slots()) {
+        std::vector<float> gradient(static_cast<std::size_t>(element_count(slot.spec.shape)));
+        for (std::size_t i = 0; i < gradient.size(); ++i) {
+          gradient[i] = 0.01f * static_cast<float>((static_cast<std::size_t>(step) * 37 + i * 11) % 23) - 0.1f;
+        }
+        copy_from_plain(slot.layout, gradient, store.gradient(slot));
+      }
+      const auto size = static_cast<std::int64_t>(store.weights().size());
+      optimizer.update(store, {0, size}, {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f});
+      store.statistics()[1] += 0.5f;
+      ++store.batches_tracked;
+    }
+  }
+
+  void save(const CheckpointPaths& paths, int keep_last = 3) const {
+    save_checkpoint(paths, store, tensor_names(network), optimizer, position_at(step), keep_last);
+  }
+
+  NetworkSpec network;
+  ParameterStore store;
+  Optimizer optimizer;
+  std::int64_t step = 0;
+};
+
+std::vector<std::string> stored_steps(const CheckpointPaths& paths) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(paths.checkpoints())) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string restore_fault(const std::filesystem::path& path, TrainingRun& run, const std::string& model) {
+  try {
+    (void)restore_checkpoint(path, run.store, run.optimizer, model);
+  } catch (const DataError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Checkpoint, HasThePositionThatWasSaved) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::plain);
+  run.train(7);
+  run.save(paths);
+
+  const TrainingPosition restored = restore_checkpoint(paths.checkpoint(7), run.store, run.optimizer, "small");
+
+  const TrainingPosition expected = position_at(7);
+  EXPECT_EQ(restored.step, expected.step);
+  EXPECT_EQ(restored.samples_in_epoch, expected.samples_in_epoch);
+  EXPECT_EQ(restored.epoch, expected.epoch);
+  EXPECT_EQ(restored.seed, expected.seed);
+  EXPECT_EQ(restored.best_top1, expected.best_top1);
+  EXPECT_EQ(restored.model, expected.model);
+  EXPECT_EQ(restored.recipe, expected.recipe);
+}
+
+TEST(Checkpoint, ResumedEqualsUninterruptedBitForBitInAnyLayout) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun uninterrupted(StoreLayout::plain);
+  uninterrupted.train(10);
+  TrainingRun interrupted(StoreLayout::plain);
+  interrupted.train(5);
+  interrupted.save(paths);
+
+  for (const StoreLayout layout : {StoreLayout::plain, StoreLayout::blocked}) {
+    TrainingRun resumed(layout);
+    resumed.train(2);  // what a restore must overwrite
+    resumed.step = restore_checkpoint(paths.checkpoint(5), resumed.store, resumed.optimizer, "small").step;
+    resumed.train(5);
+
+    for (const std::string& name : tensor_names(small_network())) {
+      EXPECT_EQ(plain_values(resumed.store, name), plain_values(uninterrupted.store, name)) << name;
+    }
+    EXPECT_EQ(resumed.store.fingerprint(), uninterrupted.store.fingerprint());
+    EXPECT_EQ(resumed.store.batches_tracked, 10);
+  }
+}
+
+TEST(Checkpoint, ComesWithTheLastWeightsAlone) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::blocked);
+  run.train(2);
+
+  run.save(paths);
+
+  const TensorFile last = read_tensor_file(paths.last());
+  EXPECT_EQ(last.tensors.size(), 8u);
+  EXPECT_EQ(last.find("conv1.weight")->f32, plain_values(run.store, "conv1.weight"));
+  EXPECT_EQ(last.metadata.at("model"), "small");
+  EXPECT_EQ(last.metadata.count("dtrain.step"), 0u);
+}
+
+TEST(Checkpoint, KeepsTheNewestOnly) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::plain);
+
+  for (int save = 0; save < 4; ++save) {
+    run.train(3);
+    run.save(paths, 2);
+  }
+
+  EXPECT_EQ(stored_steps(paths), (std::vector<std::string>{"step-000000009.safetensors", "step-000000012.safetensors"}));
+}
+
+TEST(Checkpoint, LeavesOtherFilesAndLaterStepsAlone) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun later(StoreLayout::plain);
+  later.train(9);
+  later.save(paths);
+  write_bytes(paths.checkpoints() / "notes.txt", "mine");
+  write_bytes(paths.checkpoints() / "step-best.safetensors", "mine too");
+
+  TrainingRun run(StoreLayout::plain);
+  run.train(1);
+  run.save(paths, 1);
+  run.train(1);
+  run.save(paths, 1);
+
+  EXPECT_EQ(stored_steps(paths), (std::vector<std::string>{"notes.txt", "step-000000002.safetensors",
+                                                           "step-000000009.safetensors", "step-best.safetensors"}));
+}
+
+TEST(Checkpoint, NewestIsTheHighestStepBeyondNineDigitsToo) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::plain);
+  for (const std::int64_t step : {999999999LL, 1000000000LL}) {
+    run.step = step;
+    run.save(paths);
+  }
+  std::vector<std::string> skipped;
+
+  EXPECT_EQ(find_newest_checkpoint(paths, skipped), paths.checkpoint(1000000000));
+  EXPECT_TRUE(skipped.empty());
+}
+
+TEST(Checkpoint, NewestIsNoneWhereThereIsNone) {
+  const TemporaryDirectory directory;
+  std::vector<std::string> skipped;
+
+  EXPECT_TRUE(find_newest_checkpoint({directory.path()}, skipped).empty());
+  EXPECT_TRUE(find_newest_checkpoint({directory.path() / "absent"}, skipped).empty());
+  EXPECT_TRUE(skipped.empty());
+}
+
+TEST(Checkpoint, NewestSkipsDamagedOnesAndSaysSo) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::plain);
+  for (int save = 0; save < 4; ++save) run.train(1), run.save(paths, 4);
+  std::string flipped = read_bytes(paths.checkpoint(4));
+  flipped[flipped.size() - 9] = static_cast<char>(flipped[flipped.size() - 9] ^ 4);
+  write_bytes(paths.checkpoint(4), flipped);
+  write_bytes(paths.checkpoint(3), read_bytes(paths.checkpoint(3)).substr(0, 500));
+  std::filesystem::copy_file(paths.last(), paths.checkpoint(5));  // sound, but weights alone
+  std::vector<std::string> skipped;
+
+  EXPECT_EQ(find_newest_checkpoint(paths, skipped), paths.checkpoint(2));
+
+  ASSERT_EQ(skipped.size(), 3u);
+  EXPECT_NE(skipped[0].find("step-000000005"), std::string::npos);
+  EXPECT_NE(skipped[1].find("checksum"), std::string::npos) << skipped[1];
+  EXPECT_NE(skipped[2].find("step-000000003"), std::string::npos);
+}
+
+TEST(Checkpoint, OfAnotherModelOrClassCountIsRefusedAndChangesNothing) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun saved(StoreLayout::plain);
+  saved.train(1);
+  saved.save(paths);
+  TrainingRun other(StoreLayout::plain, 4);
+  const std::uint64_t before = other.store.fingerprint();
+
+  const std::string other_model = restore_fault(paths.checkpoint(1), other, "large");
+  const std::string other_classes = restore_fault(paths.checkpoint(1), other, "small");
+
+  EXPECT_NE(other_model.find("model large"), std::string::npos) << other_model;
+  EXPECT_NE(other_model.find("model small"), std::string::npos) << other_model;
+  EXPECT_NE(other_classes.find("(4, 80)"), std::string::npos) << other_classes;
+  EXPECT_EQ(other.store.fingerprint(), before);
+}
+
+TEST(Checkpoint, WithoutVelocityOrPositionIsRefused) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::plain);
+  run.train(1);
+  run.save(paths);
+  TensorFile file = read_tensor_file(paths.checkpoint(1));
+  std::erase_if(file.tensors, [](const FileTensor& tensor) { return tensor.name == "optimizer.velocity.fc.weight"; });
+  write_tensor_file(directory.path() / "no-velocity", file);
+  file = read_tensor_file(paths.checkpoint(1));
+  file.metadata["dtrain.step"] = "12x";
+  write_tensor_file(directory.path() / "no-number", file);
+
+  EXPECT_NE(restore_fault(directory.path() / "no-velocity", run, "small").find("optimizer.velocity.fc.weight"),
+            std::string::npos);
+  EXPECT_NE(restore_fault(directory.path() / "no-number", run, "small").find("12x"), std::string::npos);
+  EXPECT_NE(restore_fault(paths.last(), run, "small").find("dtrain.step"), std::string::npos);
+}
+
+TEST(Checkpoint, ThatCannotBeWrittenLosesNoEarlierOne) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::plain);
+  for (int save = 0; save < 2; ++save) run.train(1), run.save(paths, 2);
+  const std::string last_before = read_bytes(paths.last());
+  run.train(1);
+
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{1000, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &limit);
+  EXPECT_THROW(run.save(paths, 1), DataError);
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+
+  EXPECT_EQ(stored_steps(paths), (std::vector<std::string>{"step-000000001.safetensors", "step-000000002.safetensors"}));
+  EXPECT_EQ(read_bytes(paths.last()), last_before);
+  std::vector<std::string> skipped;
+  EXPECT_EQ(find_newest_checkpoint(paths, skipped), paths.checkpoint(2));
+}
+
+TEST(RequireWritable, CreatesTheDirectoriesAndLeavesThemEmpty) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path() / "new" / "run"};
+
+  require_writable(paths);
+  require_writable(paths);
+
+  EXPECT_TRUE(std::filesystem::is_empty(paths.checkpoints()));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(paths.out), std::filesystem::directory_iterator()), 1);
+}
+
+TEST(RequireWritable, RemovesWhatAKilledRunLeftHalfWritten) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  std::filesystem::create_directory(paths.checkpoints());
+  write_bytes(paths.checkpoints() / "step-000000005.safetensors.partial-123", "half");
+  write_bytes(paths.out / "last.safetensors.partial-123", "half");
+  write_bytes(paths.out / "log.txt", "whole");
+
+  require_writable(paths);
+
+  EXPECT_TRUE(std::filesystem::is_empty(paths.checkpoints()));
+  EXPECT_EQ(directory.names(), (std::vector<std::string>{"checkpoints", "log.txt"}));
+}
+
+TEST(RequireWritable, RefusesAPathThatIsAFileOrADiskThatTakesNothing) {
+  const TemporaryDirectory directory;
+  write_bytes(directory.path() / "file", "");
+
+  EXPECT_THROW(require_writable({directory.path() / "file"}), DataError);
+  EXPECT_THROW(require_writable({directory.path() / "file" / "below"}), DataError);
+  EXPECT_THROW(require_writable({"/proc/dtrain-test"}),
+               DataError);  // a file system that takes no directories, from root either
+}
+
+}  // namespace
+}  // namespace dtrain

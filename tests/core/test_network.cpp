@@ -1,0 +1,165 @@
+// Shapes, parameters and operations that follow from a network's description.
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "dtrain/error.hpp"
+#include "dtrain/layers.hpp"
+#include "tests/core/fixtures.hpp"
+
+namespace dtrain {
+namespace {
+
+/// A network of one layer on single-channel square pictures.
+NetworkSpec one_layer(const LayerSpec& layer, std::int64_t side) {
+  return {.name = "one", .channels = 1, .height = side, .width = side, .num_classes = 1, .nodes = {{"layer", layer, {-1}}}};
+}
+
+std::string error_text(const NetworkSpec& network) {
+  try {
+    (void)output_shapes(network, 1);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(OutputShapes, FollowTheConvolutionFormula) {
+  const auto side = [](std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+    const Convolution conv{.out_channels = 6, .kernel = kernel, .stride = stride, .padding = padding};
+    const Shape shape = output_shapes(one_layer(conv, extent), 2).front();
+    EXPECT_EQ(shape, (Shape{2, 6, shape[2], shape[2]}));
+    return shape[2];
+  };
+
+  EXPECT_EQ(side(224, 7, 2, 3), 112);
+  EXPECT_EQ(side(225, 7, 2, 3), 113);
+  EXPECT_EQ(side(28, 5, 1, 2), 28);
+  EXPECT_EQ(side(5, 5, 1, 0), 1);
+  EXPECT_EQ(side(1, 3, 2, 1), 1);
+  EXPECT_EQ(side(8, 1, 2, 0), 4);
+  EXPECT_EQ(side(7, 1, 2, 0), 4);
+}
+
+TEST(OutputShapes, OfPoolsEqualPyTorchs) {
+  // extent, kernel, stride, padding, output in floor mode, in ceil mode: torch.nn.functional.max_pool2d of PyTorch 1.13.
+  constexpr std::array<std::array<std::int64_t, 6>, 48> kExpected{
+      {{3, 2, 2, 0, 1, 2},     {4, 2, 2, 0, 2, 2},     {5, 2, 2, 0, 2, 3},    {6, 2, 2, 0, 3, 3},    {7, 2, 2, 0, 3, 4},
+       {8, 2, 2, 0, 4, 4},     {13, 2, 2, 0, 6, 7},    {14, 2, 2, 0, 7, 7},   {3, 3, 2, 0, 1, 1},    {4, 3, 2, 0, 1, 2},
+       {5, 3, 2, 0, 2, 2},     {6, 3, 2, 0, 2, 3},     {7, 3, 2, 0, 3, 3},    {8, 3, 2, 0, 3, 4},    {13, 3, 2, 0, 6, 6},
+       {14, 3, 2, 0, 6, 7},    {3, 3, 2, 1, 2, 2},     {4, 3, 2, 1, 2, 3},    {5, 3, 2, 1, 3, 3},    {6, 3, 2, 1, 3, 4},
+       {7, 3, 2, 1, 4, 4},     {8, 3, 2, 1, 4, 5},     {13, 3, 2, 1, 7, 7},   {14, 3, 2, 1, 7, 8},   {3, 2, 3, 0, 1, 1},
+       {4, 2, 3, 0, 1, 2},     {5, 2, 3, 0, 2, 2},     {6, 2, 3, 0, 2, 2},    {7, 2, 3, 0, 2, 3},    {8, 2, 3, 0, 3, 3},
+       {13, 2, 3, 0, 4, 5},    {14, 2, 3, 0, 5, 5},    {3, 2, 3, 1, 2, 2},    {4, 2, 3, 1, 2, 2},    {5, 2, 3, 1, 2, 2},
+       {6, 2, 3, 1, 3, 3},     {7, 2, 3, 1, 3, 3},     {8, 2, 3, 1, 3, 3},    {13, 2, 3, 1, 5, 5},   {14, 2, 3, 1, 5, 5},
+       {3, 3, 1, 1, 3, 3},     {4, 3, 1, 1, 4, 4},     {13, 3, 1, 1, 13, 13}, {14, 3, 1, 1, 14, 14}, {1, 3, 2, 1, 1, 1},
+       {112, 3, 2, 1, 56, 57}, {113, 3, 2, 1, 57, 57}, {54, 3, 2, 0, 26, 27}}};
+  for (const auto& [extent, kernel, stride, padding, floored, ceiled] : kExpected) {
+    for (const bool ceil_mode : {false, true}) {
+      const Pool pool{.kernel = kernel, .stride = stride, .padding = padding, .ceil_mode = ceil_mode};
+      const Shape shape = output_shapes(one_layer(pool, extent), 1).front();
+      EXPECT_EQ(shape[2], ceil_mode ? ceiled : floored)
+          << "extent " << extent << ", kernel " << kernel << ", stride " << stride << ", padding " << padding;
+    }
+  }
+}
+
+TEST(OutputShapes, AcceptACeilModePoolWiderThanThePictureExactlyWherePyTorchDoes) {
+  const auto pool = [](std::int64_t kernel, std::int64_t stride) {
+    return Pool{.kernel = kernel, .stride = stride, .padding = 0, .ceil_mode = true};
+  };
+
+  EXPECT_EQ(output_shapes(one_layer(pool(3, 2), 2), 1).front()[2], 1);
+  EXPECT_EQ(output_shapes(one_layer(pool(2, 3), 1), 1).front()[2], 1);
+  EXPECT_EQ(output_shapes(one_layer(pool(4, 2), 3), 1).front()[2], 1);
+  EXPECT_THROW((void)output_shapes(one_layer(pool(3, 2), 1), 1), ConfigError);
+  EXPECT_THROW((void)output_shapes(one_layer(pool(4, 2), 2), 1), ConfigError);
+  EXPECT_THROW((void)output_shapes(one_layer(pool(5, 2), 3), 1), ConfigError);
+}
+
+TEST(OutputShapes, CoverEveryKindOfLayer) {
+  NetworkSpec network{.name = "all", .channels = 4, .height = 9, .width = 6, .num_classes = 7, .nodes = {}};
+  network.nodes = {{"conv", Convolution{.out_channels = 8, .kernel = 3, .stride = 2, .padding = 1}, {kNetworkInput}},
+                   {"bn", BatchNorm{}, {0}},
+                   {"shortcut", PadShortcut{.out_channels = 8}, {kNetworkInput}},
+                   {"add", Add{}, {1, 2}},
+                   {"relu", Relu{}, {3}},
+                   {"pool", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 1, .padding = 0}, {4}},
+                   {"dropout", Dropout{}, {5}},
+                   {"gap", GlobalAveragePool{}, {6}},
+                   {"flatten", Flatten{}, {7}},
+                   {"fc", Linear{.out_features = 7}, {8}}};
+
+  const std::vector<Shape> expected{{3, 8, 5, 3}, {3, 8, 5, 3}, {3, 8, 5, 3}, {3, 8, 5, 3}, {3, 8, 5, 3},
+                                    {3, 8, 3, 1}, {3, 8, 3, 1}, {3, 8, 1, 1}, {3, 8},       {3, 7}};
+  EXPECT_EQ(output_shapes(network, 3), expected);
+}
+
+TEST(OutputShapes, FlattenMultipliesWhatIsLeft) {
+  EXPECT_EQ(output_shapes(test::small_network(), 2)[4], (Shape{2, 5 * 4 * 4}));
+}
+
+TEST(OutputShapes, NameTheNodeItsInputAndTheSmallestPicture) {
+  NetworkSpec network = one_layer(Convolution{.out_channels = 1, .kernel = 5, .stride = 2}, 8);
+  network.nodes.push_back({"second", Convolution{.out_channels = 1, .kernel = 3}, {0}});
+
+  const std::string text = error_text(network);
+
+  // ⌊(8−5)/2⌋+1 = 2 < 3; the smallest side s has ⌊(s−5)/2⌋+1 ≥ 3: s = 9.
+  EXPECT_NE(text.find("second"), std::string::npos) << text;
+  EXPECT_NE(text.find("(1, 1, 2, 2)"), std::string::npos) << text;
+  EXPECT_NE(text.find("at least 9×9"), std::string::npos) << text;
+  network.height = network.width = 9;
+  EXPECT_EQ(output_shapes(network, 1).back(), (Shape{1, 1, 1, 1}));
+}
+
+TEST(OutputShapes, RefuseMalformedDescriptions) {
+  NetworkSpec unequal = one_layer(Convolution{.out_channels = 2, .kernel = 1}, 4);
+  unequal.nodes.push_back({"add", Add{}, {0, kNetworkInput}});
+  EXPECT_THROW((void)output_shapes(unequal, 1), std::logic_error);
+
+  NetworkSpec forward_reference = one_layer(Relu{}, 4);
+  forward_reference.nodes[0].inputs = {0};
+  EXPECT_THROW((void)output_shapes(forward_reference, 1), std::logic_error);
+
+  EXPECT_THROW((void)output_shapes(one_layer(Linear{.out_features = 2}, 4), 1), std::logic_error);
+}
+
+TEST(ParametersByNode, HaveTorchvisionsNamesShapesAndOrder) {
+  NetworkSpec network = test::small_network();
+  std::get<Convolution>(network.nodes[0].layer).has_bias = true;
+
+  const auto by_node = parameters_by_node(network);
+
+  using Kind = ParameterSpec::Kind;
+  const std::vector<std::vector<ParameterSpec>> expected{
+      {{"conv1.weight", {5, 2, 3, 3}, Kind::conv_weight}, {"conv1.bias", {5}, Kind::bias}},
+      {{"bn1.weight", {5}, Kind::norm_weight},
+       {"bn1.bias", {5}, Kind::norm_bias},
+       {"bn1.running_mean", {5}, Kind::running_mean},
+       {"bn1.running_var", {5}, Kind::running_var}},
+      {},
+      {},
+      {},
+      {{"fc.weight", {3, 80}, Kind::linear_weight}, {"fc.bias", {3}, Kind::bias}}};
+  EXPECT_EQ(by_node, expected);
+}
+
+TEST(TensorNames, ListEveryTensorInExecutionOrder) {
+  EXPECT_EQ(tensor_names(test::small_network()),
+            (std::vector<std::string>{"conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var",
+                                      "fc.weight", "fc.bias"}));
+}
+
+TEST(HeadTensorNames, AreThoseOfTheLastLinearLayer) {
+  EXPECT_EQ(head_tensor_names(test::small_network()), (std::vector<std::string>{"fc.weight", "fc.bias"}));
+  EXPECT_TRUE(head_tensor_names(one_layer(Relu{}, 2)).empty());
+}
+
+TEST(ForwardFlops, CountTwoPerMultiplyAdd) {
+  // conv: 2·3·3·2 per output of 5·8·8; linear: 2·80·3.
+  EXPECT_EQ(forward_flops(test::small_network()), 2 * 9 * 2 * 5 * 64 + 2 * 80 * 3);
+}
+
+}  // namespace
+}  // namespace dtrain
