@@ -1,0 +1,83 @@
+// A network compiled for one batch size: primitives, formats, fusions and addresses are fixed here, so that
+// forward and backward allocate nothing, look nothing up and decide nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dtrain/layers.hpp"
+#include "dtrain/parameters.hpp"
+#include "dtrain/tensor.hpp"
+
+namespace dtrain {
+
+/// Type of activations and working weights; master weights, gradients and statistics are always f32.
+enum class Precision { fp32, bf16 };
+
+/// automatic may use Winograd for 3×3 stride-1 convolutions (faster, rounding errors about 10× larger); direct never.
+enum class ConvAlgorithm { automatic, direct };
+
+struct CompileOptions {
+  std::int64_t batch = 1;  ///< pictures in one forward call
+  bool training = true;    ///< false: batch-norm uses running statistics, nothing is kept for backward
+  Precision precision = Precision::fp32;
+  ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
+  std::uint64_t seed = 1;  ///< of dropout masks
+};
+
+/// What distinguishes one forward/backward pair from the next.
+struct PassOptions {
+  std::int64_t step = 0;             ///< position of dropout masks
+  std::int64_t first_sample = 0;     ///< position of the first picture in the global batch, for dropout masks
+  bool is_first_micro_batch = true;  ///< gradients are overwritten, later ones add to them
+  float statistics_share = 1.0f;     ///< this micro-batch's share of the rank's pictures: weighs its batch-norm statistics
+};
+
+/// Bytes planned before the first step.
+struct MemoryPlan {
+  std::size_t activations_bytes = 0;    ///< arena: activations, their gradients, workspaces, reused by liveness
+  std::size_t scratchpad_bytes = 0;     ///< part of the arena: the largest scratchpad a primitive asked for
+  std::size_t weight_copies_bytes = 0;  ///< weights in the layouts that primitives want beside the master weights
+};
+
+/// Compiled network. Several graphs (other batch sizes, evaluation) may share one ParameterStore and one arena, used in turn.
+class Graph {
+ public:
+  /// Entries for a ParameterStore, in the order in which backward finishes them, laid out as the primitives compiled with
+  /// `options` like best; every layout is plain when `plain` is true.
+  static std::vector<ParameterStore::Entry> plan_parameters(const NetworkSpec& network, const CompileOptions& options,
+                                                            bool plain);
+
+  /// Compiles; costs 0.1–1 s for a large network. `parameters` must outlive the graph.
+  /// Errors: ConfigError (picture too small, precision not available).
+  Graph(const NetworkSpec& network, ParameterStore& parameters, const CompileOptions& options);
+  Graph(Graph&&) noexcept;
+  Graph& operator=(Graph&&) noexcept;
+  ~Graph();
+
+  const CompileOptions& options() const;
+  const MemoryPlan& memory_plan() const;
+  /// Gives the graph its arena: at least memory_plan().activations_bytes, aligned to 64. Must precede forward.
+  void bind(std::span<std::byte> arena);
+
+  /// images: (batch, c, h, w) row-major, normalised. Result: logits (batch, num_classes), valid until the next call.
+  const Tensor& forward(std::span<const float> images, const PassOptions& pass);
+
+  /// diff_logits: (batch, num_classes) row-major, already scaled by 1/global batch. Adds up or overwrites the gradients in
+  /// the ParameterStore; calls on_layer_done(node) for each node, in backward order, when its gradients are final.
+  void backward(std::span<const float> diff_logits, const std::function<void(LayerIndex)>& on_layer_done);
+
+  /// What was compiled, a line a layer: shapes, formats, implementations, fusions.
+  std::string describe() const;
+
+ private:
+  struct Compiled;
+  std::unique_ptr<Compiled> compiled_;
+};
+
+}  // namespace dtrain

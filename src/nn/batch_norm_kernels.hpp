@@ -1,0 +1,61 @@
+// The inner loops of batch normalisation over one plane of one picture: `pixels` groups of `block` channels (8 or 16) in a row,
+// as in nChw8c and nChw16c. Compiled once per instruction set and chosen when a graph is compiled.
+#pragma once
+
+#include <cstdint>
+
+namespace dtrain::nn {
+
+/// A block's channels of one pixel; any address that a float may have.
+template <int Block>
+struct VecOf;
+template <>
+struct VecOf<8> {
+  typedef float Type __attribute__((vector_size(32), aligned(4), may_alias));
+};
+template <>
+struct VecOf<16> {
+  typedef float Type __attribute__((vector_size(64), aligned(4), may_alias));
+};
+
+/// One plane in backward.
+struct NormPlane {
+  const float* src;        ///< what was normalised
+  const float* dst;        ///< result with residual and ReLU; read only where residual_relu
+  float* diff_dst;         ///< gradient of the result; overwritten by the masked sum where keeps_masked
+  const float* diff_more;  ///< second addend of the gradient, or null
+  float* diff_src;         ///< may be diff_dst
+  std::int64_t pixels;
+};
+
+/// Per channel of a block.
+struct NormChannels {
+  const float* mean;
+  const float* scale;  ///< γ/σ
+  const float* shift;  ///< β − mean·γ/σ
+};
+
+enum class NormMask {
+  none,        ///< no ReLU
+  recomputed,  ///< ReLU without residual: sign of src·scale + shift
+  from_dst,    ///< ReLU behind a residual sum: sign of dst
+};
+
+struct NormKernels {
+  /// Adds Σ(x − origin) and Σ(x − origin)² of every channel to sums[block] and squares[block].
+  void (*moments)(const float* src, std::int64_t pixels, const float* origin, double* sums, double* squares);
+  /// dst = relu?(src·scale + shift (+ residual)). dst may be src or residual.
+  void (*normalise)(const float* src, const float* residual, const NormChannels& channels, bool relu, float* dst,
+                    std::int64_t pixels);
+  /// d = mask·(diff_dst + diff_more), stored to diff_dst where keeps_masked; adds Σd and Σd·(x − mean).
+  void (*backward_sums)(const NormPlane& plane, const NormChannels& channels, NormMask mask, bool keeps_masked, double* sums,
+                        double* products);
+  /// diff_src = scale·d − offset − slope·(x − mean), d as above (mask recomputed unless `none`).
+  void (*backward_data)(const NormPlane& plane, const NormChannels& channels, NormMask mask, const float* offset,
+                        const float* slope);
+};
+
+/// Kernels for this CPU. block: 8 or 16.
+const NormKernels& norm_kernels(int block);
+
+}  // namespace dtrain::nn

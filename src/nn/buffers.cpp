@@ -1,0 +1,128 @@
+// In-place execution, gradient buffers and lifetimes; see buffers.hpp.
+#include "src/nn/buffers.hpp"
+
+#include <algorithm>
+
+namespace dtrain::nn {
+namespace {
+
+class Assigner {
+ public:
+  Assigner(const std::vector<Instruction>& program, bool training)
+      : program_(program), training_(training), count_(static_cast<int>(program.size())) {
+    result_.instructions.resize(program.size());
+  }
+
+  BufferAssignment assign() && {
+    assign_results();
+    if (training_) assign_gradients();
+    std::size_t scratch_bytes = 1;
+    for (const Instruction& instruction : program_) scratch_bytes = std::max(scratch_bytes, instruction.needs.scratch_bytes);
+    result_.scratch = create(scratch_bytes, 0, 2 * count_);
+    return std::move(result_);
+  }
+
+ private:
+  int backward_time(int instruction) const { return 2 * count_ - 1 - instruction; }
+  const Instruction& at(int instruction) const { return program_[static_cast<std::size_t>(instruction)]; }
+  InstructionBuffers& buffers(int instruction) { return result_.instructions[static_cast<std::size_t>(instruction)]; }
+  Lifetime& lifetime(BufferId buffer) { return result_.lifetimes[static_cast<std::size_t>(buffer)]; }
+
+  BufferId create(std::size_t size_bytes, int first, int last) {
+    result_.lifetimes.push_back({.size_bytes = size_bytes, .first = first, .last = last});
+    return static_cast<BufferId>(result_.lifetimes.size()) - 1;
+  }
+
+  /// Last time at which a result is read.
+  std::vector<int> last_uses() const {
+    std::vector<int> last(program_.size());
+    for (int i = 0; i < count_; ++i) {
+      const bool is_logits = i == count_ - 1;
+      const bool backward_reads = training_ && at(i).has_gradient && at(i).needs.dst_in_backward;
+      last[static_cast<std::size_t>(i)] = backward_reads ? backward_time(i) : (is_logits ? count_ : i);
+    }
+    for (int i = 0; i < count_; ++i) {
+      for (std::size_t k = 0; k < at(i).inputs.size(); ++k) {
+        const int input = at(i).inputs[k];
+        if (input == kNetworkInput) continue;
+        const bool backward_reads = training_ && at(i).has_gradient && at(i).needs.src_in_backward[k];
+        auto& last_use = last[static_cast<std::size_t>(input)];
+        last_use = std::max(last_use, backward_reads ? backward_time(i) : i);
+      }
+    }
+    return last;
+  }
+
+  void assign_results() {
+    const std::vector<int> last = last_uses();
+    for (int i = 0; i < count_; ++i) {
+      const BufferId replaced = replaceable_input(i);
+      BufferId& dst = buffers(i).dst;
+      dst = replaced != kNoBuffer ? replaced : create(at(i).dst.get_size(), i, i);
+      lifetime(dst).last = std::max(lifetime(dst).last, last[static_cast<std::size_t>(i)]);
+      if (at(i).needs.workspace_bytes > 0) {
+        const int until = training_ && at(i).has_gradient ? backward_time(i) : i;
+        buffers(i).workspace = create(at(i).needs.workspace_bytes, i, until);
+      }
+    }
+  }
+
+  /// Buffer of an input that nobody reads after this instruction and that its result may replace.
+  BufferId replaceable_input(int i) {
+    const Instruction& instruction = at(i);
+    for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
+      const int input = instruction.inputs[k];
+      if (input == kNetworkInput || !instruction.needs.dst_may_replace_src[k]) continue;
+      const BufferId buffer = buffers(input).dst;
+      const auto readings = std::count_if(instruction.inputs.begin(), instruction.inputs.end(),
+                                          [&](int other) { return other != kNetworkInput && buffers(other).dst == buffer; });
+      if (readings == 1 && lifetime(buffer).last <= i && lifetime(buffer).size_bytes == instruction.dst.get_size()) {
+        return buffer;
+      }
+    }
+    return kNoBuffer;
+  }
+
+  void assign_gradients() {
+    const int last = count_ - 1;
+    buffers(last).diff_dst.push_back(create(at(last).dst.get_size(), count_, backward_time(last)));
+    for (int i = last; i >= 0; --i) {
+      if (!at(i).has_gradient) continue;
+      auto& own = buffers(i);
+      const int now = backward_time(i);
+      for (const BufferId diff : own.diff_dst) lifetime(diff).last = std::max(lifetime(diff).last, now);
+      own.diff_src.assign(at(i).inputs.size(), kNoBuffer);
+      for (std::size_t k = 0; k < at(i).inputs.size(); ++k) {
+        const int input = at(i).inputs[k];
+        if (input == kNetworkInput || !at(input).has_gradient) continue;
+        own.diff_src[k] = gradient_buffer(i, k, input, now);
+        lifetime(own.diff_src[k]).last = std::max(lifetime(own.diff_src[k]).last, backward_time(input));
+        buffers(input).diff_dst.push_back(own.diff_src[k]);
+      }
+    }
+  }
+
+  // Note [Every gradient buffer has one owner]: a buffer in diff_dst belongs to that result alone, so backward may overwrite
+  // it. The residual's gradient *is* diff_dst[0]; then input 0 must not replace it.
+  BufferId gradient_buffer(int i, std::size_t input_index, int input, int now) {
+    const LayerNeeds& needs = at(i).needs;
+    const BufferId diff_dst = buffers(i).diff_dst.front();
+    if (input_index == 1 && needs.residual_diff_is_diff_dst) return diff_dst;
+    const bool same_size = lifetime(diff_dst).size_bytes == at(input).dst.get_size();
+    if (input_index == 0 && needs.diff_src_may_replace_diff_dst && same_size) return diff_dst;
+    return create(at(input).dst.get_size(), now, now);
+  }
+
+  const std::vector<Instruction>& program_;
+  bool training_;
+  int count_;
+  BufferAssignment result_;
+};
+
+}  // namespace
+
+BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training) {
+  return Assigner(program, training).assign();
+}
+
+}  // namespace dtrain::nn

@@ -1,0 +1,32 @@
+// Decides which results and gradients of a program share a buffer, and how long each buffer lives: the input of the arena plan.
+//
+// Time: instruction i runs forward at time i and backward at time 2L−1−i, L instructions.
+#pragma once
+
+#include <vector>
+
+#include "src/nn/memory_plan.hpp"
+#include "src/nn/program.hpp"
+
+namespace dtrain::nn {
+
+using BufferId = int;
+inline constexpr BufferId kNoBuffer = -1;
+
+struct InstructionBuffers {
+  BufferId dst = kNoBuffer;
+  BufferId workspace = kNoBuffer;
+  std::vector<BufferId> diff_dst;  ///< gradients of the result, one per reader (aliases counted once); the layer adds up the
+                                   ///< first diff_dst_addends, the rest are added to the first beforehand
+  std::vector<BufferId> diff_src;  ///< per input; kNoBuffer: not wanted
+};
+
+struct BufferAssignment {
+  std::vector<InstructionBuffers> instructions;
+  std::vector<Lifetime> lifetimes;  ///< per buffer
+  BufferId scratch = kNoBuffer;     ///< shared by all instructions, alive always
+};
+
+BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training);
+
+}  // namespace dtrain::nn

@@ -1,0 +1,242 @@
+// 2-D convolution by oneDNN: forward, backward data, backward weights, with the algorithm chosen by shape.
+#include <algorithm>
+#include <sstream>
+
+#include "dtrain/error.hpp"
+#include "src/nn/layer.hpp"
+#include "src/nn/weights_view.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+using dnnl::algorithm;
+using dnnl::convolution_backward_data;
+using dnnl::convolution_backward_weights;
+using dnnl::convolution_forward;
+
+/// Winograd F(4×4, 3×3) transforms 4×4 output tiles; oneDNN multiplies tiles of all pictures at once, and needs enough of them
+/// to fill its matrix products. Below this many tiles direct convolution is as fast or faster: 7×7 pictures of the last ResNet
+/// stage have 4 tiles each. Tuned with bench_conv_floor on ResNet-50's shapes, batch 1 to 16.
+constexpr std::int64_t kLeastWinogradTiles = 48;
+
+struct Problem {
+  Dims src, weights, bias, dst, strides, padding;
+};
+
+algorithm choose_algorithm(const Problem& problem, ConvAlgorithm asked) {
+  const bool is_3x3 = problem.weights[2] == 3 && problem.weights[3] == 3 && problem.strides[0] == 1 && problem.padding[0] == 1;
+  if (asked == ConvAlgorithm::direct || !is_3x3) return algorithm::convolution_direct;
+  const auto tiles = problem.dst[0] * ((problem.dst[2] + 3) / 4) * ((problem.dst[3] + 3) / 4);
+  const bool fills_vectors = problem.weights[0] % 16 == 0 && problem.weights[1] % 16 == 0;
+  return tiles >= kLeastWinogradTiles && fills_vectors ? algorithm::convolution_winograd : algorithm::convolution_direct;
+}
+
+/// The chosen algorithm where this CPU has it for the shape, else direct.
+template <typename MakeDesc>
+auto with_fallback(algorithm wanted, MakeDesc make) {
+  if (wanted == algorithm::convolution_direct) return make(wanted);
+  try {
+    return make(wanted);
+  } catch (const dnnl::error& error) {
+    if (error.status != dnnl_unimplemented) throw;
+    return make(algorithm::convolution_direct);
+  }
+}
+
+convolution_forward::primitive_desc forward_desc(const Problem& problem, const LayerContext& context, const Desc& src,
+                                                 const Desc& dst) {
+  // Evaluation too: for inference Winograd wants weights in a format of its own, into which blocked weights cannot be
+  // reordered.
+  const auto kind = dnnl::prop_kind::forward_training;
+  return with_fallback(choose_algorithm(problem, context.options.conv_algorithm), [&](algorithm choice) {
+    const auto desc = problem.bias.empty()
+                          ? convolution_forward::desc(kind, choice, src, any_desc(problem.weights), dst, problem.strides,
+                                                      problem.padding, problem.padding)
+                          : convolution_forward::desc(kind, choice, src, any_desc(problem.weights), plain_desc(problem.bias),
+                                                      dst, problem.strides, problem.padding, problem.padding);
+    return convolution_forward::primitive_desc(desc, user_scratchpad(), context.device.engine);
+  });
+}
+
+Problem problem_of(const Convolution& spec, const LayerContext& context) {
+  const Dims src = context.src.at(0).dims();
+  return Problem{.src = src,
+                 .weights = {spec.out_channels, src[1], spec.kernel, spec.kernel},
+                 .bias = spec.has_bias ? Dims{spec.out_channels} : Dims{},
+                 .dst = context.dst_shape,
+                 .strides = {spec.stride, spec.stride},
+                 .padding = {spec.padding, spec.padding}};
+}
+
+class ConvolutionLayer final : public Layer {
+ public:
+  ConvolutionLayer(const Convolution& spec, LayerContext context)
+      : context_(std::move(context)), problem_(problem_of(spec, context_)) {
+    forward_desc_ = forward_desc(problem_, context_, context_.src[0], any_desc(problem_.dst));
+    dst_ = forward_desc_.dst_desc();
+    master_wish_ = is_blocked(forward_desc_.weights_desc()) ? forward_desc_.weights_desc() : plain_desc(problem_.weights);
+    if (!context_.options.training) return;
+
+    const algorithm choice = choose_algorithm(problem_, context_.options.conv_algorithm);
+    weights_desc_ = with_fallback(choice, [&](algorithm alg) {
+      using Backward = convolution_backward_weights;
+      const auto desc = problem_.bias.empty()
+                            ? Backward::desc(alg, context_.src[0], any_desc(problem_.weights), dst_, problem_.strides,
+                                             problem_.padding, problem_.padding)
+                            : Backward::desc(alg, context_.src[0], any_desc(problem_.weights), plain_desc(problem_.bias), dst_,
+                                             problem_.strides, problem_.padding, problem_.padding);
+      return Backward::primitive_desc(desc, user_scratchpad(), context_.device.engine, forward_desc_);
+    });
+    if (is_blocked(weights_desc_.diff_weights_desc())) master_wish_ = weights_desc_.diff_weights_desc();
+    if (wants_diff_src()) {
+      data_desc_ = with_fallback(choice, [&](algorithm alg) {
+        return convolution_backward_data::primitive_desc(
+            {alg, context_.src[0], any_desc(problem_.weights), dst_, problem_.strides, problem_.padding, problem_.padding},
+            user_scratchpad(), context_.device.engine, forward_desc_);
+      });
+    }
+  }
+
+  Desc dst_desc() const override { return dst_; }
+
+  LayerNeeds needs() const override {
+    LayerNeeds needs;
+    needs.src_in_backward = {true};
+    needs.dst_may_replace_src = {false};
+    needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
+    if (!context_.options.training) return needs;
+    needs.scratch_bytes = std::max(needs.scratch_bytes, gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
+    if (wants_diff_src()) needs.scratch_bytes = std::max(needs.scratch_bytes, data_desc_.scratchpad_desc().get_size());
+    return needs;
+  }
+
+  std::vector<LayerParameter> parameters() const override {
+    using Kind = ParameterSpec::Kind;
+    std::vector<LayerParameter> all{
+        {{context_.name + ".weight", problem_.weights, Kind::conv_weight}, layout_of(master_wish_)}};
+    if (!problem_.bias.empty()) {
+      all.push_back({{context_.name + ".bias", problem_.bias, Kind::bias}, plain_layout(problem_.bias)});
+    }
+    return all;
+  }
+
+  std::size_t weight_copies_bytes(const ParameterStore& store) const override {
+    const Desc master = master_desc(store);
+    return WeightsView::copy_bytes(master, forward_desc_.weights_desc()) +
+           (wants_diff_src() ? WeightsView::copy_bytes(master, data_desc_.weights_desc()) : 0);
+  }
+
+  void connect(const LayerConnections& to, std::byte* weight_copies) override {
+    const Device& device = context_.device;
+    const ParameterStore& store = *to.parameters;
+    const Slot& slot = weight_slot(store);
+    const Desc master = master_desc(store);
+    const dnnl::memory weights(master, device.engine, store.values(slot).data());
+    const Slot* bias = problem_.bias.empty() ? nullptr : store.find(context_.name + ".bias");
+
+    forward_weights_ = WeightsView(weights, forward_desc_.weights_desc(), weight_copies, device);
+    weight_copies += WeightsView::copy_bytes(master, forward_desc_.weights_desc());
+    std::vector<std::pair<int, dnnl::memory>> arguments{
+        {DNNL_ARG_SRC, to.src[0]},
+        {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
+        {DNNL_ARG_DST, to.dst},
+        {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(), 0, device)}};
+    if (bias != nullptr) {
+      arguments.emplace_back(DNNL_ARG_BIAS, dnnl::memory(plain_desc(problem_.bias), device.engine, store.values(*bias).data()));
+    }
+    forward_ = PrimitiveCall(convolution_forward(forward_desc_), arguments);
+    scratch_base_ = to.scratch;
+    if (!context_.options.training) return;
+
+    if (to.diff_src[0]) {
+      data_weights_ = WeightsView(weights, data_desc_.weights_desc(), weight_copies, device);
+      backward_data_ = PrimitiveCall(convolution_backward_data(data_desc_),
+                                     {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
+                                      {DNNL_ARG_WEIGHTS, data_weights_.memory()},
+                                      {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
+                                      {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(), 0, device)}});
+    }
+    const Desc& diff_weights = weights_desc_.diff_weights_desc();
+    const GradientPlace weight_place{dnnl::memory(master, device.engine, store.gradient(slot).data()),
+                                     scratch_.add(diff_weights, 0, device)};
+    std::optional<GradientPlace> bias_place;
+    if (bias != nullptr) {
+      const Desc desc = plain_desc(problem_.bias);
+      bias_place = GradientPlace{dnnl::memory(desc, device.engine, store.gradient(*bias).data()),
+                                 scratch_.add(desc, BackwardWeights::bias_offset(diff_weights), device)};
+    }
+    backward_weights_ = BackwardWeights(
+        convolution_backward_weights(weights_desc_),
+        {{DNNL_ARG_SRC, to.src[0]},
+         {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
+         {DNNL_ARG_SCRATCHPAD, scratch_.add(weights_desc_.scratchpad_desc(), gradient_scratch_bytes(), device)}},
+        weight_place, bias_place, device);
+  }
+
+  void bound() override { scratch_.bind(static_cast<std::byte*>(scratch_base_.get_data_handle())); }
+
+  void renew_weights() override {
+    forward_weights_.renew(context_.device.stream);
+    if (backward_data_) data_weights_.renew(context_.device.stream);
+  }
+
+  void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
+
+  void backward(const PassOptions& pass) override {
+    backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
+    if (backward_data_) backward_data_.run(context_.device.stream);
+  }
+
+  std::string describe() const override {
+    std::ostringstream text;
+    text << "convolution " << forward_desc_.impl_info_str();
+    if (context_.options.training) {
+      text << " | weights " << weights_desc_.impl_info_str();
+      if (wants_diff_src()) text << " | data " << data_desc_.impl_info_str();
+    }
+    return text.str();
+  }
+
+ private:
+  bool wants_diff_src() const { return context_.options.training && context_.wants_diff_src[0]; }
+
+  const Slot& weight_slot(const ParameterStore& store) const {
+    const Slot* slot = store.find(context_.name + ".weight");
+    check(slot != nullptr, "convolution: its weight is in the store");
+    return *slot;
+  }
+
+  Desc master_desc(const ParameterStore& store) const {
+    return desc_of(weight_slot(store).layout, problem_.weights, master_wish_);
+  }
+
+  std::size_t gradient_scratch_bytes() const {
+    return BackwardWeights::scratch_bytes(weights_desc_.diff_weights_desc(), !problem_.bias.empty(),
+                                          problem_.bias.empty() ? Desc() : plain_desc(problem_.bias));
+  }
+
+  LayerContext context_;
+  Problem problem_;
+  convolution_forward::primitive_desc forward_desc_;
+  convolution_backward_data::primitive_desc data_desc_;
+  convolution_backward_weights::primitive_desc weights_desc_;
+  Desc dst_, master_wish_;
+  WeightsView forward_weights_, data_weights_;
+  BackwardWeights backward_weights_;
+  PrimitiveCall forward_, backward_data_;
+  ScratchViews scratch_;
+  dnnl::memory scratch_base_;
+};
+
+}  // namespace
+
+Desc convolution_src_wish(const Convolution& spec, const LayerContext& context) {
+  const Problem problem = problem_of(spec, context);
+  return forward_desc(problem, context, any_desc(problem.src), any_desc(problem.dst)).src_desc();
+}
+
+std::unique_ptr<Layer> make_convolution(const Convolution& spec, LayerContext context) {
+  return std::make_unique<ConvolutionLayer>(spec, std::move(context));
+}
+
+}  // namespace dtrain::nn

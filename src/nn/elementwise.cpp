@@ -1,0 +1,155 @@
+// Layers that work element by element on memory of any layout: ReLU, Add (with its ReLU), Dropout.
+// Batch-norm takes in most of them (fusion.hpp); these serve where none stands in front.
+#include <algorithm>
+
+#include "dtrain/error.hpp"
+#include "dtrain/random.hpp"
+#include "src/nn/layer.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+std::int64_t element_count(const Desc& desc) { return static_cast<std::int64_t>(desc.get_size() / sizeof(float)); }
+
+class ReluLayer final : public Layer {
+ public:
+  explicit ReluLayer(LayerContext context) : context_(std::move(context)), size_(element_count(context_.src.at(0))) {}
+
+  Desc dst_desc() const override { return context_.src[0]; }
+  LayerNeeds needs() const override {
+    return {.src_in_backward = {false},
+            .dst_in_backward = true,
+            .dst_may_replace_src = {true},
+            .diff_src_may_replace_diff_dst = true};
+  }
+  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void forward(const PassOptions&) override {
+    const float* src = floats(to_.src[0]);
+    float* dst = floats(to_.dst);
+#pragma omp parallel for simd schedule(static)
+    for (std::int64_t i = 0; i < size_; ++i) dst[i] = src[i] < 0.0f ? 0.0f : src[i];  // NaN passes
+  }
+  void backward(const PassOptions&) override {
+    if (!to_.diff_src[0]) return;
+    const float* dst = floats(to_.dst);
+    const float* diff_dst = floats(to_.diff_dst[0]);
+    float* diff_src = floats(*to_.diff_src[0]);
+#pragma omp parallel for simd schedule(static)
+    for (std::int64_t i = 0; i < size_; ++i) diff_src[i] = dst[i] > 0.0f ? diff_dst[i] : 0.0f;
+  }
+  std::string describe() const override { return "relu"; }
+
+ private:
+  LayerContext context_;
+  std::int64_t size_;
+  LayerConnections to_;
+};
+
+class AddLayer final : public Layer {
+ public:
+  explicit AddLayer(LayerContext context) : context_(std::move(context)), size_(element_count(context_.src.at(0))) {}
+
+  Desc dst_desc() const override { return context_.src[0]; }
+  LayerNeeds needs() const override {
+    return {.src_in_backward = {false, false},
+            .dst_in_backward = context_.relu,
+            .dst_may_replace_src = {true, true},
+            .residual_diff_is_diff_dst = true};
+  }
+  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void forward(const PassOptions&) override {
+    const float* a = floats(to_.src[0]);
+    const float* b = floats(to_.src[1]);
+    float* dst = floats(to_.dst);
+    const float least = context_.relu ? 0.0f : -std::numeric_limits<float>::infinity();
+#pragma omp parallel for simd schedule(static)
+    for (std::int64_t i = 0; i < size_; ++i) {
+      const float sum = a[i] + b[i];
+      dst[i] = sum < least ? least : sum;
+    }
+  }
+  void backward(const PassOptions&) override {
+    const float* dst = floats(to_.dst);
+    float* diff_dst = floats(to_.diff_dst[0]);  // masked in place: it is the second input's gradient
+    float* diff_src = to_.diff_src[0] ? floats(*to_.diff_src[0]) : diff_dst;
+    const bool relu = context_.relu;
+#pragma omp parallel for simd schedule(static)
+    for (std::int64_t i = 0; i < size_; ++i) {
+      const float diff = !relu || dst[i] > 0.0f ? diff_dst[i] : 0.0f;
+      diff_dst[i] = diff;
+      diff_src[i] = diff;
+    }
+  }
+  std::string describe() const override { return context_.relu ? "add + relu" : "add"; }
+
+ private:
+  LayerContext context_;
+  std::int64_t size_;
+  LayerConnections to_;
+};
+
+class DropoutLayer final : public Layer {
+ public:
+  DropoutLayer(const Dropout& spec, LayerContext context)
+      : context_(std::move(context)), probability_(spec.probability), size_(element_count(context_.src.at(0))) {
+    check(probability_ >= 0.0f && probability_ < 1.0f, "dropout: probability in [0, 1)");
+  }
+
+  Desc dst_desc() const override { return context_.src[0]; }
+  LayerNeeds needs() const override {
+    LayerNeeds needs{.src_in_backward = {false}, .dst_may_replace_src = {true}, .diff_src_may_replace_diff_dst = true};
+    if (context_.options.training) needs.workspace_bytes = static_cast<std::size_t>(size_);
+    return needs;
+  }
+  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+
+  void forward(const PassOptions& pass) override {
+    const float* src = floats(to_.src[0]);
+    float* dst = floats(to_.dst);
+    if (!context_.options.training) {
+      if (src != dst) std::copy_n(src, size_, dst);
+      return;
+    }
+    auto* kept = static_cast<std::uint8_t*>(to_.workspace.get_data_handle());
+    const std::int64_t batch = context_.src[0].dims()[0];
+    const std::int64_t per_picture = size_ / batch;
+    const float scale = 1.0f / (1.0f - probability_);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t picture = 0; picture < batch; ++picture) {
+      // A picture's mask depends on its place in the global batch, not on the rank or micro-batch that holds it.
+      Random random(context_.options.seed, RandomPurpose::dropout,
+                    {static_cast<std::uint64_t>(pass.step), static_cast<std::uint64_t>(context_.position),
+                     static_cast<std::uint64_t>(pass.first_sample + picture)});
+      for (std::int64_t i = picture * per_picture; i < (picture + 1) * per_picture; ++i) {
+        kept[i] = random.uniform() >= static_cast<double>(probability_) ? 1 : 0;
+        dst[i] = kept[i] != 0 ? src[i] * scale : 0.0f;
+      }
+    }
+  }
+  void backward(const PassOptions&) override {
+    if (!to_.diff_src[0]) return;
+    const auto* kept = static_cast<const std::uint8_t*>(to_.workspace.get_data_handle());
+    const float* diff_dst = floats(to_.diff_dst[0]);
+    float* diff_src = floats(*to_.diff_src[0]);
+    const float scale = 1.0f / (1.0f - probability_);
+#pragma omp parallel for simd schedule(static)
+    for (std::int64_t i = 0; i < size_; ++i) diff_src[i] = kept[i] != 0 ? diff_dst[i] * scale : 0.0f;
+  }
+  std::string describe() const override { return "dropout"; }
+
+ private:
+  LayerContext context_;
+  float probability_;
+  std::int64_t size_;
+  LayerConnections to_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_relu(LayerContext context) { return std::make_unique<ReluLayer>(std::move(context)); }
+std::unique_ptr<Layer> make_add(LayerContext context) { return std::make_unique<AddLayer>(std::move(context)); }
+std::unique_ptr<Layer> make_dropout(const Dropout& spec, LayerContext context) {
+  return std::make_unique<DropoutLayer>(spec, std::move(context));
+}
+
+}  // namespace dtrain::nn

@@ -1,0 +1,76 @@
+// Fusion of element-wise layers into their producers; see fusion.hpp.
+#include "src/nn/fusion.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace dtrain::nn {
+namespace {
+
+template <typename Layer>
+bool is(const NetworkSpec& network, LayerIndex node) {
+  return node >= 0 && std::holds_alternative<Layer>(network.nodes[static_cast<std::size_t>(node)].layer);
+}
+
+/// The only node that reads `node`, or -1.
+LayerIndex only_reader(const std::vector<std::vector<LayerIndex>>& readers, LayerIndex node) {
+  const auto& all = readers[static_cast<std::size_t>(node)];
+  return all.size() == 1 ? all.front() : -1;
+}
+
+}  // namespace
+
+std::vector<Operation> fuse(const NetworkSpec& network) {
+  const int count = static_cast<int>(network.nodes.size());
+  std::vector<std::vector<LayerIndex>> readers(network.nodes.size());
+  for (LayerIndex node = 0; node < count; ++node) {
+    for (const LayerIndex input : network.nodes[static_cast<std::size_t>(node)].inputs) {
+      if (input >= 0) readers[static_cast<std::size_t>(input)].push_back(node);
+    }
+  }
+
+  // taken_by[node]: the node whose operation covers it.
+  std::vector<LayerIndex> taken_by(network.nodes.size(), -1);
+  std::vector<std::vector<LayerIndex>> covered(network.nodes.size());
+  const auto take = [&](LayerIndex owner, LayerIndex node) {
+    taken_by[static_cast<std::size_t>(node)] = owner;
+    covered[static_cast<std::size_t>(owner)].push_back(node);
+  };
+  for (LayerIndex node = 0; node < count; ++node) {
+    if (taken_by[static_cast<std::size_t>(node)] >= 0) continue;
+    take(node, node);
+    LayerIndex last = node;
+    if (is<BatchNorm>(network, node)) {
+      const LayerIndex add = only_reader(readers, node);
+      if (add >= 0 && is<Add>(network, add) && taken_by[static_cast<std::size_t>(add)] < 0 &&
+          network.nodes[static_cast<std::size_t>(add)].inputs[0] == node) {
+        take(node, add);
+        last = add;
+      }
+    }
+    if (is<BatchNorm>(network, node) || is<Add>(network, node)) {
+      const LayerIndex relu = only_reader(readers, last);
+      if (relu >= 0 && is<Relu>(network, relu)) take(node, relu);
+    }
+  }
+
+  // An operation runs where its last node stands, when all inputs are there.
+  std::vector<Operation> operations;
+  std::map<LayerIndex, int> operation_of;  // node → operation whose result is the node's
+  for (LayerIndex node = 0; node < count; ++node) {
+    const LayerIndex owner = taken_by[static_cast<std::size_t>(node)];
+    const auto& nodes = covered[static_cast<std::size_t>(owner)];
+    if (nodes.back() != node) continue;
+    Operation operation{.node = owner, .inputs = {}, .relu = is<Relu>(network, node) && node != owner, .nodes = nodes};
+    const auto read = [&](LayerIndex input) { operation.inputs.push_back(input < 0 ? kNetworkInput : operation_of.at(input)); };
+    for (const LayerIndex input : network.nodes[static_cast<std::size_t>(owner)].inputs) read(input);
+    for (const LayerIndex inner : nodes) {
+      if (inner != owner && is<Add>(network, inner)) read(network.nodes[static_cast<std::size_t>(inner)].inputs[1]);
+    }
+    operation_of[node] = static_cast<int>(operations.size());
+    operations.push_back(std::move(operation));
+  }
+  return operations;
+}
+
+}  // namespace dtrain::nn

@@ -1,0 +1,179 @@
+// The compiled graph: programs, buffers and layers connected; forward and backward as two loops.
+#include "dtrain/graph.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <sstream>
+
+#include "dtrain/error.hpp"
+#include "src/nn/buffers.hpp"
+#include "src/nn/program.hpp"
+
+namespace dtrain {
+
+using namespace nn;
+
+struct Graph::Compiled {
+  Compiled(const NetworkSpec& network, ParameterStore& store, const CompileOptions& compile_options)
+      : options(compile_options),
+        parameters(store),
+        program(build_program(network, options, device)),
+        pictures(unbound(pictures_desc(network, options.batch), device)),
+        logits(Shape{options.batch, network.num_classes}) {
+    const BufferAssignment assignment = assign_buffers(program, options.training);
+    const ArenaPlan arena_plan = plan_arena(assignment.lifetimes);
+    offsets = arena_plan.offsets;
+    scratch =
+        view(assignment.scratch, bytes_desc(assignment.lifetimes[static_cast<std::size_t>(assignment.scratch)].size_bytes));
+    plan.activations_bytes = arena_plan.size_bytes;
+    plan.scratchpad_bytes = assignment.lifetimes[static_cast<std::size_t>(assignment.scratch)].size_bytes;
+    for (const Instruction& instruction : program) plan.weight_copies_bytes += instruction.layer->weight_copies_bytes(store);
+    weight_copies = AlignedMemory(plan.weight_copies_bytes);
+    connect(assignment);
+  }
+
+  /// Memory of a buffer with a layout; its address is set by bind.
+  dnnl::memory view(BufferId buffer, const Desc& desc) {
+    dnnl::memory memory = unbound(desc, device);
+    views.emplace_back(memory, offsets[static_cast<std::size_t>(buffer)]);
+    return memory;
+  }
+
+  static Desc bytes_desc(std::size_t bytes) {
+    return Desc({static_cast<std::int64_t>(bytes)}, dnnl::memory::data_type::u8, dnnl::memory::format_tag::a);
+  }
+
+  void connect(const BufferAssignment& assignment) {
+    std::vector<dnnl::memory> results;
+    std::byte* copies = weight_copies.data();
+    for (std::size_t i = 0; i < program.size(); ++i) {
+      const Instruction& instruction = program[i];
+      const InstructionBuffers& buffers = assignment.instructions[i];
+      LayerConnections to{
+          .dst = view(buffers.dst, instruction.dst), .workspace = {}, .scratch = scratch, .parameters = &parameters};
+      results.push_back(to.dst);
+      for (const int input : instruction.inputs) {
+        to.src.push_back(input == kNetworkInput ? pictures : results[static_cast<std::size_t>(input)]);
+      }
+      if (buffers.workspace != kNoBuffer) to.workspace = view(buffers.workspace, bytes_desc(instruction.needs.workspace_bytes));
+      to.diff_src.resize(instruction.inputs.size());
+      extra_sums.emplace_back();
+      for (std::size_t k = 0; k < buffers.diff_dst.size(); ++k) {
+        const dnnl::memory addend = view(buffers.diff_dst[k], instruction.dst);
+        if (static_cast<int>(k) < instruction.needs.diff_dst_addends) {
+          to.diff_dst.push_back(addend);
+        } else {
+          extra_sums.back().push_back({addend, to.diff_dst[0]});
+        }
+      }
+      for (std::size_t k = 0; k < buffers.diff_src.size(); ++k) {
+        if (buffers.diff_src[k] == kNoBuffer) continue;
+        to.diff_src[k] = view(buffers.diff_src[k], program[static_cast<std::size_t>(instruction.inputs[k])].dst);
+      }
+      instruction.layer->connect(to, copies);
+      copies += instruction.layer->weight_copies_bytes(parameters);
+      if (i + 1 == program.size()) {
+        logits_memory = to.dst;
+        if (options.training) diff_logits_memory = to.diff_dst[0];
+      }
+    }
+  }
+
+  /// from is added to `to` before the layer's backward runs.
+  struct Sum {
+    dnnl::memory from, to;
+    void run() const {
+      const float* addend = floats(from);
+      float* sum = floats(to);
+      const auto size = static_cast<std::int64_t>(to.get_desc().get_size() / sizeof(float));
+#pragma omp parallel for simd schedule(static)
+      for (std::int64_t i = 0; i < size; ++i) sum[i] += addend[i];
+    }
+  };
+
+  Device device;
+  CompileOptions options;
+  ParameterStore& parameters;
+  std::vector<Instruction> program;
+  std::vector<std::size_t> offsets;
+  std::vector<std::pair<dnnl::memory, std::size_t>> views;
+  std::vector<std::vector<Sum>> extra_sums;  // per instruction
+  dnnl::memory pictures, logits_memory, diff_logits_memory, scratch;
+  AlignedMemory weight_copies;
+  MemoryPlan plan;
+  Tensor logits;
+  PassOptions pass;
+  std::uint64_t weights_seen = 0;  // version of the weights that the copies hold
+  bool is_bound = false;
+};
+
+std::vector<ParameterStore::Entry> Graph::plan_parameters(const NetworkSpec& network, const CompileOptions& options,
+                                                          bool plain) {
+  const Device device;
+  const std::vector<Instruction> program = build_program(network, options, device);
+  std::vector<ParameterStore::Entry> entries;
+  for (auto instruction = program.rbegin(); instruction != program.rend(); ++instruction) {
+    for (const LayerParameter& parameter : instruction->layer->parameters()) {
+      entries.push_back({parameter.spec, plain ? plain_layout(parameter.spec.shape) : parameter.wish});
+    }
+  }
+  return entries;
+}
+
+Graph::Graph(const NetworkSpec& network, ParameterStore& parameters, const CompileOptions& options)
+    : compiled_(std::make_unique<Compiled>(network, parameters, options)) {}
+Graph::Graph(Graph&&) noexcept = default;
+Graph& Graph::operator=(Graph&&) noexcept = default;
+Graph::~Graph() = default;
+
+const CompileOptions& Graph::options() const { return compiled_->options; }
+const MemoryPlan& Graph::memory_plan() const { return compiled_->plan; }
+
+void Graph::bind(std::span<std::byte> arena) {
+  check(arena.size() >= compiled_->plan.activations_bytes, "Graph::bind: the arena holds the plan");
+  for (const auto& [memory, offset] : compiled_->views) memory.set_data_handle(arena.data() + offset);
+  for (const Instruction& instruction : compiled_->program) instruction.layer->bound();
+  compiled_->is_bound = true;
+}
+
+const Tensor& Graph::forward(std::span<const float> images, const PassOptions& pass) {
+  Compiled& graph = *compiled_;
+  check(graph.is_bound, "Graph::forward: bound before");
+  check(images.size() * sizeof(float) >= graph.pictures.get_desc().get_size(), "Graph::forward: a whole batch of pictures");
+  graph.pass = pass;
+  graph.pictures.set_data_handle(const_cast<float*>(images.data()));  // read only: oneDNN's handles are not const
+  const bool weights_changed = graph.weights_seen != graph.parameters.weights_version;
+  graph.weights_seen = graph.parameters.weights_version;
+  for (const Instruction& instruction : graph.program) {
+    if (weights_changed) instruction.layer->renew_weights();
+    instruction.layer->forward(pass);
+  }
+  const auto logits = graph.logits.values();
+  std::memcpy(logits.data(), graph.logits_memory.get_data_handle(), logits.size_bytes());
+  return graph.logits;
+}
+
+void Graph::backward(std::span<const float> diff_logits, const std::function<void(LayerIndex)>& on_layer_done) {
+  Compiled& graph = *compiled_;
+  check(graph.options.training, "Graph::backward: compiled for training");
+  check(diff_logits.size() == graph.logits.values().size(), "Graph::backward: (batch, classes) gradients");
+  std::memcpy(graph.diff_logits_memory.get_data_handle(), diff_logits.data(), diff_logits.size_bytes());
+  for (std::size_t i = graph.program.size(); i-- > 0;) {
+    const Instruction& instruction = graph.program[i];
+    if (instruction.has_gradient) {
+      for (const Compiled::Sum& sum : graph.extra_sums[i]) sum.run();
+      instruction.layer->backward(graph.pass);
+    }
+    for (auto node = instruction.nodes.rbegin(); node != instruction.nodes.rend(); ++node) on_layer_done(*node);
+  }
+}
+
+std::string Graph::describe() const {
+  std::ostringstream text;
+  for (const Instruction& instruction : compiled_->program) {
+    text << instruction.name << ": " << instruction.layer->describe() << "\n";
+  }
+  return text.str();
+}
+
+}  // namespace dtrain

@@ -1,0 +1,102 @@
+// The one interface behind the graph: a layer chooses its primitives at construction, says what memory it needs, is connected
+// to that memory once, and then runs.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dtrain/graph.hpp"
+#include "src/nn/fusion.hpp"
+#include "src/nn/onednn.hpp"
+
+namespace dtrain::nn {
+
+/// What a layer is built from.
+struct LayerContext {
+  const Device& device;
+  const CompileOptions& options;
+  std::string name;
+  bool relu = false;                 ///< applies ReLU to its result
+  std::vector<Desc> src;             ///< layouts of the inputs as they are
+  Shape dst_shape;                   ///< of the result
+  std::vector<bool> wants_diff_src;  ///< per input: backward must produce its gradient
+  int position = 0;                  ///< of the operation in the graph (dropout streams)
+};
+
+/// What a layer asks of the graph, known after construction.
+struct LayerNeeds {
+  std::vector<bool> src_in_backward;  ///< per input
+  bool dst_in_backward = false;
+  std::vector<bool> dst_may_replace_src;       ///< per input: forward may write its result over it
+  bool diff_src_may_replace_diff_dst = false;  ///< input 0: backward may write over what it reads
+  bool residual_diff_is_diff_dst = false;      ///< input 1: backward leaves its gradient in diff_dst[0]
+  int diff_dst_addends = 1;                    ///< gradients of the result that backward adds up by itself
+  std::size_t workspace_bytes = 0;             ///< kept from forward to backward
+  std::size_t scratch_bytes = 0;               ///< lost after each call
+};
+
+/// A parameter as the layer sees it.
+struct LayerParameter {
+  ParameterSpec spec;
+  Layout wish;  ///< the layout that suits the layer best
+};
+
+/// Where everything is. Memory objects of the arena get their addresses later, before `bound`.
+struct LayerConnections {
+  std::vector<dnnl::memory> src;
+  dnnl::memory dst;
+  std::vector<dnnl::memory> diff_dst;                 ///< 1 … diff_dst_addends; empty when inference only
+  std::vector<std::optional<dnnl::memory>> diff_src;  ///< per input; empty: not wanted
+  dnnl::memory workspace;                             ///< unset when workspace_bytes is 0
+  dnnl::memory scratch;
+  ParameterStore* parameters = nullptr;
+};
+
+class Layer {
+ public:
+  virtual ~Layer() = default;
+  virtual Desc dst_desc() const = 0;
+  virtual LayerNeeds needs() const = 0;
+  /// Trained parameters and statistics, in the order in which backward finishes them.
+  virtual std::vector<LayerParameter> parameters() const { return {}; }
+  /// Bytes for weights in other layouts than their slots in the store, a multiple of 64.
+  virtual std::size_t weight_copies_bytes(const ParameterStore&) const { return 0; }
+
+  /// Creates primitives; called once. weight_copies: weight_copies_bytes() at a 64-byte boundary.
+  virtual void connect(const LayerConnections& connections, std::byte* weight_copies) = 0;
+  /// Addresses are set: layers with kernels of their own fetch their pointers.
+  virtual void bound() {}
+
+  virtual void forward(const PassOptions& pass) = 0;
+  virtual void backward(const PassOptions& pass) = 0;
+  /// Renews copies of the weights; called before forward when the master weights have changed.
+  virtual void renew_weights() {}
+  /// Implementation and layouts in a few words.
+  virtual std::string describe() const = 0;
+};
+
+/// Builds the layer of one operation. Errors: ConfigError.
+std::unique_ptr<Layer> make_layer(const LayerSpec& spec, LayerContext context);
+
+/// The layout in which a layer wants input `input`; the graph puts a reorder in front where it differs from what is there.
+Desc wished_src(const LayerSpec& spec, const LayerContext& context, int input);
+
+// One constructor per kind of layer, each in the file of its name.
+std::unique_ptr<Layer> make_convolution(const Convolution& spec, LayerContext context);
+std::unique_ptr<Layer> make_batch_norm(const BatchNorm& spec, LayerContext context);
+std::unique_ptr<Layer> make_pool(const Pool& spec, LayerContext context);
+std::unique_ptr<Layer> make_global_average_pool(LayerContext context);
+std::unique_ptr<Layer> make_linear(const Linear& spec, LayerContext context);
+std::unique_ptr<Layer> make_relu(LayerContext context);
+std::unique_ptr<Layer> make_add(LayerContext context);
+std::unique_ptr<Layer> make_dropout(const Dropout& spec, LayerContext context);
+std::unique_ptr<Layer> make_flatten(LayerContext context);
+std::unique_ptr<Layer> make_pad_shortcut(const PadShortcut& spec, LayerContext context);
+std::unique_ptr<Layer> make_reorder(const Desc& dst, LayerContext context);
+Desc convolution_src_wish(const Convolution& spec, const LayerContext& context);
+
+}  // namespace dtrain::nn

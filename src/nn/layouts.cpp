@@ -1,0 +1,116 @@
+// oneDNN memory descriptors: making them, and translating between them and the Layout of parameter slots.
+#include <array>
+
+#include "dtrain/error.hpp"
+#include "src/nn/onednn.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+using Tag = dnnl::memory::format_tag;
+constexpr auto kF32 = dnnl::memory::data_type::f32;
+
+}  // namespace
+
+PrimitiveCall::PrimitiveCall(dnnl::primitive primitive, const std::vector<std::pair<int, dnnl::memory>>& arguments)
+    : primitive_(std::move(primitive)) {
+  for (const auto& [role, memory] : arguments) {
+    memories_.push_back(memory);
+    arguments_.push_back({role, memory.get()});
+  }
+}
+
+void PrimitiveCall::run(const dnnl::stream& stream) const {
+  dnnl::error::wrap_c_api(
+      dnnl_primitive_execute(primitive_.get(), stream.get(), static_cast<int>(arguments_.size()), arguments_.data()),
+      "could not execute a primitive");
+}
+
+dnnl::primitive_attr user_scratchpad() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+dnnl::memory unbound(const Desc& desc, const Device& device) { return dnnl::memory(desc, device.engine, nullptr); }
+
+Desc any_desc(const Dims& dims) { return Desc(dims, kF32, Tag::any); }
+
+Desc plain_desc(const Dims& dims) {
+  constexpr std::array<Tag, 4> kTags{Tag::a, Tag::ab, Tag::abc, Tag::abcd};
+  check(!dims.empty() && dims.size() <= kTags.size(), "plain_desc: 1 to 4 dimensions");
+  return Desc(dims, kF32, kTags[dims.size() - 1]);
+}
+
+Desc channel_blocked_desc(const Dims& dims, int block) {
+  check(dims.size() == 4 && (block == 8 || block == 16), "channel_blocked_desc: (n, c, h, w) and block 8 or 16");
+  return Desc(dims, kF32, block == 8 ? Tag::nChw8c : Tag::nChw16c);
+}
+
+int channel_block(const Desc& desc) {
+  if (desc.dims().size() != 4) return 0;
+  for (const int block : {16, 8}) {
+    if (desc == channel_blocked_desc(desc.dims(), block)) return block;
+  }
+  return 0;
+}
+
+bool is_blocked(const Desc& desc) {
+  return desc.data.format_kind == dnnl_blocked && desc.data.extra.flags == dnnl_memory_extra_flag_none &&
+         desc.data.offset0 == 0;
+}
+
+Layout layout_of(const Desc& desc) {
+  check(is_blocked(desc), "layout_of: a blocked layout");
+  const dnnl_memory_desc_t& data = desc.data;
+  const dnnl_blocking_desc_t& blocking = data.format_desc.blocking;
+  const auto dimensions = static_cast<std::size_t>(data.ndims);
+
+  Layout layout;
+  layout.size = static_cast<std::int64_t>(desc.get_size() / sizeof(float));
+  layout.offsets.resize(dimensions);
+  // Inner blocks are listed outermost first; the stride of each is the product of those after it.
+  std::vector<std::int64_t> inner_strides(static_cast<std::size_t>(blocking.inner_nblks), 1);
+  for (int block = blocking.inner_nblks - 2; block >= 0; --block) {
+    const auto at = static_cast<std::size_t>(block);
+    inner_strides[at] = inner_strides[at + 1] * blocking.inner_blks[at + 1];
+  }
+  for (std::size_t d = 0; d < dimensions; ++d) {
+    layout.offsets[d].resize(static_cast<std::size_t>(data.dims[d]));
+    for (std::int64_t index = 0; index < data.dims[d]; ++index) {
+      // Peel the inner blocks of this dimension from the innermost outwards; what is left counts in outer strides.
+      std::int64_t rest = index;
+      std::int64_t offset = 0;
+      for (int block = blocking.inner_nblks - 1; block >= 0; --block) {
+        if (blocking.inner_idxs[block] != static_cast<dnnl_dim_t>(d)) continue;
+        offset += rest % blocking.inner_blks[block] * inner_strides[static_cast<std::size_t>(block)];
+        rest /= blocking.inner_blks[block];
+      }
+      layout.offsets[d][static_cast<std::size_t>(index)] = offset + rest * blocking.strides[d];
+    }
+  }
+  return layout;
+}
+
+Desc desc_of(const Layout& layout, const Dims& dims, const Desc& wish) {
+  if (is_blocked(wish) && layout_of(wish) == layout) return wish;
+  std::vector<Desc> candidates{plain_desc(dims)};
+  const auto try_tags = [&](std::initializer_list<Tag> tags) {
+    for (const Tag tag : tags) candidates.emplace_back(dims, kF32, tag);
+  };
+  if (dims.size() == 4) {
+    try_tags({Tag::OIhw16i16o, Tag::OIhw16o16i, Tag::Ohwi16o, Tag::OIhw8i8o, Tag::OIhw8o8i, Tag::Ohwi8o, Tag::hwio, Tag::ohwi,
+              Tag::Owhi16o, Tag::Oihw16o});
+  } else if (dims.size() == 2) {
+    try_tags({Tag::ba, Tag::OI16i16o, Tag::OI16i64o, Tag::OI16i32o});
+  }
+  for (const Desc& candidate : candidates) {
+    if (layout_of(candidate) == layout) return candidate;
+  }
+  check(false, "desc_of: a slot's layout that no weights format matches");
+  return wish;
+}
+
+float* floats(const dnnl::memory& memory) { return static_cast<float*>(memory.get_data_handle()); }
+
+}  // namespace dtrain::nn

@@ -1,0 +1,153 @@
+// Fully connected layer by oneDNN's inner product.
+#include <algorithm>
+
+#include "dtrain/error.hpp"
+#include "src/nn/layer.hpp"
+#include "src/nn/weights_view.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+using dnnl::inner_product_backward_data;
+using dnnl::inner_product_backward_weights;
+using dnnl::inner_product_forward;
+
+class LinearLayer final : public Layer {
+ public:
+  LinearLayer(const Linear& spec, LayerContext context) : context_(std::move(context)) {
+    const Desc& src = context_.src.at(0);
+    weights_dims_ = {spec.out_features, src.dims()[1]};
+    bias_dims_ = {spec.out_features};
+    const auto kind = context_.options.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
+    const Desc dst = plain_desc(context_.dst_shape);
+    forward_desc_ = inner_product_forward::primitive_desc({kind, src, any_desc(weights_dims_), plain_desc(bias_dims_), dst},
+                                                          user_scratchpad(), context_.device.engine);
+    master_wish_ = is_blocked(forward_desc_.weights_desc()) ? forward_desc_.weights_desc() : plain_desc(weights_dims_);
+    if (!context_.options.training) return;
+    weights_desc_ = inner_product_backward_weights::primitive_desc({src, any_desc(weights_dims_), plain_desc(bias_dims_), dst},
+                                                                   user_scratchpad(), context_.device.engine, forward_desc_);
+    if (is_blocked(weights_desc_.diff_weights_desc())) master_wish_ = weights_desc_.diff_weights_desc();
+    if (wants_diff_src()) {
+      data_desc_ = inner_product_backward_data::primitive_desc({src, any_desc(weights_dims_), dst}, user_scratchpad(),
+                                                               context_.device.engine, forward_desc_);
+    }
+  }
+
+  Desc dst_desc() const override { return forward_desc_.dst_desc(); }
+
+  LayerNeeds needs() const override {
+    LayerNeeds needs;
+    needs.src_in_backward = {true};
+    needs.dst_may_replace_src = {false};
+    needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
+    if (!context_.options.training) return needs;
+    needs.scratch_bytes = std::max(needs.scratch_bytes, gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
+    if (wants_diff_src()) needs.scratch_bytes = std::max(needs.scratch_bytes, data_desc_.scratchpad_desc().get_size());
+    return needs;
+  }
+
+  std::vector<LayerParameter> parameters() const override {
+    using Kind = ParameterSpec::Kind;
+    return {{{context_.name + ".weight", weights_dims_, Kind::linear_weight}, layout_of(master_wish_)},
+            {{context_.name + ".bias", bias_dims_, Kind::bias}, plain_layout(bias_dims_)}};
+  }
+
+  std::size_t weight_copies_bytes(const ParameterStore& store) const override {
+    const Desc master = master_desc(store);
+    return WeightsView::copy_bytes(master, forward_desc_.weights_desc()) +
+           (wants_diff_src() ? WeightsView::copy_bytes(master, data_desc_.weights_desc()) : 0);
+  }
+
+  void connect(const LayerConnections& to, std::byte* weight_copies) override {
+    const Device& device = context_.device;
+    const ParameterStore& store = *to.parameters;
+    const Slot& slot = slot_named(store, ".weight");
+    const Slot& bias = slot_named(store, ".bias");
+    const Desc master = master_desc(store);
+    const Desc bias_desc = plain_desc(bias_dims_);
+    const dnnl::memory weights(master, device.engine, store.values(slot).data());
+
+    forward_weights_ = WeightsView(weights, forward_desc_.weights_desc(), weight_copies, device);
+    weight_copies += WeightsView::copy_bytes(master, forward_desc_.weights_desc());
+    forward_ = PrimitiveCall(inner_product_forward(forward_desc_),
+                             {{DNNL_ARG_SRC, to.src[0]},
+                              {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
+                              {DNNL_ARG_BIAS, dnnl::memory(bias_desc, device.engine, store.values(bias).data())},
+                              {DNNL_ARG_DST, to.dst},
+                              {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(), 0, device)}});
+    scratch_base_ = to.scratch;
+    if (!context_.options.training) return;
+
+    if (to.diff_src[0]) {
+      data_weights_ = WeightsView(weights, data_desc_.weights_desc(), weight_copies, device);
+      backward_data_ = PrimitiveCall(inner_product_backward_data(data_desc_),
+                                     {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
+                                      {DNNL_ARG_WEIGHTS, data_weights_.memory()},
+                                      {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
+                                      {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(), 0, device)}});
+    }
+    const Desc& diff_weights = weights_desc_.diff_weights_desc();
+    backward_weights_ = BackwardWeights(
+        inner_product_backward_weights(weights_desc_),
+        {{DNNL_ARG_SRC, to.src[0]},
+         {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
+         {DNNL_ARG_SCRATCHPAD, scratch_.add(weights_desc_.scratchpad_desc(), gradient_scratch_bytes(), device)}},
+        {dnnl::memory(master, device.engine, store.gradient(slot).data()), scratch_.add(diff_weights, 0, device)},
+        GradientPlace{dnnl::memory(bias_desc, device.engine, store.gradient(bias).data()),
+                      scratch_.add(bias_desc, BackwardWeights::bias_offset(diff_weights), device)},
+        device);
+  }
+
+  void bound() override { scratch_.bind(static_cast<std::byte*>(scratch_base_.get_data_handle())); }
+
+  void renew_weights() override {
+    forward_weights_.renew(context_.device.stream);
+    if (backward_data_) data_weights_.renew(context_.device.stream);
+  }
+
+  void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
+
+  void backward(const PassOptions& pass) override {
+    backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
+    if (backward_data_) backward_data_.run(context_.device.stream);
+  }
+
+  std::string describe() const override { return std::string("linear ") + forward_desc_.impl_info_str(); }
+
+ private:
+  bool wants_diff_src() const { return context_.options.training && context_.wants_diff_src[0]; }
+
+  const Slot& slot_named(const ParameterStore& store, const char* suffix) const {
+    const Slot* slot = store.find(context_.name + suffix);
+    check(slot != nullptr, "linear: its parameters are in the store");
+    return *slot;
+  }
+
+  Desc master_desc(const ParameterStore& store) const {
+    return desc_of(slot_named(store, ".weight").layout, weights_dims_, master_wish_);
+  }
+
+  std::size_t gradient_scratch_bytes() const {
+    return BackwardWeights::scratch_bytes(weights_desc_.diff_weights_desc(), true, plain_desc(bias_dims_));
+  }
+
+  LayerContext context_;
+  Dims weights_dims_, bias_dims_;
+  inner_product_forward::primitive_desc forward_desc_;
+  inner_product_backward_data::primitive_desc data_desc_;
+  inner_product_backward_weights::primitive_desc weights_desc_;
+  Desc master_wish_;
+  WeightsView forward_weights_, data_weights_;
+  BackwardWeights backward_weights_;
+  PrimitiveCall forward_, backward_data_;
+  ScratchViews scratch_;
+  dnnl::memory scratch_base_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_linear(const Linear& spec, LayerContext context) {
+  return std::make_unique<LinearLayer>(spec, std::move(context));
+}
+
+}  // namespace dtrain::nn

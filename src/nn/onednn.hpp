@@ -1,0 +1,62 @@
+// The little that all layers need of oneDNN: engine and stream, memory with a late address, and primitives with their
+// arguments fixed. Calls whose spelling differs between API v2 and v3 are confined to layouts.cpp and the layers' constructors.
+#pragma once
+
+#include <dnnl.hpp>
+#include <utility>
+#include <vector>
+
+#include "dtrain/layers.hpp"
+#include "dtrain/parameters.hpp"
+
+namespace dtrain::nn {
+
+using Desc = dnnl::memory::desc;
+using Dims = dnnl::memory::dims;
+
+/// CPU engine and an in-order stream.
+struct Device {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+};
+
+/// A primitive with its arguments; running it looks nothing up.
+class PrimitiveCall {
+ public:
+  PrimitiveCall() = default;
+  PrimitiveCall(dnnl::primitive primitive, const std::vector<std::pair<int, dnnl::memory>>& arguments);
+
+  explicit operator bool() const { return !arguments_.empty(); }
+  /// Errors: dnnl::error.
+  void run(const dnnl::stream& stream) const;
+
+ private:
+  dnnl::primitive primitive_;
+  std::vector<dnnl::memory> memories_;  // keeps the handles in arguments_ alive
+  std::vector<dnnl_exec_arg_t> arguments_;
+};
+
+/// Attributes of every primitive: scratchpad given by the graph.
+dnnl::primitive_attr user_scratchpad();
+
+/// Memory whose address is set when the graph is bound.
+dnnl::memory unbound(const Desc& desc, const Device& device);
+
+Desc any_desc(const Dims& dims);    ///< f32, layout left to the primitive
+Desc plain_desc(const Dims& dims);  ///< f32, row-major, 1–4 dimensions
+/// (n, c, h, w) with `block` channels innermost (8 or 16): nChw8c, nChw16c.
+Desc channel_blocked_desc(const Dims& dims, int block);
+/// The block of such a layout, 0 for any other.
+int channel_block(const Desc& desc);
+
+/// Whether a layout is made of strides and inner blocks, so that Layout can express it.
+bool is_blocked(const Desc& desc);
+/// Offsets of a blocked desc's elements.
+Layout layout_of(const Desc& desc);
+/// The desc of a parameter's slot; `wish` is tried first, then the layouts that oneDNN uses for weights.
+/// Errors: std::logic_error when nothing fits.
+Desc desc_of(const Layout& layout, const Dims& dims, const Desc& wish);
+
+float* floats(const dnnl::memory& memory);
+
+}  // namespace dtrain::nn

@@ -1,0 +1,141 @@
+// Max and average pooling by oneDNN.
+#include <algorithm>
+
+#include "dtrain/error.hpp"
+#include "src/nn/layer.hpp"
+#include "src/nn/weights_view.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+using dnnl::algorithm;
+using dnnl::pooling_backward;
+using dnnl::pooling_forward;
+
+/// A pooling window in oneDNN's terms.
+struct Window {
+  algorithm kind = algorithm::pooling_max;
+  Dims kernel, strides, front, behind;
+};
+
+/// Padding behind the last row so that `dst` windows fit; at least the padding in front.
+std::int64_t trailing_padding(std::int64_t src, std::int64_t dst, const Pool& spec) {
+  return std::max(spec.padding, (dst - 1) * spec.stride + spec.kernel - src - spec.padding);
+}
+
+Window window_of(const Pool& spec, const LayerContext& context) {
+  const Dims src = context.src.at(0).dims();
+  const Dims dst = context.dst_shape;
+  Window window{.kind = algorithm::pooling_max,
+                .kernel = {spec.kernel, spec.kernel},
+                .strides = {spec.stride, spec.stride},
+                .front = {spec.padding, spec.padding},
+                .behind = {trailing_padding(src[2], dst[2], spec), trailing_padding(src[3], dst[3], spec)}};
+  if (spec.kind == Pool::Kind::max) return window;
+  if (spec.padding == 0) {
+    window.kind = algorithm::pooling_avg_exclude_padding;  // a window past the border counts what is inside
+    return window;
+  }
+  if (window.behind != window.front) {
+    throw ConfigError(Fault{.doing = "compiling average pooling " + context.name,
+                            .expected = "windows that end inside the padded picture",
+                            .found = "ceil mode with padding and a window that ends beyond it",
+                            .remedy = "a picture size that the stride divides, or ceil_mode off"});
+  }
+  window.kind = algorithm::pooling_avg_include_padding;
+  return window;
+}
+
+Window whole_picture(const LayerContext& context) {
+  const Dims src = context.src.at(0).dims();
+  const Dims picture{src[2], src[3]};
+  return {
+      .kind = algorithm::pooling_avg_exclude_padding, .kernel = picture, .strides = picture, .front = {0, 0}, .behind = {0, 0}};
+}
+
+class PoolLayer final : public Layer {
+ public:
+  PoolLayer(const Window& window, LayerContext context) : context_(std::move(context)) {
+    const Desc& src = context_.src.at(0);
+    const auto prop = context_.options.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
+    forward_desc_ = pooling_forward::primitive_desc(
+        {prop, window.kind, src, any_desc(context_.dst_shape), window.strides, window.kernel, window.front, window.behind},
+        user_scratchpad(), context_.device.engine);
+    if (context_.options.training) {
+      backward_desc_ = pooling_backward::primitive_desc(
+          {window.kind, src, forward_desc_.dst_desc(), window.strides, window.kernel, window.front, window.behind},
+          user_scratchpad(), context_.device.engine, forward_desc_);
+    }
+    has_workspace_ = context_.options.training && window.kind == algorithm::pooling_max;
+  }
+
+  Desc dst_desc() const override { return forward_desc_.dst_desc(); }
+
+  LayerNeeds needs() const override {
+    LayerNeeds needs;
+    needs.src_in_backward = {false};
+    needs.dst_may_replace_src = {false};
+    needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
+    if (context_.options.training) {
+      needs.scratch_bytes = std::max(needs.scratch_bytes, backward_desc_.scratchpad_desc().get_size());
+    }
+    if (has_workspace_) needs.workspace_bytes = forward_desc_.workspace_desc().get_size();
+    return needs;
+  }
+
+  void connect(const LayerConnections& to, std::byte*) override {
+    const Device& device = context_.device;
+    std::vector<std::pair<int, dnnl::memory>> forward{
+        {DNNL_ARG_SRC, to.src[0]},
+        {DNNL_ARG_DST, to.dst},
+        {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(), 0, device)}};
+    if (has_workspace_) {
+      workspace_ = unbound(forward_desc_.workspace_desc(), device);
+      workspace_bytes_ = to.workspace;
+      forward.emplace_back(DNNL_ARG_WORKSPACE, workspace_);
+    }
+    forward_ = PrimitiveCall(pooling_forward(forward_desc_), forward);
+    scratch_base_ = to.scratch;
+    if (!context_.options.training || !to.diff_src[0]) return;
+    std::vector<std::pair<int, dnnl::memory>> backward{
+        {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
+        {DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
+        {DNNL_ARG_SCRATCHPAD, scratch_.add(backward_desc_.scratchpad_desc(), 0, device)}};
+    if (has_workspace_) backward.emplace_back(DNNL_ARG_WORKSPACE, workspace_);
+    backward_ = PrimitiveCall(pooling_backward(backward_desc_), backward);
+  }
+
+  void bound() override {
+    scratch_.bind(static_cast<std::byte*>(scratch_base_.get_data_handle()));
+    if (has_workspace_) workspace_.set_data_handle(workspace_bytes_.get_data_handle());
+  }
+
+  void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
+  void backward(const PassOptions&) override {
+    if (backward_) backward_.run(context_.device.stream);
+  }
+  std::string describe() const override { return std::string("pooling ") + forward_desc_.impl_info_str(); }
+
+ private:
+  LayerContext context_;
+  pooling_forward::primitive_desc forward_desc_;
+  pooling_backward::primitive_desc backward_desc_;
+  bool has_workspace_ = false;
+  PrimitiveCall forward_, backward_;
+  dnnl::memory workspace_, workspace_bytes_, scratch_base_;
+  ScratchViews scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_pool(const Pool& spec, LayerContext context) {
+  const Window window = window_of(spec, context);
+  return std::make_unique<PoolLayer>(window, std::move(context));
+}
+
+std::unique_ptr<Layer> make_global_average_pool(LayerContext context) {
+  const Window window = whole_picture(context);
+  return std::make_unique<PoolLayer>(window, std::move(context));
+}
+
+}  // namespace dtrain::nn

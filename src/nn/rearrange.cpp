@@ -1,0 +1,145 @@
+// Layers that only move elements: Reorder between layouts (put in by the graph where neighbours disagree), Flatten, and the
+// parameter-free shortcut of CIFAR residual networks.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "dtrain/error.hpp"
+#include "src/nn/layer.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+/// Copies between two memories of equal element order by oneDNN's reorder; nothing where both are the same place.
+class Move {
+ public:
+  Move() = default;
+  Move(const dnnl::memory& from, const Desc& from_desc, const dnnl::memory& to, const Desc& to_desc, const Device& device)
+      : from_base_(from), to_base_(to), from_(unbound(from_desc, device)), to_(unbound(to_desc, device)) {
+    is_same_layout_ = from_desc == to_desc;
+    const dnnl::reorder::primitive_desc desc(device.engine, from_desc, device.engine, to_desc);
+    reorder_ = PrimitiveCall(dnnl::reorder(desc), {{DNNL_ARG_FROM, from_}, {DNNL_ARG_TO, to_}});
+  }
+  void run(const dnnl::stream& stream) const {
+    from_.set_data_handle(from_base_.get_data_handle());  // pictures move from batch to batch
+    to_.set_data_handle(to_base_.get_data_handle());
+    if (is_same_layout_ && from_.get_data_handle() == to_.get_data_handle()) return;
+    reorder_.run(stream);
+  }
+
+ private:
+  dnnl::memory from_base_, to_base_, from_, to_;
+  bool is_same_layout_ = false;
+  PrimitiveCall reorder_;
+};
+
+/// Reorder and Flatten: dst holds the elements of src in the same logical order, in another layout.
+class MoveLayer final : public Layer {
+ public:
+  /// dst_as_src: layout of dst seen with the dimensions of src.
+  MoveLayer(LayerContext context, const Desc& dst, const Desc& dst_as_src, const char* kind)
+      : context_(std::move(context)), dst_(dst), dst_as_src_(dst_as_src), kind_(kind) {
+    // With one pixel, channels in blocks lie as channels in a row do.
+    const Dims dims = context_.src.at(0).dims();
+    src_as_src_ = context_.src[0];
+    const int block = channel_block(src_as_src_);
+    if (block != 0 && dims[2] * dims[3] == 1 && dims[1] % block == 0) src_as_src_ = plain_desc(dims);
+  }
+
+  Desc dst_desc() const override { return dst_; }
+  LayerNeeds needs() const override {
+    const bool is_same = src_as_src_ == dst_as_src_;
+    return {.src_in_backward = {false}, .dst_may_replace_src = {is_same}, .diff_src_may_replace_diff_dst = is_same};
+  }
+  void connect(const LayerConnections& to, std::byte*) override {
+    forward_ = Move(to.src[0], src_as_src_, to.dst, dst_as_src_, context_.device);
+    if (!to.diff_dst.empty() && to.diff_src[0]) {
+      backward_ = Move(to.diff_dst[0], dst_as_src_, *to.diff_src[0], src_as_src_, context_.device);
+    }
+  }
+  void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
+  void backward(const PassOptions&) override {
+    if (backward_) backward_->run(context_.device.stream);
+  }
+  std::string describe() const override { return kind_; }
+
+ private:
+  LayerContext context_;
+  Desc dst_, dst_as_src_, src_as_src_;
+  const char* kind_;
+  Move forward_;
+  std::optional<Move> backward_;
+};
+
+class PadShortcutLayer final : public Layer {
+ public:
+  PadShortcutLayer(const PadShortcut& spec, LayerContext context) : context_(std::move(context)) {
+    const Dims src = context_.src.at(0).dims();
+    front_ = (spec.out_channels - src[1]) / 2;
+    dst_ = channel_blocked_desc(context_.dst_shape, channel_block(context_.src[0]));
+    src_layout_ = layout_of(context_.src[0]);
+    dst_layout_ = layout_of(dst_);
+  }
+
+  Desc dst_desc() const override { return dst_; }
+  LayerNeeds needs() const override { return {.src_in_backward = {false}, .dst_may_replace_src = {false}}; }
+  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void forward(const PassOptions&) override {
+    float* dst = floats(to_.dst);
+    const float* src = floats(to_.src[0]);
+    std::memset(dst, 0, dst_.get_size());
+    for_each_pair([&](std::int64_t from, std::int64_t to) { dst[to] = src[from]; });
+  }
+  void backward(const PassOptions&) override {
+    if (!to_.diff_src[0]) return;
+    float* diff_src = floats(*to_.diff_src[0]);
+    const float* diff_dst = floats(to_.diff_dst[0]);
+    std::memset(diff_src, 0, context_.src[0].get_size());
+    for_each_pair([&](std::int64_t from, std::int64_t to) { diff_src[from] = diff_dst[to]; });
+  }
+  std::string describe() const override { return "pad shortcut"; }
+
+ private:
+  /// Offsets of every src element that is kept and of its place in dst.
+  template <typename Apply>
+  void for_each_pair(Apply apply) const {
+    const Dims src = context_.src[0].dims();
+    const Dims dst = dst_.dims();
+    const auto& s = src_layout_.offsets;
+    const auto& d = dst_layout_.offsets;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t n = 0; n < src[0]; ++n) {
+      for (std::int64_t c = 0; c < src[1]; ++c) {
+        for (std::int64_t h = 0; h < dst[2]; ++h) {
+          const std::int64_t from = s[0][n] + s[1][c] + s[2][2 * h];
+          const std::int64_t to = d[0][n] + d[1][c + front_] + d[2][h];
+          for (std::int64_t w = 0; w < dst[3]; ++w) apply(from + s[3][2 * w], to + d[3][w]);
+        }
+      }
+    }
+  }
+
+  LayerContext context_;
+  std::int64_t front_ = 0;
+  Desc dst_;
+  Layout src_layout_, dst_layout_;
+  LayerConnections to_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_reorder(const Desc& dst, LayerContext context) {
+  return std::make_unique<MoveLayer>(std::move(context), dst, dst, "reorder");
+}
+
+std::unique_ptr<Layer> make_flatten(LayerContext context) {
+  const Desc dst = plain_desc(context.dst_shape);
+  const Desc as_src = plain_desc(context.src.at(0).dims());
+  return std::make_unique<MoveLayer>(std::move(context), dst, as_src, "flatten");
+}
+
+std::unique_ptr<Layer> make_pad_shortcut(const PadShortcut& spec, LayerContext context) {
+  return std::make_unique<PadShortcutLayer>(spec, std::move(context));
+}
+
+}  // namespace dtrain::nn

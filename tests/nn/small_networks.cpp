@@ -1,0 +1,211 @@
+// The networks of small_networks.hpp, written with the builder that the published ones are written with.
+#include "tests/nn/small_networks.hpp"
+
+#include <string>
+#include <utility>
+
+namespace dtrain {
+namespace {
+
+NetworkBuilder begin(std::string name, std::int64_t channels, std::int64_t side) {
+  return NetworkBuilder(
+      {.name = std::move(name), .channels = channels, .height = side, .width = side, .num_classes = 0, .nodes = {}});
+}
+
+Convolution conv3(std::int64_t channels, std::int64_t stride = 1) {
+  return {.out_channels = channels, .kernel = 3, .stride = stride, .padding = 1};
+}
+
+Convolution conv1(std::int64_t channels, std::int64_t stride = 1, bool has_bias = false) {
+  return {.out_channels = channels, .kernel = 1, .stride = stride, .padding = 0, .has_bias = has_bias};
+}
+
+/// conv – BN – ReLU; returns the ReLU.
+LayerIndex append_stem(NetworkBuilder& net, std::int64_t channels) {
+  net.append("stem.conv", conv3(channels));
+  net.append("stem.bn", BatchNorm{});
+  return net.append("stem.relu", Relu{});
+}
+
+}  // namespace
+
+NetworkSpec finish_with_features(NetworkBuilder net) {
+  NetworkSpec network = std::move(net).finish();
+  if (output_shapes(network, 1).back().size() == 4) {
+    network.nodes.push_back(
+        {.name = "features", .layer = Flatten{}, .inputs = {static_cast<LayerIndex>(network.nodes.size()) - 1}});
+  }
+  network.num_classes = output_shapes(network, 1).back()[1];
+  return network;
+}
+
+NetworkSpec residual_chain() {
+  NetworkBuilder net = begin("residual_chain", 3, 7);
+  LayerIndex shortcut = append_stem(net, 16);
+  for (int block = 0; block < 3; ++block) {
+    const std::string name = "block" + std::to_string(block);
+    net.append(name + ".conv1", conv3(16));
+    net.append(name + ".bn1", BatchNorm{});
+    net.append(name + ".relu1", Relu{});
+    net.append(name + ".conv2", conv3(16));
+    const LayerIndex branch = net.append(name + ".bn2", BatchNorm{});
+    net.add(name + ".add", branch, shortcut);
+    shortcut = net.append(name + ".relu", Relu{});
+  }
+  net.append("avgpool", GlobalAveragePool{});
+  net.append("flatten", Flatten{});
+  net.append("fc", Linear{.out_features = 5});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec downsampling_block() {
+  NetworkBuilder net = begin("downsampling_block", 3, 8);
+  const LayerIndex input = append_stem(net, 16);
+  net.append("conv1", conv3(32, 2));
+  net.append("bn1", BatchNorm{});
+  net.append("relu1", Relu{});
+  net.append("conv2", conv3(32));
+  const LayerIndex branch = net.append("bn2", BatchNorm{});
+  net.append_behind(input, "downsample.0", conv1(32, 2));
+  const LayerIndex shortcut = net.append("downsample.1", BatchNorm{});
+  net.add("add", branch, shortcut);
+  net.append("relu", Relu{});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec three_readers() {
+  NetworkBuilder net = begin("three_readers", 3, 6);
+  const LayerIndex value = append_stem(net, 16);
+  const LayerIndex a = net.append_behind(value, "a", conv3(16));
+  const LayerIndex b = net.append_behind(value, "b", conv1(16, 1, true));
+  const LayerIndex sum = net.add("add_ab", a, b);
+  net.add("add_value", sum, value);
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec five_readers() {
+  NetworkBuilder net = begin("five_readers", 3, 6);
+  const LayerIndex value = net.append("value", conv1(16, 1, true));
+  const LayerIndex relu = net.append_behind(value, "relu", Relu{});
+  const LayerIndex norm = net.append_behind(value, "norm", BatchNorm{});
+  const LayerIndex conv = net.append_behind(value, "conv", conv3(16));
+  const LayerIndex pool =
+      net.append_behind(value, "pool", Pool{.kind = Pool::Kind::max, .kernel = 3, .stride = 1, .padding = 1});
+  LayerIndex sum = net.add("add1", relu, value);
+  sum = net.add("add2", norm, sum);
+  sum = net.add("add3", sum, conv);
+  net.add("add4", pool, sum);
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec readers_behind_pools() {
+  NetworkBuilder net = begin("readers_behind_pools", 3, 8);
+  const LayerIndex value = append_stem(net, 16);
+  const Pool halve{.kind = Pool::Kind::max, .kernel = 3, .stride = 2, .padding = 1};
+  Pool average = halve;
+  average.kind = Pool::Kind::average;
+  net.append_behind(value, "maxpool", halve);
+  const LayerIndex a = net.append("conv_a", conv3(16));
+  net.append_behind(value, "avgpool", average);
+  const LayerIndex b = net.append("conv_b", conv1(16));
+  const LayerIndex c = net.append_behind(value, "shortcut", PadShortcut{.out_channels = 16});
+  const LayerIndex sum = net.add("add_ab", a, b);
+  net.add("add_c", sum, c);
+  net.append("relu", Relu{});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec doubled_value() {
+  NetworkBuilder net = begin("doubled_value", 2, 5);
+  const LayerIndex value = net.append("conv", conv3(5));
+  net.add("add", value, value);
+  net.append("relu", Relu{});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec norm_plus_its_input() {
+  NetworkBuilder net = begin("norm_plus_its_input", 2, 6);
+  const LayerIndex value = net.append("conv", conv3(16));
+  const LayerIndex norm = net.append("norm", BatchNorm{});
+  net.add("add", norm, value);
+  net.append("relu", Relu{});
+  net.append("last", conv1(4));
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec sums_without_norm() {
+  NetworkBuilder net = begin("sums_without_norm", 3, 6);
+  Convolution biased = conv3(16);
+  biased.has_bias = true;
+  const LayerIndex first = net.append("conv1", biased);
+  const LayerIndex second = net.append("conv2", biased);
+  net.add("add1", second, first);
+  const LayerIndex relu = net.append("relu1", Relu{});
+  const LayerIndex third = net.append("conv3", biased);
+  net.add("add2", relu, third);
+  net.append("relu2", Relu{});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec convolutions_and_linear() {
+  NetworkBuilder net = begin("convolutions_and_linear", 1, 12);
+  const Pool halve{.kind = Pool::Kind::max, .kernel = 2, .stride = 2};
+  net.append("conv1", Convolution{.out_channels = 6, .kernel = 5, .padding = 2, .has_bias = true});
+  net.append("relu1", Relu{});
+  net.append("pool1", halve);
+  net.append("conv2", Convolution{.out_channels = 16, .kernel = 3, .has_bias = true});
+  net.append("relu2", Relu{});
+  net.append("pool2", halve);
+  net.append("flatten", Flatten{});
+  net.append("fc1", Linear{.out_features = 20});
+  net.append("relu3", Relu{});
+  net.append("fc2", Linear{.out_features = 7});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec relus_in_a_row() {
+  NetworkBuilder net = begin("relus_in_a_row", 2, 5);
+  net.append("conv1", conv3(16));
+  net.append("relu1", Relu{});
+  const LayerIndex value = net.append("relu2", Relu{});
+  net.append("conv2", conv1(16, 1, true));
+  const LayerIndex branch = net.append("relu3", Relu{});
+  net.add("add", value, branch);
+  net.append("relu4", Relu{});
+  net.append("relu5", Relu{});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec layers_on_pictures() {
+  NetworkBuilder net = begin("layers_on_pictures", 16, 6);
+  const LayerIndex conv = net.append_behind(kNetworkInput, "conv", conv3(16));
+  const LayerIndex norm = net.append_behind(kNetworkInput, "norm", BatchNorm{});
+  const LayerIndex pool =
+      net.append_behind(kNetworkInput, "pool", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 1, .padding = 1});
+  LayerIndex sum = net.add("add1", conv, kNetworkInput);
+  sum = net.add("add2", norm, sum);
+  net.add("add3", sum, pool);
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec dropouts() {
+  NetworkBuilder net = begin("dropouts", 3, 6);
+  append_stem(net, 16);
+  net.append("dropout1", Dropout{.probability = 0.25f});
+  net.append("conv", conv3(5));
+  net.append("dropout2", Dropout{.probability = 0.5f});
+  net.append("flatten", Flatten{});
+  net.append("fc1", Linear{.out_features = 24});
+  net.append("relu", Relu{});
+  net.append("dropout3", Dropout{.probability = 0.5f});
+  net.append("fc2", Linear{.out_features = 6});
+  return finish_with_features(std::move(net));
+}
+
+std::vector<NetworkSpec> small_networks() {
+  return {residual_chain(),          downsampling_block(), three_readers(),       five_readers(),
+          readers_behind_pools(),    doubled_value(),      norm_plus_its_input(), sums_without_norm(),
+          convolutions_and_linear(), relus_in_a_row(),     layers_on_pictures(),  dropouts()};
+}
+
+}  // namespace dtrain

@@ -1,0 +1,205 @@
+// Batch normalisation against plain loops: alone, with ReLU, with residual and ReLU; running statistics; equal bits for any
+// number of threads.
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "tests/nn/compiled_network.hpp"
+#include "tests/nn/small_networks.hpp"
+
+namespace dtrain {
+namespace {
+
+struct Case {
+  std::int64_t channels = 16;
+  bool has_residual = false;
+  bool has_relu = false;
+  std::int64_t side = 6;
+  std::int64_t batch = 3;
+};
+
+std::string name_of(const Case& c) {
+  return std::to_string(c.channels) + "_channels" + (c.has_residual ? "_residual" : "") + (c.has_relu ? "_relu" : "") +
+         "_side_" + std::to_string(c.side);
+}
+
+void PrintTo(const Case& c, std::ostream* out) { *out << name_of(c); }
+
+NetworkSpec network_of(const Case& c) {
+  NetworkBuilder net(network_head(3, c.side));
+  const LayerIndex shortcut =
+      net.append("shortcut", Convolution{.out_channels = c.channels, .kernel = 3, .padding = 1, .has_bias = true});
+  net.append("conv", Convolution{.out_channels = c.channels, .kernel = 1});
+  const LayerIndex norm = net.append("bn", BatchNorm{});
+  if (c.has_residual) net.add("add", norm, shortcut);
+  if (c.has_relu) net.append("relu", Relu{});
+  return finish_with_features(std::move(net));
+}
+
+class BatchNormCase : public testing::TestWithParam<Case> {};
+
+TEST_P(BatchNormCase, EqualsPlainLoopsInTraining) {
+  expect_matches_reference(network_of(GetParam()), {.batch = GetParam().batch});
+}
+
+TEST_P(BatchNormCase, UsesRunningStatisticsInEvaluation) {
+  expect_evaluation_matches_reference(network_of(GetParam()), {.batch = GetParam().batch});
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const std::int64_t channels : {5, 16, 24, 40}) {
+    for (const bool has_residual : {false, true}) {
+      for (const bool has_relu : {false, true}) {
+        all.push_back({.channels = channels, .has_residual = has_residual, .has_relu = has_relu});
+      }
+    }
+  }
+  // 13² = 169 pixels: more than one run of single-precision sums in the kernels, and a rest of an odd length.
+  all.push_back({.channels = 16, .has_residual = true, .has_relu = true, .side = 13});
+  all.push_back({.channels = 8, .has_residual = false, .has_relu = true, .side = 13});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, BatchNormCase, testing::ValuesIn(cases()),
+                         [](const testing::TestParamInfo<Case>& tested) { return name_of(tested.param); });
+
+/// Batch-norms in a row behind the pictures, so that every number is made by own kernels alone.
+NetworkSpec norms_on_pictures(std::int64_t channels, std::int64_t side) {
+  NetworkBuilder net(network_head(channels, side));
+  net.append("bn1", BatchNorm{});
+  const LayerIndex first = net.append("relu1", Relu{});
+  const LayerIndex second = net.append("bn2", BatchNorm{});
+  net.add("add", second, first);
+  net.append("relu2", Relu{});
+  return finish_with_features(std::move(net));
+}
+
+TEST(BatchNormStatistics, MoveByMomentumTowardsMeanAndUnbiasedVariance) {
+  NetworkBuilder net(network_head(5, 4));
+  net.append("bn", BatchNorm{.epsilon = 1e-3f, .momentum = 0.25f});
+  const NetworkSpec network = finish_with_features(std::move(net));
+  const NamedTensors parameters = random_parameters(network, 1);
+  const std::vector<double> pictures = random_values(picture_elements(network, 3), 2);
+  CompiledNetwork compiled(network, {.batch = 3}, parameters);
+
+  (void)compiled.forward(pictures);
+
+  const Moments moments = run_reference(network, parameters, pictures, 3, true).moments.at("bn");
+  std::vector<double> mean, variance;
+  for (std::size_t c = 0; c < 5; ++c) {
+    mean.push_back(0.75 * parameters.at("bn.running_mean")[c] + 0.25 * moments.mean[c]);
+    variance.push_back(0.75 * parameters.at("bn.running_var")[c] + 0.25 * moments.unbiased_variance[c]);
+  }
+  // Sums of 16 floats each in single precision, the rest in double: a few ulps.
+  expect_close(plain_values(compiled.store(), "bn.running_mean"), mean, 8 * kUlp, "running mean");
+  expect_close(plain_values(compiled.store(), "bn.running_var"), variance, 8 * kUlp, "running variance");
+}
+
+TEST(BatchNormStatistics, StayAsTheyAreInEvaluation) {
+  const NetworkSpec network = norms_on_pictures(5, 4);
+  const NamedTensors parameters = random_parameters(network, 1);
+  CompiledNetwork compiled(network, {.batch = 2, .training = false}, parameters);
+
+  (void)compiled.forward(random_values(picture_elements(network, 2), 2));
+
+  for (const char* name : {"bn1.running_mean", "bn1.running_var", "bn2.running_mean", "bn2.running_var"}) {
+    EXPECT_EQ(plain_values(compiled.store(), name), to_floats(parameters.at(name))) << name;
+  }
+}
+
+TEST(BatchNormStatistics, AreExactForOnePixelOfOnePicture) {
+  NetworkBuilder net(network_head(3, 1));
+  net.append("bn", BatchNorm{.momentum = 0.5f});
+  const NetworkSpec network = finish_with_features(std::move(net));
+  NamedTensors parameters = random_parameters(network, 1);
+  parameters["bn.running_mean"] = {0.0, 0.0, 0.0};
+  parameters["bn.running_var"] = {1.0, 1.0, 1.0};
+  CompiledNetwork compiled(network, {.batch = 1}, parameters);
+
+  const std::vector<float> logits = compiled.forward({2.0, -4.0, 8.0});
+
+  // x − mean = 0 leaves β; x·scale and shift, up to 8·1.5/√1e-5 = 3800, cancel to within an ulp of theirs.
+  expect_close(logits, parameters.at("bn.bias"), 3800 * kUlp / 0.8, "logits");
+  EXPECT_EQ(plain_values(compiled.store(), "bn.running_mean"), (std::vector<float>{1.0f, -2.0f, 4.0f}));
+  EXPECT_EQ(plain_values(compiled.store(), "bn.running_var"), (std::vector<float>{0.5f, 0.5f, 0.5f}));  // no spread to see
+}
+
+TEST(BatchNormPrecision, KeepsTheVarianceOfPicturesFarFromZero) {
+  // Mean 1000, deviation 1: x² − mean² in single precision would lose 10⁶·2⁻²⁴ = 6 % of the variance.
+  NetworkBuilder net(network_head(2, 8));
+  net.append("bn", BatchNorm{});
+  const NetworkSpec network = finish_with_features(std::move(net));
+  const NamedTensors parameters = random_parameters(network, 1);
+  std::vector<double> pictures = random_values(picture_elements(network, 4), 2);
+  for (double& pixel : pictures) pixel = static_cast<double>(static_cast<float>(1000.0 + pixel));
+  CompiledNetwork compiled(network, {.batch = 4}, parameters);
+
+  const std::vector<float> logits = compiled.forward(pictures);
+
+  // dst = x·scale + shift with |x·scale| ≤ 1.5·1000 and |shift| likewise, each rounded once: 1500 half-ulps twice on results
+  // whose largest magnitude is about 4.
+  const ReferenceRun reference = run_reference(network, parameters, pictures, 4, true);
+  expect_close(logits, reference.logits(), 1500.0 / 4.0 * kUlp, "logits");
+  const std::vector<float> variance = plain_values(compiled.store(), "bn.running_var");
+  for (std::size_t c = 0; c < 2; ++c) {
+    const double expected = 0.9 * parameters.at("bn.running_var")[c] + 0.1 * reference.moments.at("bn").unbiased_variance[c];
+    EXPECT_NEAR(static_cast<double>(variance[c]), expected, 16 * kUlp * expected);
+  }
+}
+
+TEST(BatchNormPrecision, GivesAConstantChannelItsShift) {
+  NetworkBuilder net(network_head(2, 4));
+  net.append("bn", BatchNorm{});
+  const NetworkSpec network = finish_with_features(std::move(net));
+  const NamedTensors parameters = random_parameters(network, 1);
+  CompiledNetwork compiled(network, {.batch = 2}, parameters);
+
+  const std::vector<float> logits = compiled.forward(std::vector<double>(64, 3.0));
+
+  // scale = γ/√ε ≤ 1.5/√1e-5 = 475: 3·scale and shift cancel to within an ulp of 1500.
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    EXPECT_NEAR(static_cast<double>(logits[i]), parameters.at("bn.bias")[i / 16 % 2], 1500 * kUlp);
+  }
+}
+
+struct Step {
+  std::vector<float> logits;
+  std::map<std::string, std::vector<float>> gradients;
+  std::vector<float> statistics;
+
+  bool operator==(const Step&) const = default;
+};
+
+Step step_with_threads(const NetworkSpec& network, int threads) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  CompiledNetwork compiled(network, {.batch = 3}, random_parameters(network, 5));
+  Step step;
+  step.logits = compiled.forward(random_values(picture_elements(network, 3), 6));
+  compiled.backward(random_values(3 * network.num_classes, 7));
+  step.gradients = plain_gradients(compiled.store());
+  const auto statistics = compiled.store().statistics();
+  step.statistics.assign(statistics.begin(), statistics.end());
+  omp_set_num_threads(before);
+  return step;
+}
+
+TEST(BatchNormThreads, GiveTheSameBits) {
+  // Few blocks of channels: pictures are shared out; many: whole blocks are.
+  for (const std::int64_t channels : {5, 16, 48, 200}) {
+    const NetworkSpec network = norms_on_pictures(channels, 13);
+
+    const Step alone = step_with_threads(network, 1);
+
+    EXPECT_EQ(step_with_threads(network, 2), alone) << channels << " channels, 2 threads";
+    EXPECT_EQ(step_with_threads(network, 3), alone) << channels << " channels, 3 threads";
+  }
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,306 @@
+// Buffers and arena of real programs, carried out on names of values instead of numbers: an interpreter follows forward and
+// backward, byte ranges included, and complains when an instruction would read anything but what it is meant to read.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dtrain/models.hpp"
+#include "src/nn/buffers.hpp"
+#include "tests/nn/small_networks.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+/// A gradient's contribution: input `input` of instruction `reader`; the loss's own gradient has reader kLoss.
+constexpr int kLoss = 1 << 20;
+using Contribution = std::pair<int, int>;  // reader, input
+
+/// What a buffer holds: one instruction's result or workspace, or the sum of some contributions to its result's gradient.
+struct Content {
+  enum class Kind { nothing, result, workspace, gradient } kind = Kind::nothing;
+  int instruction = -1;
+  std::multiset<Contribution> contributions;
+
+  bool operator==(const Content&) const = default;
+};
+
+class Interpreter {
+ public:
+  Interpreter(const std::vector<Instruction>& program, BufferAssignment assignment, bool training)
+      : program_(program),
+        assignment_(std::move(assignment)),
+        training_(training),
+        arena_(plan_arena(assignment_.lifetimes)),
+        contents_(assignment_.lifetimes.size()) {
+    for (std::size_t i = 0; i < program_.size(); ++i) {
+      for (std::size_t k = 0; k < program_[i].inputs.size(); ++k) {
+        const int input = program_[i].inputs[k];
+        if (wants_gradient(input)) contributions_[input].insert({static_cast<int>(i), static_cast<int>(k)});
+      }
+    }
+    contributions_[last()].insert({kLoss, 0});
+  }
+
+  /// All that went wrong, a line each; empty for a sound assignment.
+  std::vector<std::string> run() && {
+    for (int i = 0; i <= last(); ++i) forward(i);
+    expect(buffers(last()).dst, result_of(last()), "the caller", "the logits");
+    if (!training_) return std::move(faults_);
+    write(buffers(last()).diff_dst.at(0), {Content::Kind::gradient, last(), {{kLoss, 0}}});
+    for (int i = last(); i >= 0; --i) {
+      if (at(i).has_gradient) backward(i);
+    }
+    return std::move(faults_);
+  }
+
+ private:
+  int last() const { return static_cast<int>(program_.size()) - 1; }
+  const Instruction& at(int i) const { return program_[static_cast<std::size_t>(i)]; }
+  const InstructionBuffers& buffers(int i) const { return assignment_.instructions[static_cast<std::size_t>(i)]; }
+  bool wants_gradient(int input) const { return training_ && input != kNetworkInput && at(input).has_gradient; }
+  static Content result_of(int i) { return {Content::Kind::result, i, {}}; }
+
+  void complain(const std::string& text) { faults_.push_back(text); }
+  void expect(bool condition, int i, const std::string& text) {
+    if (!condition) complain(at(i).name + ": " + text);
+  }
+  void expect(BufferId buffer, const Content& content, const std::string& who, const std::string& what) {
+    if (contents_[static_cast<std::size_t>(buffer)] != content) complain(who + " does not find " + what + " where it reads it");
+  }
+
+  bool overlap(BufferId a, BufferId b) const {
+    const auto begin = [&](BufferId buffer) { return arena_.offsets[static_cast<std::size_t>(buffer)]; };
+    const auto end = [&](BufferId buffer) {
+      return begin(buffer) + assignment_.lifetimes[static_cast<std::size_t>(buffer)].size_bytes;
+    };
+    return begin(a) < end(b) && begin(b) < end(a);
+  }
+
+  void write(BufferId buffer, Content content) {
+    for (std::size_t other = 0; other < contents_.size(); ++other) {
+      if (overlap(buffer, static_cast<BufferId>(other))) contents_[other] = {};
+    }
+    contents_[static_cast<std::size_t>(buffer)] = std::move(content);
+  }
+
+  /// `written` is filled while `read` is still being read.
+  void expect_apart(int i, BufferId written, const std::vector<BufferId>& read, const std::string& what) {
+    for (const BufferId other : read) {
+      expect(!overlap(written, other), i, what + " is written over memory that the instruction still uses");
+    }
+  }
+
+  void forward(int i) {
+    const Instruction& instruction = at(i);
+    std::vector<BufferId> in_use{assignment_.scratch};
+    for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
+      const int input = instruction.inputs[k];
+      if (input == kNetworkInput) continue;
+      const BufferId src = buffers(input).dst;
+      expect(src, result_of(input), instruction.name, "input " + std::to_string(k) + " in forward");
+      const bool twice = std::count(instruction.inputs.begin(), instruction.inputs.end(), input) > 1;
+      const bool is_replaced = src == buffers(i).dst && instruction.needs.dst_may_replace_src[k] && !twice;
+      if (!is_replaced) in_use.push_back(src);
+    }
+    const BufferId workspace = buffers(i).workspace;
+    expect((workspace != kNoBuffer) == (instruction.needs.workspace_bytes > 0), i, "a workspace where one is needed");
+    if (workspace != kNoBuffer) {
+      expect(size(workspace) >= instruction.needs.workspace_bytes, i, "its workspace is too small");
+      expect_apart(i, workspace, in_use, "the workspace");
+      in_use.push_back(workspace);
+    }
+    expect(size(assignment_.scratch) >= instruction.needs.scratch_bytes, i, "the scratch is too small");
+    expect(size(buffers(i).dst) >= instruction.dst.get_size(), i, "its result's buffer is too small");
+    expect_apart(i, buffers(i).dst, in_use, "the result");
+
+    write(assignment_.scratch, {});
+    if (workspace != kNoBuffer) write(workspace, {Content::Kind::workspace, i, {}});
+    write(buffers(i).dst, result_of(i));
+  }
+
+  void backward(int i) {
+    const Instruction& instruction = at(i);
+    const LayerNeeds& needs = instruction.needs;
+    const InstructionBuffers& own = buffers(i);
+
+    // Gradients beyond those that the layer adds up by itself are added to the first.
+    expect(own.diff_dst.size() == contributions_[i].size(), i, "a gradient from each reader");
+    std::vector<BufferId> in_use{assignment_.scratch};
+    Content sum{Content::Kind::gradient, i, {}};
+    for (std::size_t k = 0; k < own.diff_dst.size(); ++k) {
+      const Content& addend = contents_[static_cast<std::size_t>(own.diff_dst[k])];
+      expect(addend.kind == Content::Kind::gradient && addend.instruction == i, i, "its gradient is no longer there");
+      sum.contributions.insert(addend.contributions.begin(), addend.contributions.end());
+      expect(size(own.diff_dst[k]) >= instruction.dst.get_size(), i, "a gradient's buffer is too small");
+      if (static_cast<int>(k) < needs.diff_dst_addends) in_use.push_back(own.diff_dst[k]);
+    }
+    expect(sum.contributions == contributions_[i], i, "a reader's gradient is missing or counted twice");
+
+    for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
+      const int input = instruction.inputs[k];
+      if (!needs.src_in_backward[k] || input == kNetworkInput) continue;
+      expect(buffers(input).dst, result_of(input), instruction.name, "input " + std::to_string(k) + " in backward");
+      in_use.push_back(buffers(input).dst);
+    }
+    if (needs.dst_in_backward) {
+      expect(own.dst, result_of(i), instruction.name, "its result in backward");
+      in_use.push_back(own.dst);
+    }
+    if (own.workspace != kNoBuffer) {
+      expect(own.workspace, {Content::Kind::workspace, i, {}}, instruction.name, "its workspace in backward");
+      in_use.push_back(own.workspace);
+    }
+    write(assignment_.scratch, {});
+    write_gradients(i, in_use);
+  }
+
+  void write_gradients(int i, std::vector<BufferId> in_use) {
+    const Instruction& instruction = at(i);
+    const InstructionBuffers& own = buffers(i);
+    std::vector<std::pair<BufferId, Content>> written;
+    for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
+      const int input = instruction.inputs[k];
+      const BufferId diff_src = own.diff_src.at(k);
+      expect((diff_src != kNoBuffer) == wants_gradient(input), i, "a gradient for each input that wants one, and for no other");
+      if (diff_src == kNoBuffer || input == kNetworkInput) continue;
+      expect(size(diff_src) >= at(input).dst.get_size(), i, "its input's gradient has too small a buffer");
+      const bool is_residual = k == 1 && instruction.needs.residual_diff_is_diff_dst;
+      if (is_residual) {
+        expect(diff_src == own.diff_dst[0], i, "leaves the residual's gradient in diff_dst[0], where nobody looks for it");
+      } else {
+        std::vector<BufferId> others = in_use;
+        const bool may_replace = k == 0 && instruction.needs.diff_src_may_replace_diff_dst;
+        if (may_replace && diff_src == own.diff_dst[0]) std::erase(others, diff_src);
+        expect_apart(i, diff_src, others, "the gradient of input " + std::to_string(k));
+        in_use.push_back(diff_src);
+      }
+      written.push_back({diff_src, {Content::Kind::gradient, input, {{i, static_cast<int>(k)}}}});
+    }
+    for (const BufferId spent : own.diff_dst) contents_[static_cast<std::size_t>(spent)] = {};
+    for (auto& [buffer, content] : written) write(buffer, std::move(content));
+  }
+
+  std::size_t size(BufferId buffer) const { return assignment_.lifetimes[static_cast<std::size_t>(buffer)].size_bytes; }
+
+  const std::vector<Instruction>& program_;
+  BufferAssignment assignment_;
+  bool training_;
+  ArenaPlan arena_;
+  std::vector<Content> contents_;                             // per buffer
+  std::map<int, std::multiset<Contribution>> contributions_;  // instruction → all it must receive
+  std::vector<std::string> faults_;
+};
+
+const Device& device() {
+  static const Device the_device;
+  return the_device;
+}
+
+/// Layers keep a reference to the options they were built with.
+struct Program {
+  Program(const NetworkSpec& network, bool training)
+      : options{.batch = 2, .training = training}, instructions(build_program(network, options, device())) {}
+
+  std::vector<std::string> faults(BufferAssignment assignment) const {
+    return Interpreter(instructions, std::move(assignment), options.training).run();
+  }
+  BufferAssignment assign() const { return assign_buffers(instructions, options.training); }
+
+  CompileOptions options;
+  std::vector<Instruction> instructions;
+};
+
+void expect_sound(const NetworkSpec& network) {
+  for (const bool training : {true, false}) {
+    const Program program(network, training);
+
+    const std::vector<std::string> faults = program.faults(program.assign());
+
+    for (const std::string& fault : faults)
+      ADD_FAILURE() << network.name << (training ? "" : " in evaluation") << ": " << fault;
+  }
+}
+
+TEST(Buffers, KeepEveryValueUntilItsLastReaderInSmallNetworks) {
+  for (const NetworkSpec& network : small_networks()) expect_sound(network);
+}
+
+TEST(Buffers, KeepEveryValueUntilItsLastReaderInPublishedNetworks) {
+  expect_sound(build_model("resnet18", {.image_size = 64}));
+  expect_sound(build_model("resnet50", {.image_size = 64}));
+  expect_sound(build_model("resnet20", {}));
+  expect_sound(build_model("lenet5", {}));
+}
+
+TEST(Buffers, OfAnInterpreterThatNoticesAValueOverwrittenBeforeBackward) {
+  const Program program(residual_chain(), true);
+  BufferAssignment broken = program.assign();
+  // A batch-norm reads its input in backward; here its result replaces that input.
+  const auto norm = std::find_if(program.instructions.begin(), program.instructions.end(),
+                                 [](const Instruction& i) { return i.name == "block1.bn1"; });
+  const auto index = static_cast<std::size_t>(norm - program.instructions.begin());
+  broken.instructions[index].dst = broken.instructions[static_cast<std::size_t>(norm->inputs[0])].dst;
+
+  EXPECT_FALSE(program.faults(broken).empty());
+}
+
+TEST(Buffers, OfAnInterpreterThatNoticesALifetimeThatEndsTooEarly) {
+  const Program program(residual_chain(), true);
+  int noticed = 0;
+  const auto count = static_cast<int>(program.instructions.size());
+  for (int i = 0; i + 1 < count; ++i) {
+    BufferAssignment broken = program.assign();
+    Lifetime& lifetime = broken.lifetimes[static_cast<std::size_t>(broken.instructions[static_cast<std::size_t>(i)].dst)];
+    if (lifetime.last <= count) continue;
+    lifetime.last = i + 1;  // as if backward did not read it
+    noticed += program.faults(broken).empty() ? 0 : 1;
+  }
+
+  EXPECT_GT(noticed, 5);
+}
+
+TEST(Buffers, OfAnInterpreterThatNoticesALostGradient) {
+  const Program program(downsampling_block(), true);
+  BufferAssignment broken = program.assign();
+  for (InstructionBuffers& buffers : broken.instructions) {
+    if (buffers.diff_dst.size() > 1) buffers.diff_dst.pop_back();
+  }
+
+  EXPECT_FALSE(program.faults(broken).empty());
+}
+
+TEST(Buffers, RunElementwiseLayersInPlaceInEvaluation) {
+  const Program program(relus_in_a_row(), false);
+  const BufferAssignment assignment = program.assign();
+  const auto buffer = [&](int instruction) { return assignment.instructions[static_cast<std::size_t>(instruction)].dst; };
+
+  int in_place = 0;
+  for (std::size_t i = 0; i < program.instructions.size(); ++i) {
+    const Instruction& instruction = program.instructions[i];
+    for (const int input : instruction.inputs) {
+      in_place += input != kNetworkInput && buffer(input) == buffer(static_cast<int>(i)) ? 1 : 0;
+    }
+  }
+
+  EXPECT_GE(in_place, 5);  // relu1, relu2, relu3, the sum with its relu4, relu5
+}
+
+TEST(Buffers, NeedLessMemoryInEvaluationThanInTraining) {
+  const NetworkSpec network = build_model("resnet18", {.image_size = 64});
+  const Program training(network, true);
+  const Program evaluation(network, false);
+
+  const std::size_t training_bytes = plan_arena(training.assign().lifetimes).size_bytes;
+  const std::size_t evaluation_bytes = plan_arena(evaluation.assign().lifetimes).size_bytes;
+
+  EXPECT_LT(evaluation_bytes, training_bytes / 4);
+}
+
+}  // namespace
+}  // namespace dtrain::nn

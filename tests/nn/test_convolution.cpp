@@ -1,0 +1,123 @@
+// Convolution against plain loops, forward and backward, over kernels, strides and channel counts that fill vectors or do not.
+#include <gtest/gtest.h>
+
+#include <dnnl.hpp>
+#include <ostream>
+#include <string>
+
+#include "tests/nn/compiled_network.hpp"
+#include "tests/nn/small_networks.hpp"
+
+namespace dtrain {
+namespace {
+
+struct Case {
+  std::string name;
+  std::int64_t in_channels = 0;
+  std::int64_t side = 0;
+  Convolution layer;
+};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+/// The layer alone, reading the pictures as a network's first convolution does.
+NetworkSpec on_pictures(const Case& c) {
+  NetworkBuilder net(network_head(c.in_channels, c.side));
+  net.append("conv", c.layer);
+  return finish_with_features(std::move(net));
+}
+
+/// The layer behind a 1×1 convolution, whose gradients are functions of the layer's data gradient.
+NetworkSpec behind_another(const Case& c) {
+  NetworkBuilder net(network_head(4, c.side));
+  net.append("front", Convolution{.out_channels = c.in_channels, .kernel = 1, .has_bias = true});
+  net.append("conv", c.layer);
+  return finish_with_features(std::move(net));
+}
+
+class ConvolutionCase : public testing::TestWithParam<Case> {};
+
+TEST_P(ConvolutionCase, EqualsPlainLoopsOnPictures) {
+  expect_matches_reference(on_pictures(GetParam()), {.batch = 2, .conv_algorithm = ConvAlgorithm::direct});
+}
+
+TEST_P(ConvolutionCase, GivesTheLayerInFrontItsGradient) {
+  expect_matches_reference(behind_another(GetParam()), {.batch = 2, .conv_algorithm = ConvAlgorithm::direct});
+}
+
+TEST_P(ConvolutionCase, EqualsPlainLoopsInEvaluation) {
+  expect_evaluation_matches_reference(behind_another(GetParam()), {.batch = 3, .conv_algorithm = ConvAlgorithm::direct});
+}
+
+std::vector<Case> convolution_cases() {
+  std::vector<Case> cases;
+  struct Window {
+    const char* name;
+    std::int64_t kernel, stride, padding, side;
+  };
+  const Window windows[] = {{"1x1", 1, 1, 0, 5},          {"1x1_stride2", 1, 2, 0, 7}, {"3x3", 3, 1, 1, 6},
+                            {"3x3_unpadded", 3, 1, 0, 6}, {"3x3_stride2", 3, 2, 1, 7}, {"5x5", 5, 1, 2, 7},
+                            {"7x7_stride2", 7, 2, 3, 11}};
+  const std::pair<std::int64_t, std::int64_t> channels[] = {{3, 5}, {6, 16}, {20, 24}, {16, 32}, {1, 8}};
+  for (const Window& window : windows) {
+    for (const auto& [in, out] : channels) {
+      for (const bool has_bias : {false, true}) {
+        cases.push_back(
+            {std::string(window.name) + "_" + std::to_string(in) + "to" + std::to_string(out) + (has_bias ? "_bias" : ""), in,
+             window.side,
+             Convolution{.out_channels = out,
+                         .kernel = window.kernel,
+                         .stride = window.stride,
+                         .padding = window.padding,
+                         .has_bias = has_bias}});
+      }
+    }
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, ConvolutionCase, testing::ValuesIn(convolution_cases()),
+                         [](const testing::TestParamInfo<Case>& tested) { return tested.param.name; });
+
+// Winograd F(4×4, 3×3) adds and subtracts with factors up to 5 (input) and 8 (output) before the products are summed: worst
+// case ‖Aᵀ‖∞²·‖Bᵀ‖∞²·‖G‖∞² = 19²·10²·1² = 36 100 ulps, and, errors being independent, near the root of that, 190. Hence 256
+// ulps on logits; gradients pass through two such transforms.
+constexpr Tolerances kWinograd{.logits = 256 * kUlp, .gradients = 512 * kUlp};
+
+/// 3 pictures of 14×14 have 3·4·4 = 48 tiles, 4 of which reach over the border: the least for which Winograd is chosen.
+const Case kEnoughTiles{"winograd", 16, 14, Convolution{.out_channels = 32, .kernel = 3, .stride = 1, .padding = 1}};
+
+bool has_winograd() {
+  const auto all_bits = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & all_bits) == all_bits;
+}
+
+TEST(ConvolutionWinograd, IsChosenForEnoughTilesAndNeverWhenDirectIsAsked) {
+  const NetworkSpec network = on_pictures(kEnoughTiles);
+  const auto description = [&](const CompileOptions& options) {
+    return CompiledNetwork(network, options, random_parameters(network, 1)).graph().describe();
+  };
+
+  const std::string enough = description({.batch = 3});
+  const std::string too_few = description({.batch = 2});
+  const std::string direct = description({.batch = 3, .conv_algorithm = ConvAlgorithm::direct});
+
+  EXPECT_EQ(enough.find("wino") != std::string::npos, has_winograd()) << enough;
+  EXPECT_EQ(too_few.find("wino"), std::string::npos) << too_few;
+  EXPECT_EQ(direct.find("wino"), std::string::npos) << direct;
+}
+
+TEST(ConvolutionWinograd, EqualsPlainLoops) { expect_matches_reference(on_pictures(kEnoughTiles), {.batch = 3}, kWinograd); }
+
+TEST(ConvolutionWinograd, EqualsPlainLoopsWithBiasAndGivesTheLayerInFrontItsGradient) {
+  Case biased = kEnoughTiles;
+  biased.layer.has_bias = true;
+  expect_matches_reference(behind_another(biased), {.batch = 3}, kWinograd);
+}
+
+TEST(ConvolutionWinograd, EqualsPlainLoopsInEvaluation) {
+  expect_evaluation_matches_reference(behind_another(kEnoughTiles), {.batch = 3}, kWinograd);
+}
+
+}  // namespace
+}  // namespace dtrain

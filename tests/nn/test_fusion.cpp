@@ -1,0 +1,208 @@
+// Which nodes become one operation, and that what remains is the same network in a valid order.
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dtrain/models.hpp"
+#include "src/nn/fusion.hpp"
+#include "tests/nn/compiled_network.hpp"
+#include "tests/nn/small_networks.hpp"
+
+namespace dtrain::nn {
+namespace {
+
+const Convolution kConv{.out_channels = 16, .kernel = 3, .padding = 1};
+
+NetworkBuilder begin() { return NetworkBuilder(network_head(16, 8)); }
+
+/// "bn add relu < conv, shortcut": an operation's nodes and what it reads, by the names of the nodes that give those results.
+std::vector<std::string> in_words(const NetworkSpec& network, const std::vector<Operation>& operations) {
+  const auto name = [&](LayerIndex node) { return network.nodes[static_cast<std::size_t>(node)].name; };
+  std::vector<std::string> lines;
+  for (const Operation& operation : operations) {
+    std::string line;
+    for (const LayerIndex node : operation.nodes) line += name(node) + " ";
+    line += "<";
+    for (const int input : operation.inputs) {
+      line += ' ';
+      line += input == kNetworkInput ? "pictures" : name(operations[static_cast<std::size_t>(input)].nodes.back());
+    }
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+std::vector<std::string> fused(NetworkBuilder net) {
+  const NetworkSpec network = std::move(net).finish();
+  return in_words(network, fuse(network));
+}
+
+using Lines = std::vector<std::string>;
+
+TEST(Fusion, TakesAReluIntoTheBatchNormInFront) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  net.append("bn", BatchNorm{});
+  net.append("relu", Relu{});
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv < pictures", "bn relu < conv"}));
+}
+
+TEST(Fusion, TakesAddAndReluIntoTheBatchNormInFront) {
+  NetworkBuilder net = begin();
+  const LayerIndex shortcut = net.append("conv1", kConv);
+  net.append("conv2", kConv);
+  const LayerIndex branch = net.append("bn", BatchNorm{});
+  net.add("add", branch, shortcut);
+  net.append("relu", Relu{});
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "bn add relu < conv2 conv1"}));
+}
+
+TEST(Fusion, TakesAnAddWithoutReluIntoTheBatchNorm) {
+  NetworkBuilder net = begin();
+  const LayerIndex shortcut = net.append("conv1", kConv);
+  net.append("conv2", kConv);
+  const LayerIndex branch = net.append("bn", BatchNorm{});
+  net.add("add", branch, shortcut);
+  net.append("conv3", kConv);
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "bn add < conv2 conv1", "conv3 < add"}));
+}
+
+TEST(Fusion, TakesAReluIntoAnAddWithoutBatchNorm) {
+  NetworkBuilder net = begin();
+  const LayerIndex a = net.append("conv1", kConv);
+  const LayerIndex b = net.append("conv2", kConv);
+  net.add("add", a, b);
+  net.append("relu", Relu{});
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "add relu < conv1 conv2"}));
+}
+
+TEST(Fusion, LeavesAReluAloneWhoseProducerHasASecondReader) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  const LayerIndex norm = net.append("bn", BatchNorm{});
+  const LayerIndex relu = net.append("relu", Relu{});
+  const LayerIndex conv = net.append_behind(norm, "conv2", kConv);
+  net.add("add", relu, conv);
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv < pictures", "bn < conv", "relu < bn", "conv2 < bn", "add < relu conv2"}));
+}
+
+TEST(Fusion, LeavesAReluAloneWhoseAddHasASecondReader) {
+  NetworkBuilder net = begin();
+  const LayerIndex shortcut = net.append("conv", kConv);
+  const LayerIndex norm = net.append("bn", BatchNorm{});
+  const LayerIndex sum = net.add("add", norm, shortcut);
+  const LayerIndex relu = net.append("relu", Relu{});
+  net.add("add2", sum, relu);
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv < pictures", "bn add < conv conv", "relu < add", "add2 < add relu"}));
+}
+
+TEST(Fusion, LeavesAnAddAloneThatReadsTheBatchNormTwice) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  const LayerIndex norm = net.append("bn", BatchNorm{});
+  net.add("add", norm, norm);
+  net.append("relu", Relu{});
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv < pictures", "bn < conv", "add relu < bn bn"}));
+}
+
+TEST(Fusion, GivesAnAddOfTwoBatchNormsToTheFirst) {
+  // The first batch-norm then runs where the Add stands, behind the second, whose result it reads.
+  NetworkBuilder net = begin();
+  const LayerIndex input = net.append("conv", kConv);
+  net.append_behind(input, "conv_a", kConv);
+  const LayerIndex a = net.append("bn_a", BatchNorm{});
+  net.append_behind(input, "conv_b", kConv);
+  const LayerIndex b = net.append("bn_b", BatchNorm{});
+  net.add("add", a, b);
+  net.append("relu", Relu{});
+
+  EXPECT_EQ(fused(std::move(net)),
+            (Lines{"conv < pictures", "conv_a < conv", "conv_b < conv", "bn_b < conv_b", "bn_a add relu < conv_a bn_b"}));
+}
+
+TEST(Fusion, MarksReluOnlyWhereItWasTakenIn) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  net.append("relu1", Relu{});
+  net.append("bn", BatchNorm{});
+  net.append("relu2", Relu{});
+  net.append("relu3", Relu{});
+  const NetworkSpec network = std::move(net).finish();
+
+  const std::vector<Operation> operations = fuse(network);
+
+  ASSERT_EQ(in_words(network, operations), (Lines{"conv < pictures", "relu1 < conv", "bn relu2 < relu1", "relu3 < relu2"}));
+  EXPECT_FALSE(operations[0].relu);
+  EXPECT_FALSE(operations[1].relu);  // it is a ReLU, none was taken in
+  EXPECT_TRUE(operations[2].relu);
+  EXPECT_FALSE(operations[3].relu);
+}
+
+std::vector<NetworkSpec> all_networks() {
+  std::vector<NetworkSpec> networks = small_networks();
+  for (const char* name : {"resnet18", "resnet50", "resnet20", "lenet5"}) networks.push_back(build_model(name, {}));
+  return networks;
+}
+
+TEST(Fusion, CoversEveryNodeOfEveryNetworkOnce) {
+  for (const NetworkSpec& network : all_networks()) {
+    std::multiset<LayerIndex> covered;
+    for (const Operation& operation : fuse(network)) covered.insert(operation.nodes.begin(), operation.nodes.end());
+
+    ASSERT_EQ(covered.size(), network.nodes.size()) << network.name;
+    for (LayerIndex node = 0; node < static_cast<LayerIndex>(network.nodes.size()); ++node) {
+      ASSERT_EQ(covered.count(node), 1u) << network.name << ", node " << network.nodes[static_cast<std::size_t>(node)].name;
+    }
+  }
+}
+
+TEST(Fusion, ReadsOnlyEarlierOperationsThatGiveWhatTheNodesRead) {
+  for (const NetworkSpec& network : all_networks()) {
+    const std::vector<Operation> operations = fuse(network);
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      // What the nodes read from outside the operation, in order; what they read inside is the node before.
+      std::vector<LayerIndex> wanted;
+      for (std::size_t k = 0; k < operations[i].nodes.size(); ++k) {
+        for (const LayerIndex input : network.nodes[static_cast<std::size_t>(operations[i].nodes[k])].inputs) {
+          if (k == 0 || input != operations[i].nodes[k - 1]) wanted.push_back(input);
+        }
+      }
+      std::vector<LayerIndex> read;
+      for (const int input : operations[i].inputs) {
+        ASSERT_LT(input, static_cast<int>(i)) << network.name;
+        read.push_back(input == kNetworkInput ? kNetworkInput : operations[static_cast<std::size_t>(input)].nodes.back());
+      }
+      ASSERT_EQ(read, wanted) << network.name << ", operation " << i;
+    }
+  }
+}
+
+TEST(Fusion, LeavesResnet50TheOperationsItsStructureImplies) {
+  const NetworkSpec network = build_model("resnet50", {});
+
+  const std::vector<Operation> operations = fuse(network);
+
+  // 53 convolutions with a batch-norm each, maxpool, avgpool, flatten, fc; every Add and every ReLU is taken in.
+  EXPECT_EQ(operations.size(), 2u * 53u + 4u);
+  int with_residual = 0;
+  for (const Operation& operation : operations) with_residual += operation.inputs.size() == 2 ? 1 : 0;
+  EXPECT_EQ(with_residual, 16);
+}
+
+TEST(Fusion, LeavesResnet18TheOperationsItsStructureImplies) {
+  const std::vector<Operation> operations = fuse(build_model("resnet18", {}));
+
+  EXPECT_EQ(operations.size(), 2u * 20u + 4u);  // 20 convolutions with a batch-norm each
+}
+
+}  // namespace
+}  // namespace dtrain::nn
