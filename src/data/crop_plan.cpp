@@ -1,0 +1,108 @@
+// Crop arithmetic of torchvision's RandomResizedCrop, Resize and CenterCrop.
+#include "crop_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "dtrain/random.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr double kMinArea = 0.08, kMaxArea = 1.0;
+constexpr double kMinAspect = 3.0 / 4.0, kMaxAspect = 4.0 / 3.0;
+constexpr int kTries = 10;
+
+/// Python's round(): halves go to the even neighbour (the floating-point environment's default).
+std::int64_t round_half_even(double value) { return std::llrint(value); }
+
+/// Largest centred box within the aspect bounds.
+CropBox fallback_box(const PictureSize& stored) {
+  const double aspect = static_cast<double>(stored.width) / static_cast<double>(stored.height);
+  CropBox box{0, 0, stored.width, stored.height};
+  if (aspect < kMinAspect) box.height = round_half_even(static_cast<double>(stored.width) / kMinAspect);
+  if (aspect > kMaxAspect) box.width = round_half_even(static_cast<double>(stored.height) * kMaxAspect);
+  box.left = (stored.width - box.width) / 2;
+  box.top = (stored.height - box.height) / 2;
+  return box;
+}
+
+/// Source: torchvision 0.14, RandomResizedCrop.get_params.
+CropBox random_box(const PictureSize& stored, Random& random) {
+  const double area = static_cast<double>(stored.width) * static_cast<double>(stored.height);
+  for (int i = 0; i < kTries; ++i) {
+    const double target_area = area * random.uniform(kMinArea, kMaxArea);
+    const double aspect = std::exp(random.uniform(std::log(kMinAspect), std::log(kMaxAspect)));
+    const std::int64_t width = round_half_even(std::sqrt(target_area * aspect));
+    const std::int64_t height = round_half_even(std::sqrt(target_area / aspect));
+    if (width < 1 || width > stored.width || height < 1 || height > stored.height) continue;
+    const std::int64_t top = random.below(stored.height - height + 1);
+    const std::int64_t left = random.below(stored.width - width + 1);
+    return {left, top, width, height};
+  }
+  return fallback_box(stored);
+}
+
+/// Shorter side `side`, longer side rounded down, as torchvision's Resize.
+PictureSize resized(const PictureSize& stored, std::int64_t side) {
+  if (stored.width <= stored.height) return {side, side * stored.height / stored.width};
+  return {side * stored.width / stored.height, side};
+}
+
+/// First position of a centred window. Where the window is larger, the smaller half of the padding comes first.
+/// Source: torchvision 0.14, functional.center_crop.
+std::int64_t centred(std::int64_t extent, std::int64_t window) {
+  if (window > extent) return -((window - extent) / 2);
+  return round_half_even(static_cast<double>(extent - window) / 2.0);
+}
+
+TransformPlan plan_standard(const PictureSize& stored, std::int64_t crop, Random& random) {
+  TransformPlan plan{.box = random_box(stored, random), .scaled = {crop, crop}};
+  plan.is_mirrored = random.uniform() < 0.5;
+  return plan;
+}
+
+TransformPlan plan_light(const PictureSize& stored, std::int64_t crop, Random& random) {
+  const std::int64_t reach = crop / 8;
+  TransformPlan plan{.box = {0, 0, stored.width, stored.height}, .scaled = resized(stored, crop)};
+  plan.window_top = centred(plan.scaled.height, crop) + random.below(2 * reach + 1) - reach;
+  plan.window_left = centred(plan.scaled.width, crop) + random.below(2 * reach + 1) - reach;
+  plan.is_mirrored = random.uniform() < 0.5;
+  return plan;
+}
+
+TransformPlan plan_centre(const PictureSize& stored, const TransformOptions& options) {
+  TransformPlan plan{.box = {0, 0, stored.width, stored.height}, .scaled = stored};
+  if (options.resize > 0) plan.scaled = resized(stored, options.resize);
+  plan.window_top = centred(plan.scaled.height, options.crop);
+  plan.window_left = centred(plan.scaled.width, options.crop);
+  return plan;
+}
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+TransformPlan plan_transform(const PictureSize& stored, const TransformOptions& options, const SampleRequest& request) {
+  Random random(options.seed, RandomPurpose::augmentation,
+                {static_cast<std::uint64_t>(request.epoch), static_cast<std::uint64_t>(request.sample)});
+  switch (options.augmentation) {
+    case Augmentation::standard:
+      return plan_standard(stored, options.crop, random);
+    case Augmentation::light:
+      return plan_light(stored, options.crop, random);
+    case Augmentation::none:
+      break;
+  }
+  return plan_centre(stored, options);
+}
+
+// The box keeps at least as many pixels as it becomes: decoded/stored ≥ scaled/box in each direction.
+// Example: 500 × 375 stored, box 460 wide to 224: 500·224/460 = 243.5 → 244, so decoding at 1/2 (250) serves.
+DecodeHint choose_decode_hint(const TransformPlan& plan, const PictureSize& stored, Augmentation augmentation) {
+  if (augmentation == Augmentation::none) return {};
+  return {divide_up(stored.width * plan.scaled.width, plan.box.width),
+          divide_up(stored.height * plan.scaled.height, plan.box.height)};
+}
+
+}  // namespace dtrain
