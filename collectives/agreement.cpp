@@ -1,0 +1,123 @@
+// Compares what the ranks were given with what rank 0 was given.
+#include "collectives/agreement.hpp"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+
+namespace {
+
+/// "5:hello": texts with their length, so that any bytes may occur in them.
+void append_text(std::string& all, const std::string& text) { all += std::to_string(text.size()) + ":" + text; }
+
+std::string take_text(const std::string& all, std::size_t& position) {
+  const std::size_t colon = all.find(':', position);
+  check(colon != std::string::npos, "read_rank_values: a text that to_text wrote");
+  const std::size_t length = std::stoul(all.substr(position, colon - position));
+  position = colon + 1 + length;
+  check(position <= all.size(), "read_rank_values: a text that to_text wrote");
+  return all.substr(colon + 1, length);
+}
+
+/// About 60 characters around position `at`, quoted.
+std::string excerpt(const std::string& text, std::size_t at) {
+  constexpr std::size_t kBefore = 24;
+  constexpr std::size_t kLength = 64;
+  const std::size_t begin = at > kBefore ? at - kBefore : 0;
+  std::string quoted = begin > 0 ? "\"…" : "\"";
+  quoted += text.substr(std::min(begin, text.size()), kLength);
+  return quoted + (text.size() > begin + kLength ? "…\"" : "\"");
+}
+
+/// Distinct hosts in order of appearance; the first eight by name.
+std::string host_list(const std::vector<RankValues>& all, const std::vector<int>& ranks) {
+  std::vector<std::string> hosts;
+  for (const int rank : ranks) {
+    const std::string& host = all[static_cast<std::size_t>(rank)].host;
+    if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
+  }
+  std::string text = hosts.size() == 1 ? "host " : "hosts ";
+  for (std::size_t i = 0; i < hosts.size() && i < 8; ++i) text += (i > 0 ? ", " : "") + hosts[i];
+  if (hosts.size() > 8) text += " and " + std::to_string(hosts.size() - 8) + " more";
+  return text;
+}
+
+/// Sentence about one value; `of(rank)` is that rank's text. Empty when all are equal.
+template <typename TextOf>
+std::string describe_one(const std::vector<RankValues>& ranks, const std::string& name, const TextOf& of) {
+  const std::string expected = of(ranks.front());
+  std::vector<int> differing;
+  for (std::size_t rank = 1; rank < ranks.size(); ++rank) {
+    if (of(ranks[rank]) != expected) differing.push_back(static_cast<int>(rank));
+  }
+  if (differing.empty()) return {};
+  const RankValues& first = ranks[static_cast<std::size_t>(differing.front())];
+  const std::string found = of(first);
+  const std::size_t at = static_cast<std::size_t>(
+      std::mismatch(expected.begin(), expected.end(), found.begin(), found.end()).first - expected.begin());
+  return name + ": " + excerpt(expected, at) + " on rank 0 (host " + ranks.front().host + ") but " + excerpt(found, at) +
+         " on rank " + std::to_string(differing.front()) + " (host " + first.host +
+         "); ranks that differ: " + to_rank_list(differing) + " (" + host_list(ranks, differing) + ")";
+}
+
+std::string names_of(const RankValues& rank) {
+  std::string names;
+  for (const Communicator::NamedValue& value : rank.values) names += value.name + " ";
+  return names;
+}
+
+}  // namespace
+
+std::string to_text(const RankValues& rank_values) {
+  std::string text;
+  append_text(text, rank_values.host);
+  for (const Communicator::NamedValue& value : rank_values.values) {
+    append_text(text, value.name);
+    append_text(text, value.value);
+  }
+  return text;
+}
+
+RankValues read_rank_values(const std::string& text) {
+  std::size_t position = 0;
+  RankValues rank_values;
+  rank_values.host = take_text(text, position);
+  while (position < text.size()) {
+    std::string name = take_text(text, position);
+    std::string value = take_text(text, position);
+    rank_values.values.push_back({.name = std::move(name), .value = std::move(value)});
+  }
+  return rank_values;
+}
+
+std::string to_rank_list(const std::vector<int>& ranks) {
+  std::string text;
+  for (std::size_t i = 0; i < ranks.size();) {
+    std::size_t last = i;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
+    text += (i > 0 ? ", " : "") + std::to_string(ranks[i]);
+    if (last > i) text += (last == i + 1 ? ", " : "–") + std::to_string(ranks[last]);
+    i = last + 1;
+  }
+  return text;
+}
+
+std::string describe_differences(const std::vector<RankValues>& ranks) {
+  check(!ranks.empty(), "describe_differences: at least one rank");
+  // Ranks of different versions may compare different things; then their values do not correspond.
+  std::string names = describe_one(ranks, "what is compared", names_of);
+  if (!names.empty()) return names;
+
+  std::string text;
+  for (std::size_t i = 0; i < ranks.front().values.size(); ++i) {
+    const std::string one =
+        describe_one(ranks, ranks.front().values[i].name, [i](const RankValues& rank) { return rank.values[i].value; });
+    if (!one.empty()) text += (text.empty() ? "" : "; ") + one;
+  }
+  return text;
+}
+
+}  // namespace dtrain

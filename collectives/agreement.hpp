@@ -1,0 +1,28 @@
+// Whether ranks were given the same: pure comparison and the message about what differs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "collectives/communicator.hpp"
+
+namespace dtrain {
+
+/// What one rank was given.
+struct RankValues {
+  std::string host;
+  std::vector<Communicator::NamedValue> values;
+};
+
+/// As one text, for the way between ranks; read_rank_values(to_text(v)) gives v back. Any bytes may occur in the texts.
+std::string to_text(const RankValues& rank_values);
+RankValues read_rank_values(const std::string& text);
+
+/// What differs from rank 0, with the ranks and hosts concerned, e.g. `configuration: "…--lr 0.1…" on rank 0 (host n1) but
+/// "…--lr 0.2…" on rank 3 (host n2); ranks that differ: 3–5, 9 (hosts n2, n5)`; empty when nothing does.
+std::string describe_differences(const std::vector<RankValues>& ranks);
+
+/// "0, 3–5, 9"; ascending input.
+std::string to_rank_list(const std::vector<int>& ranks);
+
+}  // namespace dtrain

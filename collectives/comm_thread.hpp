@@ -1,0 +1,37 @@
+// The one place of asynchrony: a thread that runs submitted jobs in order (all MPI calls of the training loop), so that
+// gradients travel while backward computes. Allocates nothing after construction; sleeps when it has nothing to do.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+namespace dtrain {
+
+class CommThread {
+ public:
+  /// job(k): executes job number k, on the comm thread. capacity: jobs that may be submitted between two resets.
+  /// on_start: called on the thread first (binding); may be empty. What it throws, the first wait rethrows.
+  CommThread(std::function<void(int job)> job, int capacity, std::function<void()> on_start);
+  /// Finishes what is queued; after an error, or while an exception unwinds the owner, abandons what has not begun.
+  ~CommThread();
+  CommThread(const CommThread&) = delete;
+  CommThread& operator=(const CommThread&) = delete;
+
+  /// Queues job k behind those submitted before. Threads: the owner's only. Does not block. After a job has thrown, later ones
+  /// are skipped, for good: the peers are out of step.
+  void submit(int job);
+  /// Waits until the n-th job submitted since the last reset (n from 0) is done. Rethrows what that job or one before it threw.
+  /// Has no time-out of its own: jobs have theirs.
+  /// Result: seconds waited (0.0 when it was done already).
+  double wait(int n);
+  /// All submitted jobs must be done; starts counting anew.
+  void reset();
+  /// Seconds the thread spent in jobs since the last reset.
+  double busy_s() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dtrain

@@ -1,0 +1,260 @@
+// The session with MPI, the split into nodes, and the small collectives of set-up and evaluation.
+#include "collectives/communicator.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <limits>
+#include <utility>
+
+#include "collectives/agreement.hpp"
+#include "collectives/launcher.hpp"
+#include "collectives/mpi_handles.hpp"
+#include "dtrain/error.hpp"
+#include "schedules/shards.hpp"
+
+namespace dtrain {
+
+namespace {
+
+bool mpi_is_running() {
+  int is_initialized = 0;
+  int is_finalized = 0;
+  MPI_Initialized(&is_initialized);
+  MPI_Finalized(&is_finalized);
+  return is_initialized != 0 && is_finalized == 0;
+}
+
+void refuse_singletons(int size) {
+  const auto launched = launched_ranks([](const char* name) -> const char* { return std::getenv(name); });
+  if (size > 1 || !launched || launched->at_least <= 1) return;
+  throw CommError(Fault{.doing = "joining the ranks of this job on " + host_name(),
+                        .expected = "at least " + std::to_string(launched->at_least) + " ranks, which " + launched->launcher +
+                                    " started (" + launched->variable + ")",
+                        .found = "1: every process is alone and would train the same network for itself",
+                        .remedy = launched->remedy});
+}
+
+/// All ranks' values, one after the other, on every rank.
+template <typename T>
+std::vector<T> gather_all(MPI_Comm comm, int size, std::span<const T> values, MPI_Datatype type) {
+  std::vector<T> gathered(values.size() * static_cast<std::size_t>(size));
+  const int count = mpi_count(static_cast<std::int64_t>(values.size()));
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallgather(values.data(), count, type, gathered.data(), count, type, comm, &request), "MPI_Iallgather");
+  wait_for_collective(request, "MPI_Iallgather");
+  return gathered;
+}
+
+/// Sums `size` rows of values.size() elements into `values`, in row order.
+template <typename T>
+void sum_rows(const std::vector<T>& rows, int size, std::span<T> values) {
+  std::copy_n(rows.begin(), values.size(), values.begin());
+  for (std::size_t row = 1; row < static_cast<std::size_t>(size); ++row) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] += rows[row * values.size() + i];
+  }
+}
+
+/// Every rank sums its block of `values` out of all ranks' and gathers the others'.
+template <typename T>
+void sum_by_blocks(MPI_Comm comm, int rank, int size, std::span<T> values, MPI_Datatype type) {
+  const Range whole{0, static_cast<std::int64_t>(values.size())};
+  const int own_count = mpi_count(split_range(whole, size, rank).size());
+  std::vector<int> counts, offsets, own_counts, own_offsets;
+  for (int block = 0; block < size; ++block) {
+    const Range range = split_range(whole, size, block);
+    counts.push_back(mpi_count(range.size()));
+    offsets.push_back(mpi_count(range.begin));
+    own_counts.push_back(own_count);
+    own_offsets.push_back(mpi_count(std::int64_t{block} * own_count));
+  }
+  std::vector<T> rows(static_cast<std::size_t>(own_count) * static_cast<std::size_t>(size));
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ialltoallv(values.data(), counts.data(), offsets.data(), type, rows.data(), own_counts.data(),
+                           own_offsets.data(), type, comm, &request),
+            "MPI_Ialltoallv");
+  wait_for_collective(request, "MPI_Ialltoallv");
+
+  std::vector<T> own(static_cast<std::size_t>(own_count));
+  sum_rows(rows, size, std::span<T>(own));
+
+  check_mpi(MPI_Iallgatherv(own.data(), own_count, type, values.data(), counts.data(), offsets.data(), type, comm, &request),
+            "MPI_Iallgatherv");
+  wait_for_collective(request, "MPI_Iallgatherv");
+}
+
+template <typename T>
+void sum_in_rank_order(MPI_Comm comm, int rank, int size, std::span<T> values, MPI_Datatype type) {
+  constexpr std::size_t kGatheredBytes = 1 << 20;  // up to this many, one round of messages is quicker than two
+  constexpr std::size_t kPiece = 1 << 24;          // elements at a time: bounds the copies
+  if (size == 1) return;
+  for (std::size_t begin = 0; begin < values.size(); begin += kPiece) {
+    const std::span<T> piece = values.subspan(begin, std::min(kPiece, values.size() - begin));
+    if (piece.size() * sizeof(T) * static_cast<std::size_t>(size) <= kGatheredBytes) {
+      sum_rows(gather_all<T>(comm, size, piece, type), size, piece);
+    } else {
+      sum_by_blocks(comm, rank, size, piece, type);
+    }
+  }
+}
+
+std::vector<std::string> gather_texts_over(MPI_Comm comm, int size, const std::string& text) {
+  const auto length = static_cast<std::int64_t>(text.size());
+  const std::vector<std::int64_t> lengths = gather_all<std::int64_t>(comm, size, {&length, 1}, MPI_INT64_T);
+  std::vector<int> counts, offsets;
+  std::int64_t total = 0;
+  for (const std::int64_t one : lengths) {
+    counts.push_back(mpi_count(one));
+    offsets.push_back(mpi_count(total));
+    total += one;
+  }
+  std::string all(static_cast<std::size_t>(mpi_count(total)), '\0');
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallgatherv(text.data(), mpi_count(length), MPI_CHAR, all.data(), counts.data(), offsets.data(), MPI_CHAR, comm,
+                            &request),
+            "MPI_Iallgatherv");
+  wait_for_collective(request, "MPI_Iallgatherv");
+
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    texts.push_back(all.substr(static_cast<std::size_t>(offsets[i]), static_cast<std::size_t>(counts[i])));
+  }
+  return texts;
+}
+
+double reduce_all(MPI_Comm comm, double value, MPI_Op operation) {
+  double result = value;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallreduce(&value, &result, 1, MPI_DOUBLE, operation, comm, &request), "MPI_Iallreduce");
+  wait_for_collective(request, "MPI_Iallreduce");
+  return result;
+}
+
+}  // namespace
+
+MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::uncaught_exceptions()) {
+  check(!mpi_is_running(), "MpiSession: one per process");
+  int provided = MPI_THREAD_SINGLE;
+  check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_SERIALIZED) {
+    MPI_Finalize();
+    throw CommError(Fault{.doing = "initialising MPI",
+                          .expected = "thread level MPI_THREAD_SERIALIZED (" + std::to_string(MPI_THREAD_SERIALIZED) + ")",
+                          .found = "level " + std::to_string(provided),
+                          .remedy = "an MPI library that was built with thread support"});
+  }
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+}
+
+MpiSession::~MpiSession() {
+  if (std::uncaught_exceptions() > exceptions_at_start_) abort(static_cast<int>(ExitCode::communication));
+  MPI_Finalize();
+}
+
+void MpiSession::abort(int exit_code) {
+  std::fflush(nullptr);
+  if (mpi_is_running()) MPI_Abort(MPI_COMM_WORLD, exit_code);
+  _exit(exit_code);
+}
+
+Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handles>()) {
+  check(ranks_per_node >= 0, "Communicator: ranks_per_node >= 0");
+  handles_->exceptions_at_start = std::uncaught_exceptions();
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->world), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->exchange), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_rank(handles_->world, &rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(handles_->world, &size_), "MPI_Comm_size");
+  refuse_singletons(size_);
+
+  MPI_Comm machine = MPI_COMM_NULL;
+  int machine_rank = 0;
+  check_mpi(MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &machine), "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_rank(machine, &machine_rank), "MPI_Comm_rank");
+  const int part = ranks_per_node > 0 ? machine_rank / ranks_per_node : 0;
+  check_mpi(MPI_Comm_split(machine, part, rank_, &handles_->node), "MPI_Comm_split");
+  check_mpi(MPI_Comm_free(&machine), "MPI_Comm_free");
+  check_mpi(MPI_Comm_rank(handles_->node, &node_rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(handles_->node, &node_size_), "MPI_Comm_size");
+
+  // A node is known by its lowest rank, its place by how many such ranks come before.
+  const std::vector<int> node_ranks = gather_all<int>(handles_->node, node_size_, {&rank_, 1}, MPI_INT);
+  std::vector<int> first_ranks = gather_all<int>(handles_->world, size_, {node_ranks.data(), 1}, MPI_INT);
+  std::sort(first_ranks.begin(), first_ranks.end());
+  first_ranks.erase(std::unique(first_ranks.begin(), first_ranks.end()), first_ranks.end());
+  nodes_ = static_cast<int>(first_ranks.size());
+  node_index_ = static_cast<int>(std::find(first_ranks.begin(), first_ranks.end(), node_ranks.front()) - first_ranks.begin());
+}
+
+Communicator::~Communicator() {
+  // While an exception unwinds, the peers are not here to take part.
+  if (std::uncaught_exceptions() > handles_->exceptions_at_start || !mpi_is_running()) return;
+  MPI_Comm_free(&handles_->node);
+  MPI_Comm_free(&handles_->exchange);
+  MPI_Comm_free(&handles_->world);
+}
+
+void Communicator::barrier() const {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(handles_->world, &request), "MPI_Ibarrier");
+  wait_for_collective(request, "MPI_Ibarrier");
+}
+
+void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
+  constexpr std::size_t kPiece = 1 << 28;
+  for (std::size_t begin = 0; begin < bytes.size(); begin += kPiece) {
+    const std::span<std::byte> piece = bytes.subspan(begin, std::min(kPiece, bytes.size() - begin));
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(
+        MPI_Ibcast(piece.data(), mpi_count(static_cast<std::int64_t>(piece.size())), MPI_BYTE, root, handles_->world, &request),
+        "MPI_Ibcast");
+    wait_for_collective(request, "MPI_Ibcast");
+  }
+}
+
+std::string Communicator::broadcast_text(const std::string& text, int root) const {
+  std::uint64_t length = text.size();
+  broadcast(std::as_writable_bytes(std::span(&length, 1)), root);
+  std::string received = rank_ == root ? text : std::string(length, '\0');
+  broadcast(std::as_writable_bytes(std::span(received)), root);
+  return received;
+}
+
+void Communicator::sum(std::span<double> values) const { sum_in_rank_order(handles_->world, rank_, size_, values, MPI_DOUBLE); }
+void Communicator::sum(std::span<float> values) const { sum_in_rank_order(handles_->world, rank_, size_, values, MPI_FLOAT); }
+double Communicator::max(double value) const { return reduce_all(handles_->world, value, MPI_MAX); }
+double Communicator::min(double value) const { return reduce_all(handles_->world, value, MPI_MIN); }
+bool Communicator::all(bool value) const { return min(value ? 1.0 : 0.0) > 0.5; }
+bool Communicator::any(bool value) const { return max(value ? 1.0 : 0.0) > 0.5; }
+
+std::vector<std::string> Communicator::gather_texts(const std::string& text) const {
+  return gather_texts_over(handles_->world, size_, text);
+}
+
+std::vector<std::string> Communicator::gather_node_texts(const std::string& text) const {
+  return gather_texts_over(handles_->node, node_size_, text);
+}
+
+void Communicator::require_equal(const std::vector<NamedValue>& values) const {
+  std::vector<RankValues> ranks;
+  for (const std::string& text : gather_texts(to_text(RankValues{.host = host_name(), .values = values}))) {
+    ranks.push_back(read_rank_values(text));
+  }
+  const std::string differences = describe_differences(ranks);
+  if (differences.empty()) return;
+  throw CommError(Fault{.doing = "comparing what the ranks were given at start",
+                        .expected = "the same on every rank",
+                        .found = differences,
+                        .remedy = "the same dtrain, options and files on every host"});
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "an unnamed host";
+  return name.data();
+}
+
+}  // namespace dtrain

@@ -1,0 +1,92 @@
+// The ranks of a run: all of them, and those that share this node's memory. Wraps MPI for everything outside collectives/,
+// which therefore never sees <mpi.h>.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace dtrain {
+
+/// Initialises MPI (THREAD_SERIALIZED or better) and finalises it; one per process. Catch errors inside its life, say what
+/// happened and call abort(): a session that an exception unwinds ends the job, since finalising would wait for the peers.
+/// Errors: CommError: MPI cannot be had at that thread level.
+class MpiSession {
+ public:
+  MpiSession(int* argc, char*** argv);
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+  /// Ends all ranks of the job with this exit code; does not return. Safe before and after other errors, and outside a session
+  /// (then it ends this process).
+  [[noreturn]] static void abort(int exit_code);
+
+ private:
+  int exceptions_at_start_;
+};
+
+class Communicator {
+ public:
+  /// Splits MPI_COMM_WORLD. ranks_per_node > 0: every so many consecutive ranks of a machine count as a node (several "nodes"
+  /// on one machine). Errors: CommError: MPI; a launcher started N processes that do not see each other (size 1 here, but the
+  /// environment of mpirun, srun or Hydra says N > 1): names both numbers and the remedy.
+  explicit Communicator(int ranks_per_node = 0);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  int node_rank() const { return node_rank_; }  ///< among the ranks of this node
+  int node_size() const { return node_size_; }
+  int node_index() const { return node_index_; }  ///< which node this is, in the order of the nodes' first ranks
+  int nodes() const { return nodes_; }
+  bool is_root() const { return rank_ == 0; }
+
+  /// The MPI communicators, for collectives/ alone (collectives/mpi_handles.hpp defines them).
+  struct Handles;
+  const Handles& handles() const { return *handles_; }
+
+  // All of the following are collective, wait without burning the core and give up after kCollectiveTimeout_s with a CommError.
+  // Threads: one of the process's threads in MPI at a time, so never while a CommThread has jobs to do.
+
+  void barrier() const;
+  void broadcast(std::span<std::byte> bytes, int root = 0) const;
+  std::string broadcast_text(const std::string& text, int root = 0) const;
+  /// Sums in place over all ranks, in rank order on every rank: bitwise equal everywhere and run to run. For statistics and
+  /// metrics; gradients go through AllReduce. Cost: up to about 1 MB of values are gathered from all ranks by all, larger ones
+  /// are summed block by block, one rank each (2 × the values' bytes sent).
+  void sum(std::span<double> values) const;
+  void sum(std::span<float> values) const;
+  double max(double value) const;
+  double min(double value) const;
+  bool all(bool value) const;
+  bool any(bool value) const;
+  /// One text from each rank, on every rank.
+  std::vector<std::string> gather_texts(const std::string& text) const;
+  /// The same among the ranks of this node.
+  std::vector<std::string> gather_node_texts(const std::string& text) const;
+
+  /// Start-up check: every rank passes named values ("version", "configuration", "layout"); where a value differs, throws
+  /// CommError on every rank, naming the value, the ranks and hosts that differ from rank 0.
+  struct NamedValue {
+    std::string name;
+    std::string value;
+  };
+  void require_equal(const std::vector<NamedValue>& values) const;
+
+ private:
+  std::unique_ptr<Handles> handles_;
+  int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1;
+};
+
+/// How long a collective of a Communicator waits for the slowest rank: one may be listing millions of files meanwhile.
+inline constexpr double kCollectiveTimeout_s = 3600.0;
+
+/// Host name of this process.
+std::string host_name();
+
+}  // namespace dtrain

@@ -1,0 +1,41 @@
+// MPI itself, for the files of collectives/ (and their tests and measurements) alone: handles, checked calls, and the one way
+// in which they wait for a request.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "collectives/communicator.hpp"
+#include "collectives/waiting.hpp"
+
+namespace dtrain {
+
+/// Duplicates of MPI_COMM_WORLD and of its node part, with errors returned. The training loop's messages have a communicator
+/// of their own, so that they never match those of set-up and evaluation.
+struct Communicator::Handles {
+  MPI_Comm world = MPI_COMM_NULL;
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_Comm exchange = MPI_COMM_NULL;  ///< all ranks
+  int exceptions_at_start = 0;        ///< more of them when destroyed: an error unwinds, the peers are not here
+};
+
+/// Throws CommError naming the call when an MPI status is not MPI_SUCCESS.
+void check_mpi(int status, const char* call);
+/// Narrows a count for MPI. Errors: CommError when it does not fit.
+int mpi_count(std::int64_t count);
+
+/// "300 s".
+std::string seconds_text(double seconds);
+
+/// Waits until all requests are done: polls wait.spins times, then sleeps briefly between polls. Requests that are
+/// done become MPI_REQUEST_NULL. Errors: CommError: MPI; or the time-out, with `describe()` as what was being done (called
+/// only then); the buffers then stay MPI's until the job has ended.
+void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, const std::function<std::string()>& describe);
+/// The same for the request of a collective.
+void wait_for_collective(MPI_Request request, const char* call);
+
+}  // namespace dtrain
