@@ -1,0 +1,163 @@
+// Saving and resuming; see checkpoint_keeper.hpp.
+#include "trainer/checkpoint_keeper.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+
+#include "dtrain/error.hpp"
+#include "schedules/shards.hpp"
+
+namespace dtrain {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Runs `action` on the root alone; what it throws is thrown on every rank, so that none waits for one that has left.
+void on_root(const Communicator& communicator, const std::function<void()>& action) {
+  std::string text;
+  int exit_code = 0;
+  if (communicator.is_root()) {
+    try {
+      action();
+    } catch (const Error& error) {
+      text = error.what();
+      exit_code = static_cast<int>(error.exit_code());
+    }
+  }
+  const std::string outcome = communicator.broadcast_text(std::to_string(exit_code) + " " + text);
+  const int code = std::stoi(outcome);
+  const std::string message = outcome.substr(outcome.find(' ') + 1);
+  if (code == static_cast<int>(ExitCode::usage)) throw ConfigError(message);
+  if (code != 0) throw DataError(message);
+}
+
+/// Recipe keys without which a saved position has no meaning in the new run.
+bool changes_position(const std::string& key) {
+  return key == "model" || key == "classes" || key == "samples" || key == "global_batch" || key == "seed" || key == "shuffle";
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+void require_same_position(const TrainingPosition& position, const RunPlan& plan, const fs::path& file,
+                           std::vector<std::string>& messages) {
+  const auto differing = differing_keys(plan.recipe, position.recipe);
+  std::vector<std::string> fatal;
+  std::ranges::copy_if(differing, std::back_inserter(fatal), changes_position);
+  if (!fatal.empty()) {
+    throw ConfigError(
+        Fault{.doing = "resuming from " + file.string(),
+              .expected = "the options of the saved run",
+              .found = "different " + join(fatal),
+              .remedy = "the same options, or --init-from " + file.string() + " for a new run from these weights"});
+  }
+  if (position.step > plan.total_steps) {
+    throw ConfigError(Fault{.doing = "resuming from " + file.string(),
+                            .expected = "a checkpoint before the last step, " + std::to_string(plan.total_steps),
+                            .found = "one after step " + std::to_string(position.step),
+                            .remedy = "more --steps or --epochs, or `dtrain eval` for these weights"});
+  }
+  if (!differing.empty()) {
+    messages.push_back("resumed with different " + join(differing) + ": the run goes on, but not as the first one would have");
+  }
+}
+
+}  // namespace
+
+CheckpointKeeper::CheckpointKeeper(const TrainConfig& config, const RunPlan& plan, const Communicator& communicator)
+    : resume_(config.resume),
+      paths_{.out = config.out},
+      plan_(plan),
+      communicator_(communicator),
+      keep_last_(config.keep_checkpoints) {}
+
+bool CheckpointKeeper::holds_another_run() const {
+  const bool holds_a_run = fs::exists(paths_.last()) || !fs::is_empty(paths_.checkpoints());
+  if (!holds_a_run || resume_ == "auto") return false;
+  if (resume_ == "off") return true;
+  std::vector<std::string> skipped;
+  const fs::path newest = find_newest_checkpoint(paths_, skipped);
+  return newest.empty() || !fs::exists(resume_) || !fs::equivalent(newest, resume_);
+}
+
+void CheckpointKeeper::prepare(std::int64_t parameters) const {
+  if (!is_enabled()) return;
+  on_root(communicator_, [&] {
+    require_writable(paths_);
+    if (holds_another_run()) {
+      throw ConfigError(Fault{.doing = "starting a run in " + paths_.out.string(),
+                              .expected = "a directory without an earlier run",
+                              .found = "weights or checkpoints of one",
+                              .remedy = "--resume auto to continue it, or another --out"});
+    }
+    const auto needed = static_cast<std::uintmax_t>(parameters) * 4 * 2 * 2;  // weights and velocity, two checkpoints
+    const auto available = fs::space(paths_.out).available;
+    if (available < needed) {
+      throw DataError(Fault{.doing = "checking the room for checkpoints in " + paths_.out.string(),
+                            .expected = std::to_string(needed / 1000000 + 1) + " MB free",
+                            .found = std::to_string(available / 1000000) + " MB",
+                            .remedy = "another --out, or free some space"});
+    }
+  });
+}
+
+TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer, std::vector<std::string>& messages) const {
+  if (resume_ == "off") return {};
+  std::string file = resume_;
+  if (resume_ == "auto") {
+    std::string newest;
+    std::vector<std::string> skipped;
+    on_root(communicator_, [&] {
+      newest = find_newest_checkpoint(paths_, skipped).string();
+      if (newest.empty() && !skipped.empty()) {
+        throw DataError(Fault{.doing = "resuming from " + paths_.checkpoints().string(),
+                              .expected = "an undamaged checkpoint",
+                              .found = std::to_string(skipped.size()) + " damaged: " + join(skipped),
+                              .remedy = "another --out with --init-from " + paths_.last().string() + ", which may be whole"});
+      }
+    });
+    for (const std::string& text : skipped) messages.push_back("skipped a damaged checkpoint: " + text);
+    file = communicator_.broadcast_text(newest);
+    if (file.empty()) {
+      messages.push_back("nothing to resume in " + paths_.checkpoints().string() + ": starting from the beginning");
+      return {};
+    }
+  }
+  TrainingPosition position = restore_checkpoint(file, replica.parameters(), optimizer, plan_.network.name);
+  require_same_position(position, plan_, file, messages);
+  messages.push_back("resumed from " + file + " after step " + std::to_string(position.step));
+  return position;
+}
+
+void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::int64_t step) {
+  if (!is_enabled()) return;
+  replica.average_statistics();
+  on_root(communicator_, [&] {
+    const StepPosition next = step_position(step, plan_.samples, plan_.global_batch);
+    save_checkpoint(paths_, replica.parameters(), replica.tensor_names(), optimizer,
+                    TrainingPosition{.step = step,
+                                     .samples_in_epoch = next.positions.begin,
+                                     .epoch = next.epoch,
+                                     .seed = plan_.seed,
+                                     .best_top1 = best_top1_,
+                                     .model = plan_.network.name,
+                                     .recipe = plan_.recipe},
+                    keep_last_);
+  });
+}
+
+bool CheckpointKeeper::keep_best(Replica& replica, double top1) {
+  if (top1 <= best_top1_) return false;
+  best_top1_ = top1;
+  if (!is_enabled()) return true;
+  on_root(communicator_, [&] {
+    write_tensor_file(paths_.best(), export_weights(replica.parameters(), replica.tensor_names(), plan_.network.name));
+  });
+  return true;
+}
+
+}  // namespace dtrain

@@ -1,0 +1,51 @@
+// When and where a run saves, and from where it continues. The root writes; all ranks read.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "collectives/communicator.hpp"
+#include "dtrain/checkpoint.hpp"
+#include "trainer/replica.hpp"
+#include "trainer/run_plan.hpp"
+
+namespace dtrain {
+
+class CheckpointKeeper {
+ public:
+  /// out: empty: nothing is saved. resume: "off", "auto" or a file.
+  CheckpointKeeper(const TrainConfig& config, const RunPlan& plan, const Communicator& communicator);
+
+  bool is_enabled() const { return !paths_.out.empty(); }
+  const CheckpointPaths& paths() const { return paths_; }
+
+  /// Before anything is computed, on the root, agreed on by all: the directory can be written, has room for two checkpoints,
+  /// and does not hold another run (unless it is to be resumed). Errors: DataError, ConfigError on every rank.
+  void prepare(std::int64_t parameters) const;
+
+  /// Weights and position of the run that is continued; steps done, 0 for a fresh start. Collective.
+  /// Errors: DataError (damaged, another model), ConfigError (another batch, data set or seed: the position would mean
+  /// something else).
+  TrainingPosition resume(Replica& replica, Optimizer& optimizer, std::vector<std::string>& messages) const;
+
+  /// Averages batch-norm statistics and saves; collective. Errors: DataError on the root.
+  void save(Replica& replica, const Optimizer& optimizer, std::int64_t step);
+  /// Keeps the weights as best.safetensors when top1 exceeds every earlier one. Statistics averaged before. Result: it did.
+  bool keep_best(Replica& replica, double top1);
+  double best_top1() const { return best_top1_; }
+  void set_best_top1(double top1) { best_top1_ = top1; }
+
+ private:
+  /// The output directory has a run that the new one would not continue.
+  bool holds_another_run() const;
+
+  std::string resume_;
+  CheckpointPaths paths_;
+  const RunPlan& plan_;
+  const Communicator& communicator_;
+  int keep_last_;
+  double best_top1_ = -1.0;
+};
+
+}  // namespace dtrain

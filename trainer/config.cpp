@@ -1,0 +1,318 @@
+// Judges configurations before anything costs time: every fault is found and named with its option. What only the data set or
+// the machine can tell (number of samples, files, memory) is checked where it is read.
+#include "trainer/config.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "collectives/all_reduce.hpp"
+#include "dtrain/error.hpp"
+#include "dtrain/models.hpp"
+#include "schedules/curves.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr double kDefaultEpochs = 90.0;
+constexpr int kMostThreads = 4096;
+constexpr int kMostWorkers = 1024;
+
+std::string number_text(double value) {
+  std::array<char, 32> buffer{};
+  std::snprintf(buffer.data(), buffer.size(), "%g", value);
+  return buffer.data();
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (std::size_t i = 0; i < words.size(); ++i) text += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+  return text;
+}
+
+/// Collects faults; each check names its option.
+class Faults {
+ public:
+  void add(Fault fault) { texts_.push_back(to_text(fault)); }
+
+  void require(bool holds, const char* option, const std::string& expected, const std::string& found) {
+    if (!holds) add({.doing = option, .expected = expected, .found = found});
+  }
+
+  void at_least(std::int64_t value, std::int64_t lowest, const char* option) {
+    require(value >= lowest, option, "a whole number from " + std::to_string(lowest), std::to_string(value));
+  }
+
+  void within(std::int64_t value, std::int64_t lowest, std::int64_t highest, const char* option) {
+    require(value >= lowest && value <= highest, option,
+            "a whole number from " + std::to_string(lowest) + " to " + std::to_string(highest), std::to_string(value));
+  }
+
+  void positive(double value, const char* option) {
+    require(std::isfinite(value) && value > 0.0, option, "a number above 0", number_text(value));
+  }
+
+  void not_negative(double value, const char* option) {
+    require(std::isfinite(value) && value >= 0.0, option, "a number from 0", number_text(value));
+  }
+
+  /// [0, 1)
+  void fraction(double value, const char* option) {
+    require(value >= 0.0 && value < 1.0, option, "a number from 0 to below 1", number_text(value));
+  }
+
+  void one_of(const std::string& value, const std::vector<std::string>& known, const char* option) {
+    if (std::find(known.begin(), known.end(), value) != known.end()) return;
+    const std::string nearest = nearest_name(value, known);
+    add({.doing = option,
+         .expected = joined(known),
+         .found = "'" + value + "'",
+         .remedy = nearest.empty() ? "" : std::string(option) + " " + nearest});
+  }
+
+  /// Runs a function that throws ConfigError for a fault; the option is named where the error does not do so.
+  template <typename Action>
+  void collect(const std::string& option, Action action) {
+    try {
+      action();
+    } catch (const ConfigError& error) {
+      const std::string text = error.what();
+      texts_.push_back(text.find(option) == std::string::npos ? option + ": " + text : text);
+    }
+  }
+
+  std::vector<std::string> take() { return std::move(texts_); }
+
+ private:
+  std::vector<std::string> texts_;
+};
+
+/// `known`: what this build can do.
+void check_type(const std::string& value, const std::vector<std::string>& known, const char* option, Faults& faults) {
+  if (value == "bf16") {
+    faults.add({.doing = option,
+                .expected = joined(known),
+                .found = "bf16, while this build computes in fp32 only",
+                .remedy = std::string(option) + " fp32"});
+  } else {
+    faults.one_of(value, known, option);
+  }
+}
+
+/// What training and evaluation are told alike.
+template <typename Config>
+void check_shared(const Config& config, int ranks, Faults& faults) {
+  if (config.num_classes != 0) faults.at_least(config.num_classes, 2, "--num-classes");
+  check_type(config.precision, {"fp32", "auto"}, "--precision", faults);
+  faults.one_of(config.conv, {"auto", "direct"}, "--conv");
+
+  faults.one_of(config.data_format, {"auto", "imagefolder"}, "--data-format");
+  faults.at_least(config.resize, 0, "--resize");
+  faults.at_least(config.crop, 0, "--crop");
+  if (config.resize > 0 && config.crop > config.resize) {
+    faults.add({.doing = "--resize",
+                .expected = "at least --crop " + std::to_string(config.crop),
+                .found = std::to_string(config.resize),
+                .remedy = "--resize " + std::to_string(config.crop)});
+  }
+  faults.within(config.workers, 0, kMostWorkers, "--workers");
+  faults.at_least(config.max_damaged, 0, "--max-damaged");
+  faults.at_least(config.synthetic_size, 1, "--synthetic-size");
+
+  faults.at_least(config.global_batch, 0, "--global-batch");
+  faults.at_least(config.local_batch, 0, "--local-batch");
+  if (config.global_batch > 0 && config.global_batch < ranks) {
+    faults.add({.doing = "--global-batch",
+                .expected = "at least one sample for each of the " + std::to_string(ranks) + " ranks",
+                .found = std::to_string(config.global_batch),
+                .remedy = "--global-batch " + std::to_string(ranks) + " or more, or fewer ranks"});
+  }
+
+  faults.at_least(config.ranks_per_node, 0, "--ranks-per-node");
+  faults.within(config.threads, 0, kMostThreads, "--threads");
+  faults.within(config.comm_cores, -1, kMostThreads, "--comm-cores");
+  faults.one_of(config.bind, {"auto", "numa", "socket", "core", "none"}, "--bind");
+}
+
+void check_optimizer(const TrainConfig& config, Faults& faults) {
+  const std::vector<std::string> planned{"lars", "rmsprop", "adamw"};
+  if (std::find(planned.begin(), planned.end(), config.optimizer) != planned.end()) {
+    faults.add({.doing = "--optimizer",
+                .expected = "sgd or nesterov",
+                .found = config.optimizer + ", which is not built yet",
+                .remedy = "--optimizer sgd"});
+  } else {
+    faults.one_of(config.optimizer, {"sgd", "nesterov"}, "--optimizer");
+  }
+  faults.fraction(config.momentum, "--momentum");
+  if (config.optimizer == "nesterov" && config.momentum == 0.0) {
+    faults.add({.doing = "--optimizer nesterov",
+                .expected = "a momentum above 0",
+                .found = "--momentum 0",
+                .remedy = "--optimizer sgd, which is the same without momentum"});
+  }
+  faults.not_negative(config.weight_decay, "--weight-decay");
+  faults.fraction(config.label_smoothing, "--label-smoothing");
+}
+
+void check_rate(const TrainConfig& config, Faults& faults) {
+  if (config.lr) faults.positive(*config.lr, "--lr");
+  if (config.base_lr) faults.positive(*config.base_lr, "--base-lr");
+  if (config.lr && config.base_lr) {
+    faults.add({.doing = "--lr and --base-lr",
+                .expected = "one of them",
+                .found = "both",
+                .remedy = "--lr for an absolute rate, --base-lr for a rate that grows with the global batch"});
+  }
+  faults.collect("--schedule", [&] { parse_curve(config.schedule); });
+
+  if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");
+  faults.at_least(config.steps, 0, "--steps");
+  if (config.epochs != 0.0 && config.steps != 0) {
+    faults.add({.doing = "--epochs and --steps", .expected = "one of them", .found = "both", .remedy = "leave one out"});
+  }
+  faults.not_negative(config.warmup_epochs, "--warmup-epochs");
+  faults.not_negative(config.warmup_start_lr, "--warmup-start-lr");
+  const double epochs = config.epochs > 0.0 ? config.epochs : kDefaultEpochs;
+  if (config.steps == 0 && config.warmup_epochs > epochs) {
+    faults.add({.doing = "--warmup-epochs",
+                .expected = "no more than the run's " + number_text(epochs) + " epochs",
+                .found = number_text(config.warmup_epochs),
+                .remedy = "a shorter warm-up or more --epochs"});
+  }
+}
+
+void check_output(const TrainConfig& config, Faults& faults) {
+  if (config.resume.empty()) {
+    faults.add({.doing = "--resume", .expected = "auto, off or the path of a checkpoint", .found = "nothing"});
+  }
+  if (config.resume == "auto" && config.out.empty()) {
+    faults.add({.doing = "--resume auto",
+                .expected = "the run's directory to look for checkpoints in",
+                .found = "no --out",
+                .remedy = "--out DIR, or --resume PATH of a checkpoint"});
+  }
+  if (config.resume != "auto" && config.resume != "off" && !config.resume.empty() && !config.init_from.empty()) {
+    faults.add({.doing = "--resume and --init-from",
+                .expected = "one source of weights",
+                .found = config.resume + " and " + config.init_from,
+                .remedy = "--resume to continue a run, --init-from to begin a new one from its weights"});
+  }
+  faults.collect("--checkpoint-every", [&] { parse_interval(config.checkpoint_every); });
+  faults.collect("--eval-every", [&] { parse_interval(config.eval_every); });
+  faults.at_least(config.keep_checkpoints, 1, "--keep-checkpoints");
+  faults.at_least(config.log_every, 1, "--log-every");
+}
+
+/// Building the description finds an unknown name, a picture that is too small, and dropout where there is none.
+void check_model(const std::string& model, const ModelOptions& options, Faults& faults) {
+  faults.collect("--model", [&] { build_model(model, options); });
+}
+
+ModelOptions model_options(std::int64_t num_classes, std::int64_t crop) {
+  return {.num_classes = std::max<std::int64_t>(num_classes, 0),
+          .image_size = std::max<std::int64_t>(crop, 0),
+          .zero_init_last_norm = false,
+          .dropout = std::nullopt};
+}
+
+std::size_t edit_distance(std::string_view from, std::string_view to) {
+  std::vector<std::size_t> row(to.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= from.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= to.size(); ++j) {
+      const std::size_t replaced = diagonal + (from[i - 1] == to[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::vector<std::string> validate(const TrainConfig& config, int ranks) {
+  Faults faults;
+  ModelOptions options = model_options(config.num_classes, config.crop);
+  if (config.dropout) {
+    faults.fraction(*config.dropout, "--dropout");
+    if (*config.dropout >= 0.0 && *config.dropout < 1.0) options.dropout = static_cast<float>(*config.dropout);
+  }
+  check_model(config.model, options, faults);
+  check_shared(config, ranks, faults);
+  if (config.data.empty()) {
+    faults.add({.doing = "--data", .expected = "a directory or synthetic", .found = "nothing"});
+  }
+  if (!config.augment.empty()) faults.one_of(config.augment, {"standard", "light", "none"}, "--augment");
+  check_optimizer(config, faults);
+  check_rate(config, faults);
+  faults.collect("--allreduce", [&] { parse_all_reduce(config.allreduce); });
+  faults.positive(config.fusion_mb, "--fusion-mb");
+  check_type(config.wire_dtype, {"fp32"}, "--wire-dtype", faults);
+  check_output(config, faults);
+  return faults.take();
+}
+
+std::vector<std::string> validate(const EvalConfig& config, int ranks) {
+  Faults faults;
+  check_model(config.model, model_options(config.num_classes, config.crop), faults);
+  if (config.weights.empty()) {
+    faults.add({.doing = "--weights", .expected = "a safetensors file", .found = "nothing", .remedy = "--weights FILE"});
+  }
+  if (config.data.empty()) {
+    faults.add({.doing = "--data", .expected = "a directory of class folders", .found = "nothing", .remedy = "--data DIR"});
+  }
+  check_shared(config, ranks, faults);
+  return faults.take();
+}
+
+Interval parse_interval(std::string_view text) {
+  const auto refuse = [&] {
+    throw ConfigError(Fault{.doing = "reading an interval",
+                            .expected = "a number of steps (100), of epochs (1epoch, 0.5epoch) or off",
+                            .found = "'" + std::string(text) + "'"});
+  };
+  if (text == "off") return {};
+  const char* const end = text.data() + text.size();
+  Interval interval;
+  if (text.ends_with("epoch") || text.ends_with("epochs")) {
+    const auto [rest, fault] = std::from_chars(text.data(), end, interval.epochs);
+    const std::string_view unit(rest, static_cast<std::size_t>(end - rest));
+    const bool is_number = fault == std::errc{} && std::isfinite(interval.epochs) && interval.epochs > 0.0;
+    if (!is_number || (unit != "epoch" && unit != "epochs")) refuse();
+  } else {
+    const auto [rest, fault] = std::from_chars(text.data(), end, interval.steps);
+    if (fault != std::errc{} || rest != end || interval.steps <= 0) refuse();
+  }
+  return interval;
+}
+
+bool is_due(const Interval& interval, std::int64_t steps_done, std::int64_t steps_per_epoch) {
+  if (interval.is_off() || steps_done <= 0) return false;
+  if (interval.steps > 0) return steps_done % interval.steps == 0;
+  // Number of intervals completed after s steps: ⌊s / (epochs·steps_per_epoch)⌋. It must have grown with the last step. The
+  // small addend absorbs the rounding of fractions such as 0.1, whose multiples miss whole numbers by 1e-16 of their size.
+  const double length = interval.epochs * static_cast<double>(steps_per_epoch);
+  const auto completed = [&](std::int64_t steps) { return std::floor(static_cast<double>(steps) / length + 1e-9); };
+  return completed(steps_done) > completed(steps_done - 1);
+}
+
+std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
+  const std::string* nearest = nullptr;
+  std::size_t smallest = std::numeric_limits<std::size_t>::max();
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = edit_distance(name, candidate);
+    if (distance < smallest && 2 * distance <= std::max(name.size(), candidate.size())) {
+      smallest = distance;
+      nearest = &candidate;
+    }
+  }
+  return nearest == nullptr ? std::string() : *nearest;
+}
+
+}  // namespace dtrain

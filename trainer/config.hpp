@@ -1,0 +1,130 @@
+// Everything a run is told, as plain values with their defaults: filled by the command line, read by the trainer.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dtrain/graph.hpp"
+#include "dtrain/optimizer.hpp"
+
+namespace dtrain {
+
+struct TrainConfig {
+  // Network
+  std::string model = "resnet50";
+  std::int64_t num_classes = 0;    ///< 0: as the data set has
+  std::string precision = "auto";  ///< fp32 | bf16 | auto
+  std::string conv = "auto";       ///< auto | direct
+  std::optional<double> dropout;
+  bool zero_init_gamma = false;
+  std::string init_from;
+
+  // Data
+  std::string data = "synthetic";    ///< directory, or "synthetic"
+  std::string data_format = "auto";  ///< auto | imagefolder
+  std::string val_data;              ///< empty: the val/ (or test/) beside train/ when data has it
+  std::string augment;               ///< standard | light | none; empty: standard, light for pictures up to 64 pixels
+  std::int64_t resize = 0;           ///< 0: crop·256/224
+  std::int64_t crop = 0;             ///< 0: the model's picture size
+  bool shuffle = true;
+  int workers = 0;  ///< 0: chosen from the cores the rank has
+  std::int64_t max_damaged = 100;
+  std::int64_t synthetic_size = 1281167;
+
+  // Training
+  std::int64_t global_batch = 0;  ///< 0: 32 a rank
+  std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64
+  double epochs = 0.0;            ///< 0: 90 unless steps is given
+  std::int64_t steps = 0;         ///< 0: from epochs
+  std::string optimizer = "sgd";  ///< sgd | nesterov
+  std::optional<double> lr;       ///< absolute
+  std::optional<double> base_lr;  ///< per 256 samples; default 0.1
+  double momentum = 0.9;
+  double weight_decay = 1e-4;
+  double label_smoothing = 0.0;
+  std::string schedule = "cosine";
+  double warmup_epochs = 0.0;
+  double warmup_start_lr = 0.0;
+  std::uint64_t seed = 1;
+
+  // Exchange
+  std::string allreduce = "auto";
+  double fusion_mb = 8.0;
+  std::string wire_dtype = "fp32";  ///< fp32 | bf16: type in which gradients travel
+  bool overlap = true;
+  int ranks_per_node = 0;
+
+  // Placement
+  int threads = 0;            ///< compute threads a rank; 0: chosen
+  int comm_cores = -1;        ///< −1: chosen
+  std::string bind = "auto";  ///< auto | numa | socket | core | none
+
+  // Output
+  std::string out;                          ///< empty: nothing is saved
+  std::string resume = "off";               ///< auto | off | path of a checkpoint
+  std::string checkpoint_every = "1epoch";  ///< "100" steps, "1epoch", "off"
+  std::string eval_every = "1epoch";
+  int keep_checkpoints = 2;
+  std::int64_t log_every = 10;
+  std::string metrics;  ///< file; empty: out/metrics.jsonl
+  std::string report;   ///< file; empty: out/report.json
+};
+
+struct EvalConfig {
+  // Network
+  std::string model = "resnet50";
+  std::string weights;             ///< safetensors file
+  std::int64_t num_classes = 0;    ///< 0: as the data set has
+  std::string precision = "auto";  ///< fp32 | bf16 | auto
+  std::string conv = "auto";       ///< auto | direct
+
+  // Data
+  std::string data;                  ///< class folders, or a directory that holds them in val/ or test/; or "synthetic"
+  std::string data_format = "auto";  ///< auto | imagefolder
+  std::int64_t resize = 0;           ///< 0: crop·256/224
+  std::int64_t crop = 0;             ///< 0: the model's picture size
+  int workers = 0;                   ///< 0: chosen from the cores the rank has
+  std::int64_t max_damaged = 100;
+  std::int64_t synthetic_size = 1281167;
+  std::int64_t global_batch = 0;  ///< 0: 32 a rank
+  std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64
+
+  // Exchange and placement
+  int ranks_per_node = 0;
+  int threads = 0;            ///< compute threads a rank; 0: chosen
+  int comm_cores = 0;         ///< evaluation has nothing to exchange while it computes
+  std::string bind = "auto";  ///< auto | numa | socket | core | none
+
+  // Output
+  std::string logits;  ///< safetensors file for every sample's logits; empty: none
+  std::string report;  ///< file; empty: none
+};
+
+/// All faults of a configuration, each with its option; empty when it can run on `ranks` ranks. No I/O.
+std::vector<std::string> validate(const TrainConfig& config, int ranks);
+std::vector<std::string> validate(const EvalConfig& config, int ranks);
+
+/// How often something happens during training: every so many steps, or every so many epochs, or never (both 0).
+struct Interval {
+  std::int64_t steps = 0;
+  double epochs = 0.0;
+
+  bool is_off() const { return steps == 0 && epochs == 0.0; }
+  bool operator==(const Interval&) const = default;
+};
+
+/// "100" (steps), "1epoch", "0.5epoch", "off". Errors: ConfigError.
+Interval parse_interval(std::string_view text);
+
+/// Whether the interval ends with step number `steps_done` (counted from 1 over the whole run). A fraction of an epoch that is
+/// not a whole number of steps ends with the step that completes it: 0.5epoch of 5 steps ends after steps 3, 5, 8, 10, …
+bool is_due(const Interval& interval, std::int64_t steps_done, std::int64_t steps_per_epoch);
+
+/// The candidate with the smallest edit distance to `name` (the first of several); empty when none is similar: more than half
+/// of the letters of the longer one would change.
+std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates);
+
+}  // namespace dtrain

@@ -1,0 +1,64 @@
+// Evaluation; see evaluation.hpp.
+#include "trainer/evaluation.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "schedules/shards.hpp"
+#include "trainer/clock.hpp"
+
+namespace dtrain {
+
+EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const EvaluationOptions& options,
+                          const Communicator& communicator, const Placement& placement) {
+  Graph& graph = replica.evaluation_graph();
+  const NetworkSpec& network = replica.network();
+  const std::int64_t batch_size = graph.options().batch;
+  const Range mine = split_range({0, dataset.size()}, communicator.size(), communicator.rank());
+  const double begin_s = seconds();
+
+  DataLoader loader(dataset,
+                    LoaderOptions{.transform = options.transform,
+                                  .workers = options.workers,
+                                  .prefetch_batches = 3,
+                                  .max_batch = batch_size,
+                                  .max_damaged = options.max_damaged,
+                                  .on_worker_start = placement.bind_loader_thread},
+                    [=](std::int64_t k) {
+                      std::vector<SampleRequest> requests;
+                      const std::int64_t begin = mine.begin + k * batch_size;
+                      for (std::int64_t i = begin; i < std::min(mine.end, begin + batch_size); ++i)
+                        requests.push_back({.sample = i});
+                      return requests;
+                    });
+
+  // The last batch may be short; the graph computes on whole batches, and what is beyond the count is not counted.
+  Tensor padded(Shape{batch_size, network.channels, network.height, network.width});
+  EvaluationResult result;
+  for (;;) {
+    const Batch& batch = loader.next();
+    if (batch.count == 0) break;
+    std::span<const float> images = batch.images;
+    if (batch.count < batch_size) {
+      std::ranges::copy(images, padded.values().begin());
+      images = padded.values();
+    }
+    const Tensor& logits = graph.forward(images, PassOptions{});
+    const auto counted = logits.values().first(static_cast<std::size_t>(batch.count * network.num_classes));
+    result.sums += softmax_cross_entropy(counted, batch.labels, network.num_classes, 0.0f, 0.0f, {});
+    if (options.keeps_logits) result.logits.insert(result.logits.end(), counted.begin(), counted.end());
+  }
+
+  result.faults = loader.faults();
+  std::array<double, 4> totals{result.sums.loss, static_cast<double>(result.sums.top1), static_cast<double>(result.sums.top5),
+                               static_cast<double>(result.sums.samples)};
+  communicator.sum(totals);
+  result.sums = {.loss = totals[0],
+                 .top1 = static_cast<std::int64_t>(totals[1]),
+                 .top5 = static_cast<std::int64_t>(totals[2]),
+                 .samples = static_cast<std::int64_t>(totals[3])};
+  result.seconds = communicator.max(seconds() - begin_s);
+  return result;
+}
+
+}  // namespace dtrain

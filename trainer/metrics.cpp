@@ -1,0 +1,189 @@
+// Metrics file, progress and statistics; see metrics.hpp.
+#include "trainer/metrics.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "dtrain/error.hpp"
+#include "trainer/clock.hpp"
+
+namespace dtrain {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0.0;
+  std::ranges::sort(values);
+  const double at = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  const double weight = at - static_cast<double>(below);
+  return values[below] * (1.0 - weight) + values[above] * weight;
+}
+
+/// NaN and infinity are not JSON: written as text.
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(std::to_string(value)); }
+
+std::string duration(double total_s) {
+  const auto whole = static_cast<long>(std::max(0.0, total_s) + 0.5);
+  char text[32];
+  if (whole >= 3600) {
+    std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+  } else {
+    std::snprintf(text, sizeof text, "%ld:%02ld", whole / 60, whole % 60);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::int64_t warmup_steps_of(std::int64_t steps) { return steps < 2 ? 0 : std::clamp<std::int64_t>(steps / 5, 1, 10); }
+
+Throughput throughput_of(const std::vector<StepReport>& reports) {
+  const auto skipped = static_cast<std::size_t>(warmup_steps_of(static_cast<std::int64_t>(reports.size())));
+  std::vector<double> rates;
+  std::vector<double> times;
+  double images = 0.0;
+  double total_s = 0.0;
+  for (std::size_t i = skipped; i < reports.size(); ++i) {
+    rates.push_back(static_cast<double>(reports[i].samples) / reports[i].step_s);
+    times.push_back(reports[i].step_s);
+    images += static_cast<double>(reports[i].samples);
+    total_s += reports[i].step_s;
+  }
+  if (rates.empty()) return {};
+  const double median = quantile(rates, 0.5);
+  std::vector<double> deviations;
+  for (const double rate : rates) deviations.push_back(std::abs(rate - median));
+  return {.mean = images / total_s,
+          .median = median,
+          .jitter = 1.4826 * quantile(deviations, 0.5),
+          .step_median_s = quantile(times, 0.5),
+          .step_p10_s = quantile(times, 0.1),
+          .step_p90_s = quantile(times, 0.9)};
+}
+
+MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t first_step) : path_(path) {
+  if (path.empty()) return;
+  std::string kept;
+  if (first_step > 0) {
+    std::ifstream old(path);
+    for (std::string line; std::getline(old, line);) {
+      const Json entry = Json::parse(line, nullptr, false);
+      if (entry.is_object() && entry.value("step", std::int64_t{0}) <= first_step) kept += line + "\n";
+    }
+  }
+  file_.open(path, std::ios::trunc);
+  write_line(kept);
+}
+
+void MetricsFile::write_line(const std::string& line) {
+  if (path_.empty()) return;
+  file_ << line;
+  if (!file_) {
+    throw DataError(Fault{.doing = "writing metrics to " + path_.string(),
+                          .expected = "a file that can be written",
+                          .found = "an error of the file system (full, read-only, or no such directory)",
+                          .remedy = "another --metrics or --out"});
+  }
+}
+
+void MetricsFile::write(const StepReport& report) {
+  if (path_.empty()) return;
+  const Json line{{"step", report.step},
+                  {"epoch", report.epoch},
+                  {"loss", number(report.loss)},
+                  {"top1", number(report.top1)},
+                  {"lr", report.learning_rate},
+                  {"weight_decay", report.weight_decay},
+                  {"samples", report.samples},
+                  {"images_per_s", static_cast<double>(report.samples) / report.step_s},
+                  {"step_s", report.step_s},
+                  {"data_s", report.phases.data},
+                  {"forward_s", report.phases.forward},
+                  {"backward_s", report.phases.backward},
+                  {"update_s", report.phases.update},
+                  {"exposed_comm_s", report.phases.exchange},
+                  {"comm_s", report.exchange_s}};
+  write_line(line.dump() + "\n");
+}
+
+void MetricsFile::write_evaluation(std::int64_t step, double epoch, double loss, double top1, double top5,
+                                   std::int64_t samples) {
+  if (path_.empty()) return;
+  const Json line{{"step", step},     {"epoch", epoch},   {"val_loss", number(loss)},
+                  {"val_top1", top1}, {"val_top5", top5}, {"val_samples", samples}};
+  write_line(line.dump() + "\n");
+  flush();
+}
+
+void MetricsFile::flush() {
+  if (path_.empty()) return;
+  file_.flush();
+  write_line("");
+}
+
+bool standard_output_is_terminal() {
+  if (isatty(STDOUT_FILENO) == 0) return false;
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return true;
+  const std::string launcher = "/proc/" + std::to_string(getppid()) + "/fd/1";
+  const int descriptor = open(launcher.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool is_terminal = isatty(descriptor) != 0;
+  close(descriptor);
+  return is_terminal;
+}
+
+std::int64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+Progress::Progress(std::int64_t total_steps, std::int64_t first_step, std::int64_t log_every, double total_epochs)
+    : total_steps_(total_steps),
+      first_step_(first_step),
+      log_every_(log_every),
+      total_epochs_(total_epochs),
+      begin_s_(seconds()),
+      is_terminal_(standard_output_is_terminal()) {}
+
+bool Progress::is_log_step(const StepReport& report) const {
+  return report.step % log_every_ == 0 || report.step == total_steps_ || report.step == first_step_ + 1;
+}
+
+void Progress::show(const StepReport& report) {
+  smoothed_step_s_ = smoothed_step_s_ == 0.0 ? report.step_s : 0.9 * smoothed_step_s_ + 0.1 * report.step_s;
+  const bool is_due_now = is_terminal_ ? seconds() - last_shown_s_ > 0.2 || report.step == total_steps_ : is_log_step(report);
+  if (!is_due_now) return;
+  last_shown_s_ = seconds();
+  char text[200];
+  std::snprintf(text, sizeof text,
+                "epoch %.2f/%.4g  step %lld/%lld  loss %.4f  top-1 %5.1f %%  lr %.4g  %.1f images/s  left %s", report.epoch,
+                total_epochs_, static_cast<long long>(report.step), static_cast<long long>(total_steps_), report.loss,
+                100.0 * report.top1, report.learning_rate, static_cast<double>(report.samples) / smoothed_step_s_,
+                duration(smoothed_step_s_ * static_cast<double>(total_steps_ - report.step)).c_str());
+  if (is_terminal_) {
+    std::printf("\r%s\033[K", text);
+    is_line_open_ = true;
+  } else {
+    std::printf("%s\n", text);
+  }
+  std::fflush(stdout);
+}
+
+void Progress::finish_line() {
+  if (is_line_open_) std::printf("\n");
+  std::fflush(stdout);
+  is_line_open_ = false;
+}
+
+}  // namespace dtrain

@@ -1,0 +1,70 @@
+// What a run writes about itself: a line a step in a JSON-lines file, progress for people, and throughput statistics.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "trainer/trainer.hpp"
+
+namespace dtrain {
+
+/// Statistics of images per second in the manner of tf_cnn_benchmarks: jitter = 1.4826·median|x − median|.
+struct Throughput {
+  double mean = 0.0;  ///< all images / all time
+  double median = 0.0;
+  double jitter = 0.0;
+  double step_median_s = 0.0, step_p10_s = 0.0, step_p90_s = 0.0;
+};
+
+/// Steps at the start of a run (after compiling or resuming) that statistics leave out: a fifth of the run, at most 10, at
+/// least one when there are two or more.
+std::int64_t warmup_steps_of(std::int64_t steps);
+/// Pure. Of the steps after the warm-up; zeros when there are none.
+Throughput throughput_of(const std::vector<StepReport>& reports);
+
+/// Metrics file: one JSON object a line, flushed with every log line. Lines of steps after `first_step` are dropped when a run
+/// resumes, so that the file holds every step once. Errors: DataError (cannot open, cannot write).
+class MetricsFile {
+ public:
+  /// Does nothing when path is empty.
+  MetricsFile(const std::filesystem::path& path, std::int64_t first_step);
+  void write(const StepReport& report);
+  /// `kind`: "evaluation"; values as they are.
+  void write_evaluation(std::int64_t step, double epoch, double loss, double top1, double top5, std::int64_t samples);
+  void flush();
+
+ private:
+  void write_line(const std::string& line);
+  std::filesystem::path path_;
+  std::ofstream file_;
+};
+
+/// Progress on standard output: one line that rewrites itself on a terminal, a line every `log_every` steps elsewhere.
+class Progress {
+ public:
+  Progress(std::int64_t total_steps, std::int64_t first_step, std::int64_t log_every, double total_epochs);
+  void show(const StepReport& report);
+  /// Ends a line that is being rewritten, before other output.
+  void finish_line();
+  bool is_log_step(const StepReport& report) const;
+
+ private:
+  std::int64_t total_steps_, first_step_, log_every_;
+  double total_epochs_;
+  double begin_s_;
+  double smoothed_step_s_ = 0.0;
+  double last_shown_s_ = 0.0;
+  bool is_terminal_ = false;
+  bool is_line_open_ = false;
+};
+
+/// Whether a person reads standard output, mpirun in between or not (mpirun gives its ranks a pseudo-terminal either way).
+bool standard_output_is_terminal();
+
+/// Peak resident memory of this process.
+std::int64_t peak_rss_bytes();
+
+}  // namespace dtrain

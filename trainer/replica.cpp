@@ -1,0 +1,111 @@
+// Building and compiling a rank's replica; see replica.hpp.
+#include "trainer/replica.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr std::int64_t kStepSumElements = kSlotAlignment;  // one cache line behind the gradients
+
+double megabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1e6; }
+
+}  // namespace
+
+Replica::Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator)
+    : network_(network), options_(options), communicator_(communicator), names_(dtrain::tensor_names(network)) {
+  auto entries = Graph::plan_parameters(network_, options_, false);
+  // The arenas of this store are never touched, so it costs no memory: it only tells the layout's digest.
+  const std::string digest = std::to_string(ParameterStore(entries).layout_digest());
+  const auto digests = communicator.gather_texts(digest);
+  has_plain_layout_ = std::any_of(digests.begin(), digests.end(), [&](const std::string& other) { return other != digest; });
+  if (has_plain_layout_) entries = Graph::plan_parameters(network_, options_, true);
+
+  const std::int64_t elements = ParameterStore::gradient_elements(entries);
+  window_ = std::make_unique<NodeWindow>(communicator, elements + kStepSumElements);
+  parameters_ = std::make_unique<ParameterStore>(std::move(entries), window_->own());
+
+  gradient_ends_.assign(network_.nodes.size(), 0);
+  const auto specs = parameters_by_node(network_);
+  for (std::size_t node = 0; node < specs.size(); ++node) {
+    for (const ParameterSpec& spec : specs[node]) {
+      if (!spec.is_trained()) continue;
+      const Slot* slot = parameters_->find(spec.name);
+      check(slot != nullptr, "Replica: every parameter has a slot");
+      const std::int64_t end = (slot->offset + slot->size + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
+      gradient_ends_[node] = std::max(gradient_ends_[node], end);
+    }
+  }
+}
+
+void Replica::compile(const std::vector<std::int64_t>& training_batches, std::int64_t evaluation_batch) {
+  CompileOptions options = options_;
+  for (const std::int64_t batch : training_batches) {
+    options.batch = batch;
+    training_graphs_.emplace_back(network_, *parameters_, options);
+  }
+  if (evaluation_batch > 0) {
+    options.batch = evaluation_batch;
+    options.training = false;
+    evaluation_graph_.emplace_back(network_, *parameters_, options);
+  }
+  std::size_t bytes = 0;
+  for (const auto* graphs : {&training_graphs_, &evaluation_graph_}) {
+    for (const Graph& graph : *graphs) bytes = std::max(bytes, graph.memory_plan().activations_bytes);
+  }
+  arena_ = AlignedMemory(bytes);
+  for (auto* graphs : {&training_graphs_, &evaluation_graph_}) {
+    for (Graph& graph : *graphs) graph.bind({arena_.data(), arena_.size_bytes()});
+  }
+}
+
+Graph& Replica::training_graph(std::int64_t batch) {
+  const auto graph = std::find_if(training_graphs_.begin(), training_graphs_.end(),
+                                  [&](const Graph& candidate) { return candidate.options().batch == batch; });
+  check(graph != training_graphs_.end(), "Replica: a graph was compiled for every micro-batch size");
+  return *graph;
+}
+
+Graph& Replica::evaluation_graph() {
+  check(!evaluation_graph_.empty(), "Replica: an evaluation graph was compiled");
+  return evaluation_graph_.front();
+}
+
+StepSums& Replica::step_sums() {
+  static_assert(sizeof(StepSums) <= kStepSumElements * sizeof(float));
+  return *reinterpret_cast<StepSums*>(window_->own().subspan(parameters_->gradients().size()).data());
+}
+
+std::size_t Replica::planned_bytes() const {
+  std::size_t copies = 0;
+  for (const auto* graphs : {&training_graphs_, &evaluation_graph_}) {
+    for (const Graph& graph : *graphs) copies += graph.memory_plan().weight_copies_bytes;
+  }
+  return arena_.size_bytes() + copies + parameters_->weights().size_bytes() + window_->own().size_bytes() +
+         parameters_->statistics().size_bytes();
+}
+
+std::string Replica::describe_memory() const {
+  std::size_t scratch = 0;
+  for (const Graph& graph : training_graphs_) scratch = std::max(scratch, graph.memory_plan().scratchpad_bytes);
+  char text[200];
+  std::snprintf(text, sizeof text,
+                "memory plan: %.0f MB a rank: activations %.0f MB (scratch %.0f MB of it), weights %.0f MB, gradients %.0f MB",
+                megabytes(planned_bytes()), megabytes(arena_.size_bytes()), megabytes(scratch),
+                megabytes(planned_bytes() - arena_.size_bytes() - window_->own().size_bytes()),
+                megabytes(window_->own().size_bytes()));
+  return text;
+}
+
+void Replica::average_statistics() {
+  if (communicator_.size() == 1) return;
+  const auto statistics = parameters_->statistics();
+  communicator_.sum(statistics);
+  const auto ranks = static_cast<float>(communicator_.size());
+  for (float& value : statistics) value /= ranks;
+}
+
+}  // namespace dtrain

@@ -1,0 +1,70 @@
+// This rank's copy of the network: parameters, the gradient window that the node shares, and the compiled graphs of every batch
+// size that the rank meets, all in one activation arena.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "collectives/communicator.hpp"
+#include "collectives/node_window.hpp"
+#include "dtrain/graph.hpp"
+
+namespace dtrain {
+
+/// What travels with the gradients in the last bucket: sums over the ranks' pictures.
+struct StepSums {
+  float loss = 0.0f;
+  float top1 = 0.0f;
+  float samples = 0.0f;
+  float stops = 0.0f;  ///< ranks that were asked to stop
+};
+
+class Replica {
+ public:
+  /// Collective. Agrees on the parameters' layout with all ranks (plain where they differ) and allocates the gradient window.
+  /// training: compile for training; false: no window is needed, gradients stay private.
+  Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator);
+
+  /// Compiles for these batch sizes; later calls of training_graph take one of them. Then one arena for all is allocated.
+  void compile(const std::vector<std::int64_t>& training_batches, std::int64_t evaluation_batch);
+
+  Graph& training_graph(std::int64_t batch);
+  Graph& evaluation_graph();
+
+  const NetworkSpec& network() const { return network_; }
+  ParameterStore& parameters() { return *parameters_; }
+  NodeWindow& window() { return *window_; }
+  const NodeWindow& window() const { return *window_; }
+  const ParameterStore& parameters() const { return *parameters_; }
+  /// Tensor names in torchvision's order, for files.
+  const std::vector<std::string>& tensor_names() const { return names_; }
+  /// The sums behind the gradients in the window: they are exchanged with the last bucket.
+  StepSums& step_sums();
+  /// End of every node's gradients in the arena: when backward has done node n, [0, ends[n]) is final.
+  const std::vector<std::int64_t>& gradient_ends() const { return gradient_ends_; }
+  bool has_plain_layout() const { return has_plain_layout_; }
+
+  /// Bytes planned: activations, weights, gradients, copies; without the optimizer's.
+  std::size_t planned_bytes() const;
+  std::string describe_memory() const;
+
+  /// Averages the batch-norm statistics over the ranks. Collective.
+  void average_statistics();
+
+ private:
+  NetworkSpec network_;
+  CompileOptions options_;
+  const Communicator& communicator_;
+  bool has_plain_layout_ = false;
+  std::unique_ptr<NodeWindow> window_;
+  std::unique_ptr<ParameterStore> parameters_;
+  std::vector<std::string> names_;
+  std::vector<std::int64_t> gradient_ends_;
+  std::vector<Graph> training_graphs_;   ///< largest batch first
+  std::vector<Graph> evaluation_graph_;  ///< none or one
+  AlignedMemory arena_;
+};
+
+}  // namespace dtrain

@@ -1,0 +1,91 @@
+// report.json; see report.hpp.
+#include "trainer/report.hpp"
+
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string hex(std::uint64_t value) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+Json phase_sums(const std::vector<StepReport>& steps) {
+  StepPhases sums;
+  for (const StepReport& step : steps) {
+    sums.data += step.phases.data, sums.forward += step.phases.forward, sums.backward += step.phases.backward;
+    sums.exchange += step.phases.exchange, sums.update += step.phases.update;
+  }
+  return {{"data", sums.data},
+          {"forward", sums.forward},
+          {"backward", sums.backward},
+          {"exposed_exchange", sums.exchange},
+          {"update", sums.update}};
+}
+
+}  // namespace
+
+std::string version_text() { return DTRAIN_VERSION; }
+
+void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator) {
+  const auto peak_rss = static_cast<std::int64_t>(communicator.max(static_cast<double>(peak_rss_bytes())));
+  if (path.empty() || !communicator.is_root()) return;
+  const RunPlan& plan = *report.plan;
+  const Throughput throughput = throughput_of(report.steps);
+  const std::int64_t flops = 3 * forward_flops(plan.network);  // forward, backward data, backward weights
+  Json json{{"model", plan.network.name},
+            {"precision", "fp32"},
+            {"ranks", communicator.size()},
+            {"nodes", communicator.nodes()},
+            {"threads_per_rank", report.threads_per_rank},
+            {"global_batch", plan.global_batch},
+            {"local_batch", plan.local_batch},
+            {"steps", report.steps.empty() ? 0 : report.steps.back().step},
+            {"images_per_s", {{"mean", throughput.mean}, {"median", throughput.median}, {"jitter", throughput.jitter}}},
+            {"step_s", {{"median", throughput.step_median_s}, {"p10", throughput.step_p10_s}, {"p90", throughput.step_p90_s}}},
+            {"phases_s", phase_sums(report.steps)},
+            {"loss_first", report.steps.empty() ? Json() : Json(report.steps.front().loss)},
+            {"loss_last", report.steps.empty() ? Json() : Json(report.steps.back().loss)},
+            {"train", {{"top1_last_step", report.steps.empty() ? Json() : Json(report.steps.back().top1)}}},
+            {"validation", Json()},
+            {"parameters", report.parameters},
+            {"flops_per_image", flops},
+            {"gflops_per_rank", static_cast<double>(flops) * throughput.median / communicator.size() / 1e9},
+            {"fingerprint", hex(report.fingerprint)},
+            {"peak_rss_bytes", peak_rss},
+            {"planned_bytes", report.planned_bytes},
+            {"allreduce", report.allreduce},
+            {"placement", report.placement},
+            {"startup_s", report.startup_s},
+            {"versions", {{"dtrain", version_text()}}},
+            {"host", host_name()},
+            {"command", report.command}};
+  double exposed_s = 0.0;
+  for (const StepReport& step : report.steps) exposed_s += step.phases.exchange;
+  json["exposed_comm_s"] = exposed_s;
+  if (report.validation) {
+    json["validation"] = {{"loss", report.validation->loss()},
+                          {"top1", report.validation->top1()},
+                          {"top5", report.validation->top5()},
+                          {"samples", report.validation->sums.samples}};
+  }
+  std::ofstream file(path);
+  file << json.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
+  file.flush();
+  if (!file) {
+    throw DataError(Fault{.doing = "writing the report " + path.string(),
+                          .expected = "a file that can be written",
+                          .found = "an error of the file system",
+                          .remedy = "another --report or --out"});
+  }
+}
+
+}  // namespace dtrain

@@ -1,0 +1,36 @@
+// The one JSON object at the end of a run.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "collectives/communicator.hpp"
+#include "trainer/evaluation.hpp"
+#include "trainer/metrics.hpp"
+#include "trainer/run_plan.hpp"
+
+namespace dtrain {
+
+struct RunReport {
+  const RunPlan* plan = nullptr;
+  std::vector<StepReport> steps;  ///< of this process's run, in order
+  std::optional<EvaluationResult> validation;
+  std::string allreduce;
+  int threads_per_rank = 1;
+  std::size_t planned_bytes = 0;
+  std::int64_t parameters = 0;
+  std::uint64_t fingerprint = 0;
+  std::string placement;
+  std::vector<std::string> command;
+  double startup_s = 0.0;  ///< from the program's start to the first step
+};
+
+/// Gathers what only the ranks know (peak memory), and writes on the root. Collective. Errors: DataError.
+void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator);
+
+/// dtrain's version and those of the libraries it runs with.
+std::string version_text();
+
+}  // namespace dtrain

@@ -1,0 +1,61 @@
+// From what was asked (TrainConfig) and what is there (data set, ranks) to what will be done: every default filled in.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "dtrain/data.hpp"
+#include "dtrain/graph.hpp"
+#include "dtrain/models.hpp"
+#include "dtrain/optimizer.hpp"
+#include "schedules/curves.hpp"
+#include "trainer/config.hpp"
+
+namespace dtrain {
+
+/// What the data set says.
+struct DataFacts {
+  std::int64_t samples = 0;
+  std::int64_t classes = 0;
+};
+
+struct RunPlan {
+  NetworkSpec network;
+  CompileOptions compile;  ///< batch: the largest micro-batch of any rank
+  TransformOptions train_transform, eval_transform;
+  OptimizerKind optimizer = OptimizerKind::sgd;
+  RatePlan rate;
+  float momentum = 0.9f;
+  float weight_decay = 1e-4f;
+  float label_smoothing = 0.0f;
+  std::int64_t samples = 0;
+  std::int64_t global_batch = 0;
+  std::int64_t local_batch = 0;
+  std::int64_t steps_per_epoch = 0;
+  std::int64_t total_steps = 0;
+  bool shuffle = true;
+  std::uint64_t seed = 1;
+  Interval checkpoint_every, eval_every;
+
+  /// "key=value" lines of everything that shapes the run; equal recipes on equal ranks give equal bits.
+  std::string recipe;
+};
+
+/// Shorter side to which pictures are resized before the centre crop where nothing is said: 256 for 224, the crop itself for
+/// pictures up to 64 pixels, which are used whole.
+std::int64_t default_resize(std::int64_t crop);
+
+/// Network and picture transform that training and evaluation share.
+NetworkSpec network_for(const std::string& model, const ModelOptions& options, std::int64_t crop, std::int64_t classes);
+TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t resize);
+
+/// Pictures a rank computes on at once where nothing is said: its share, at most 64.
+std::int64_t default_local_batch(std::int64_t global_batch, int ranks);
+
+/// Pure. Errors: ConfigError (unknown model, too few classes for the data).
+RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks);
+
+/// Keys whose values differ between two recipes.
+std::vector<std::string> differing_keys(const std::string& recipe, const std::string& other);
+
+}  // namespace dtrain

@@ -1,0 +1,257 @@
+// The command `train`: prepare, agree, compile, then step until done.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "dtrain/error.hpp"
+#include "trainer/checkpoint_keeper.hpp"
+#include "trainer/clock.hpp"
+#include "trainer/datasets.hpp"
+#include "trainer/evaluation.hpp"
+#include "trainer/metrics.hpp"
+#include "trainer/report.hpp"
+#include "trainer/run.hpp"
+#include "trainer/start.hpp"
+#include "trainer/trainer.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr double kFirstBucketMb = 1.0;
+constexpr double kBytesPerMb = 1024.0 * 1024.0;
+
+/// What stays the same over a run, built in the order in which the members stand.
+class TrainingRun {
+ public:
+  TrainingRun(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment)
+      : begin_s_(seconds()),
+        config_(config),
+        communicator_(communicator),
+        environment_(environment),
+        data_(open_data()),
+        plan_(plan_run(config, facts(), communicator.size())),
+        keeper_(config, plan_, communicator),
+        replica_(agreed_network(), plan_.compile, communicator),
+        optimizer_(plan_.optimizer, replica_.parameters()) {}
+
+  int run() {
+    keeper_.prepare(replica_.parameters().parameter_count());
+    compile();
+    const std::int64_t first_step = load_weights();
+    log_start();
+    if (first_step == plan_.total_steps) {
+      log_root(communicator_, "nothing left to do: " + std::to_string(first_step) + " of as many steps are done");
+      return static_cast<int>(ExitCode::done);
+    }
+
+    GradientReducer reducer(communicator_, replica_.window(), reducer_options());
+    report_.allreduce = to_text(reducer.algorithm());
+    DataLoader loader(*data_.train, loader_options(),
+                      training_sequence(plan_, communicator_.size(), communicator_.rank(), first_step));
+    Trainer trainer(plan_, communicator_, replica_, loader, reducer, optimizer_, environment_.stop_requested, first_step);
+    if (communicator_.is_root()) require_writable_file(output_file(config_.report, "report.json"), "--report");
+    MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step);
+    Progress progress(plan_.total_steps, first_step, config_.log_every,
+                      static_cast<double>(plan_.total_steps) / static_cast<double>(plan_.steps_per_epoch));
+
+    report_.startup_s = seconds() - begin_s_;
+    ExitCode exit_code = ExitCode::done;
+    while (trainer.steps_done() < plan_.total_steps) {
+      const StepReport step = trainer.step();
+      report_.steps.push_back(step);
+      if (communicator_.is_root()) {
+        metrics.write(step);
+        if (progress.is_log_step(step)) metrics.flush();
+        progress.show(step);
+      }
+      const bool is_last = step.step == plan_.total_steps;
+      const bool evaluates = data_.validation && !plan_.eval_every.is_off() &&
+                             (is_last || is_due(plan_.eval_every, step.step, plan_.steps_per_epoch));
+      const bool stops = !is_last && stop_requested(step);
+      if (evaluates) run_evaluation(step, metrics, progress);
+      if (is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch)) {
+        keeper_.save(replica_, optimizer_, step.step);
+      }
+      if (stops) {
+        if (communicator_.is_root()) progress.finish_line();
+        log_root(communicator_, keeper_.is_enabled() ? "stopped on request; saved after step " + std::to_string(step.step)
+                                                     : "stopped on request; nothing saved, for --out is not given");
+        exit_code = ExitCode::stopped_on_request;
+        break;
+      }
+    }
+    if (communicator_.is_root()) progress.finish_line();
+    warn_of_damaged(loader.faults(), "training");
+    finish();
+    return static_cast<int>(exit_code);
+  }
+
+ private:
+  RunData open_data() const {
+    require_valid(validate(config_, communicator_.size()));
+    const auto& models = list_models();
+    const auto model = std::ranges::find(models, config_.model, &ModelEntry::name);
+    check(model != models.end(), "a validated model is in the list");
+    return open_run_data({.train = config_.data,
+                          .validation = config_.val_data,
+                          .synthetic_size = config_.synthetic_size,
+                          .synthetic_classes = config_.num_classes > 0 ? config_.num_classes : model->num_classes,
+                          .picture_size = config_.crop > 0 ? config_.crop : model->image_size,
+                          .seed = config_.seed});
+  }
+
+  DataFacts facts() const {
+    return {.samples = data_.train->size(), .classes = static_cast<std::int64_t>(data_.train->class_names().size())};
+  }
+
+  /// The network, after all ranks have shown that they are about to do the same.
+  const NetworkSpec& agreed_network() const {
+    communicator_.require_equal({{"dtrain version", version_text()},
+                                 {"configuration", plan_.recipe},
+                                 {"training data", describe_dataset(*data_.train)},
+                                 {"validation data", data_.validation ? describe_dataset(*data_.validation) : "none"}});
+    return plan_.network;
+  }
+
+  void compile() {
+    const auto sizes = micro_batch_sizes(plan_.samples, plan_.global_batch, communicator_.size(), communicator_.rank(),
+                                         plan_.local_batch, plan_.total_steps);
+    const bool evaluates = data_.validation && !plan_.eval_every.is_off();
+    replica_.compile(sizes, evaluates ? plan_.local_batch : 0);
+    report_.planned_bytes = replica_.planned_bytes() + optimizer_.velocity().size_bytes();
+  }
+
+  /// Fresh, imported or resumed weights, equal on all ranks. Result: steps done before.
+  std::int64_t load_weights() {
+    initialize(plan_.network, plan_.seed, replica_.parameters());
+    if (!config_.init_from.empty()) {
+      const TensorFile file = read_tensor_file(config_.init_from);
+      const ImportReport imported =
+          import_weights(file, replica_.parameters(), ImportMode::fine_tune, head_tensor_names(plan_.network));
+      log_root(communicator_, describe_import(imported, config_.init_from));
+    }
+    std::vector<std::string> messages;
+    const TrainingPosition position = keeper_.resume(replica_, optimizer_, messages);
+    for (const std::string& message : messages) log_root(communicator_, message);
+    keeper_.set_best_top1(position.best_top1);
+    ++replica_.parameters().weights_version;
+    communicator_.require_equal({{"fingerprint of the weights", std::to_string(replica_.parameters().fingerprint())},
+                                 {"steps done", std::to_string(position.step)}});
+    return position.step;
+  }
+
+  ReducerOptions reducer_options() const {
+    const auto elements = static_cast<std::int64_t>(replica_.window().own().size());
+    const AllReduceAlgorithm algorithm =
+        choose_all_reduce(parse_all_reduce(config_.allreduce), communicator_, replica_.window().is_shared());
+    return {.buckets =
+                plan_buckets({.elements = elements,
+                              .bucket_elements = static_cast<std::int64_t>(config_.fusion_mb * kBytesPerMb / sizeof(float)),
+                              .first_bucket_elements = static_cast<std::int64_t>(std::min(kFirstBucketMb, config_.fusion_mb) *
+                                                                                 kBytesPerMb / sizeof(float))}),
+            .gradient_ends = replica_.gradient_ends(),
+            .algorithm = algorithm,
+            .overlap = config_.overlap,
+            .has_comm_core = environment_.placement.has_comm_core,
+            .on_comm_thread_start = environment_.placement.bind_comm_thread};
+  }
+
+  LoaderOptions loader_options() const {
+    return {.transform = plan_.train_transform,
+            .workers = workers(),
+            .prefetch_batches = 3,
+            .max_batch = plan_.local_batch,
+            .max_damaged = config_.max_damaged,
+            .on_worker_start = environment_.placement.bind_loader_thread};
+  }
+  int workers() const { return config_.workers > 0 ? config_.workers : environment_.placement.loader_workers; }
+
+  std::filesystem::path output_file(const std::string& asked, const char* default_name) const {
+    if (!asked.empty()) return asked;
+    return config_.out.empty() ? std::filesystem::path() : std::filesystem::path(config_.out) / default_name;
+  }
+
+  /// Signals reach ranks at different times: the flag travels with the gradients, so that all stop after the same step.
+  bool stop_requested(const StepReport& step) const {
+    const bool ranks_train_apart = communicator_.size() > 1 && report_.allreduce == to_text(AllReduceAlgorithm::none);
+    return ranks_train_apart ? communicator_.any(step.stop_requested) : step.stop_requested;
+  }
+
+  void run_evaluation(const StepReport& step, MetricsFile& metrics, Progress& progress) {
+    replica_.average_statistics();
+    report_.validation = evaluate(replica_, *data_.validation,
+                                  {.transform = plan_.eval_transform, .workers = workers(), .max_damaged = config_.max_damaged},
+                                  communicator_, environment_.placement);
+    const EvaluationResult& result = *report_.validation;
+    warn_of_damaged(result.faults, "validation");
+    const bool is_best = keeper_.keep_best(replica_, result.top1());
+    if (!communicator_.is_root()) return;
+    progress.finish_line();
+    metrics.write_evaluation(step.step, step.epoch, result.loss(), result.top1(), result.top5(), result.sums.samples);
+    spdlog::info("epoch {:.2f}: validation top-1 {:.2f} %, top-5 {:.2f} %, loss {:.4f} on {} pictures in {:.1f} s{}",
+                 step.epoch, 100.0 * result.top1(), 100.0 * result.top5(), result.loss(), result.sums.samples, result.seconds,
+                 is_best ? " (best so far)" : "");
+  }
+
+  void log_start() const {
+    if (!communicator_.is_root()) return;
+    const std::int64_t ranks = communicator_.size();
+    if (data_.is_synthetic)
+      spdlog::warn("training on synthetic pictures (random noise): for measurement only; --data DIR names real ones");
+    if (!keeper_.is_enabled()) spdlog::warn("nothing will be saved: --out DIR is not given");
+    if (!replica_.window().is_shared()) spdlog::warn("gradients are not in node-shared memory: {}", replica_.window().reason());
+    if (replica_.has_plain_layout())
+      spdlog::warn("ranks prefer different weight layouts (different CPUs?): all use the plain one");
+    if (config_.allreduce == "none" && ranks > 1) {
+      spdlog::warn("--allreduce none: {} replicas train apart, each on its share; for measurement only", ranks);
+    }
+    spdlog::info("{}: {} parameters, {:.2f} GFLOPs forward a picture, {} classes, pictures {}x{}", plan_.network.name,
+                 replica_.parameters().parameter_count(), static_cast<double>(forward_flops(plan_.network)) / 1e9,
+                 plan_.network.num_classes, plan_.network.height, plan_.network.width);
+    spdlog::info("{} ranks on {} node(s), global batch {}, {} a rank in micro-batches of at most {}", ranks,
+                 communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
+    spdlog::info("{} samples, {} steps an epoch, {} steps, peak learning rate {:.4g}, schedule {}", plan_.samples,
+                 plan_.steps_per_epoch, plan_.total_steps, plan_.rate.peak, to_text(plan_.rate.curve));
+    spdlog::info("{}", environment_.placement.summary);
+    spdlog::info("{}, velocity {:.0f} MB", replica_.describe_memory(),
+                 static_cast<double>(optimizer_.velocity().size_bytes()) / 1e6);
+  }
+
+  void finish() {
+    report_.plan = &plan_;
+    report_.threads_per_rank = environment_.placement.threads;
+    report_.parameters = replica_.parameters().parameter_count();
+    report_.fingerprint = replica_.parameters().fingerprint();
+    report_.placement = environment_.placement.summary;
+    report_.command = environment_.command;
+    write_report(output_file(config_.report, "report.json"), report_, communicator_);
+    if (!communicator_.is_root()) return;
+    if (keeper_.is_enabled()) {
+      spdlog::info("weights: {}   checkpoints: {}   metrics: {}", keeper_.paths().last().string(),
+                   keeper_.paths().checkpoints().string(), output_file(config_.metrics, "metrics.jsonl").string());
+    }
+    std::printf("total images/sec: %.2f\n", throughput_of(report_.steps).mean);
+    std::fflush(stdout);
+  }
+
+  double begin_s_;
+  const TrainConfig& config_;
+  Communicator& communicator_;
+  const RunEnvironment& environment_;
+  RunData data_;
+  RunPlan plan_;
+  CheckpointKeeper keeper_;
+  Replica replica_;
+  Optimizer optimizer_;
+  RunReport report_;
+};
+
+}  // namespace
+
+int run_training(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment) {
+  return TrainingRun(config, communicator, environment).run();
+}
+
+}  // namespace dtrain

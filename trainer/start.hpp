@@ -1,0 +1,29 @@
+// What training and evaluation do alike before the first batch.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "collectives/communicator.hpp"
+#include "dtrain/checkpoint.hpp"
+#include "dtrain/data.hpp"
+
+namespace dtrain {
+
+/// Throws one ConfigError with all faults when there are any.
+void require_valid(const std::vector<std::string>& faults);
+
+/// "taken 120, re-initialised …, missing …, unused …", names up to ten each.
+std::string describe_import(const ImportReport& report, const std::string& file);
+
+/// Warns, on this rank, of damaged pictures that were replaced. pictures: "training" or "validation".
+void warn_of_damaged(const DataFaults& faults, const std::string& pictures);
+
+/// Creates the file if need be, so that a path that cannot be written is refused before work is done for it. Errors: DataError.
+void require_writable_file(const std::filesystem::path& path, const std::string& option);
+
+/// Logs on the root alone.
+void log_root(const Communicator& communicator, const std::string& message);
+
+}  // namespace dtrain

@@ -1,0 +1,149 @@
+// One step: micro-batches forward and backward, buckets exchanged meanwhile, one update.
+#include "trainer/trainer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "dtrain/error.hpp"
+#include "trainer/clock.hpp"
+
+namespace dtrain {
+
+Trainer::Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader,
+                 GradientReducer& reducer, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
+                 std::int64_t first_step)
+    : plan_(plan),
+      communicator_(communicator),
+      replica_(replica),
+      loader_(loader),
+      reducer_(reducer),
+      optimizer_(optimizer),
+      stop_requested_(stop_requested),
+      step_(first_step),
+      diff_logits_(Shape{plan.local_batch, plan.network.num_classes}) {}
+
+StepReport Trainer::step() {
+  const double begin_s = seconds();
+  const StepPosition position = step_position(step_, plan_.samples, plan_.global_batch);
+  const StepShare share = step_share(position, communicator_.size(), communicator_.rank(), plan_.local_batch);
+  true_batch_ = position.positions.size();
+  sums_ = {};
+  phases_ = {};
+
+  for (std::size_t index = 0; index < share.micro_batches.size(); ++index) {
+    run_micro_batch(share.micro_batches[index], index, share);
+  }
+
+  const UpdateRates rates = rates_at(step_);
+  const double drain_s = seconds();
+  const auto trained = static_cast<std::int64_t>(replica_.parameters().gradients().size());
+  phases_.exchange = reducer_.drain([&](const Range& bucket) {
+    optimizer_.update(replica_.parameters(), Slice{bucket.begin, std::min(bucket.end, trained)}, rates);
+  });
+  phases_.update = seconds() - drain_s - phases_.exchange;
+  return finish_report(position, rates, begin_s);
+}
+
+void Trainer::run_micro_batch(const Range& positions, std::size_t index, const StepShare& share) {
+  const auto releases = [&](LayerIndex layer) {
+    if (index + 1 == share.micro_batches.size()) reducer_.layer_done(layer);
+  };
+  if (positions.size() == 0) {  // fewer samples than ranks: this rank adds nothing
+    std::ranges::fill(replica_.parameters().gradients(), 0.0f);
+    write_step_sums();
+    return;
+  }
+  Graph& graph = replica_.training_graph(positions.size());
+  const Batch& batch = loader_.next();
+  phases_.data += loader_.waited_s();
+
+  const double forward_s = seconds();
+  const PassOptions pass{.step = step_,
+                         .first_sample = positions.begin,
+                         .is_first_micro_batch = index == 0,
+                         .statistics_share = static_cast<float>(positions.size()) / static_cast<float>(share.positions.size())};
+  const Tensor& logits = graph.forward(batch.images, pass);
+  const auto diff_logits = diff_logits_.values().first(logits.values().size());
+  sums_ += softmax_cross_entropy(logits.values(), batch.labels, plan_.network.num_classes, plan_.label_smoothing,
+                                 1.0f / static_cast<float>(true_batch_), diff_logits);
+  write_step_sums();
+
+  const double backward_s = seconds();
+  graph.backward(diff_logits, releases);
+  phases_.forward += backward_s - forward_s;
+  phases_.backward += seconds() - backward_s;
+}
+
+void Trainer::write_step_sums() {
+  StepSums& step_sums = replica_.step_sums();
+  step_sums.loss = static_cast<float>(sums_.loss);
+  step_sums.top1 = static_cast<float>(sums_.top1);
+  step_sums.samples = static_cast<float>(sums_.samples);
+  step_sums.stops = stop_requested_ != nullptr && stop_requested_->load() ? 1.0f : 0.0f;
+}
+
+UpdateRates Trainer::rates_at(std::int64_t step) const {
+  return {.learning_rate = static_cast<float>(learning_rate(plan_.rate, step)),
+          .momentum = plan_.momentum,
+          .weight_decay = plan_.weight_decay};
+}
+
+StepReport Trainer::finish_report(const StepPosition& position, const UpdateRates& rates, double begin_s) {
+  ++step_;
+  ++replica_.parameters().weights_version;
+  ++replica_.parameters().batches_tracked;
+  const StepSums& step_sums = replica_.step_sums();
+  StepReport report{.step = step_,
+                    .epoch = static_cast<double>(position.epoch) +
+                             static_cast<double>(position.positions.end) / static_cast<double>(plan_.samples),
+                    .loss = step_sums.loss / step_sums.samples,
+                    .top1 = step_sums.top1 / step_sums.samples,
+                    .learning_rate = rates.learning_rate,
+                    .weight_decay = rates.weight_decay,
+                    .samples = true_batch_,
+                    .step_s = seconds() - begin_s,
+                    .phases = phases_,
+                    .exchange_s = reducer_.exchange_s(),
+                    .stop_requested = step_sums.stops > 0.0f};
+  if (!std::isfinite(report.loss)) {
+    throw DivergedError(
+        Fault{.doing = "training step " + std::to_string(step_),
+              .expected = "a finite loss",
+              .found = std::to_string(report.loss) + " at learning rate " + std::to_string(rates.learning_rate),
+              .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
+  }
+  return report;
+}
+
+BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::int64_t first_step) {
+  struct Position {
+    std::int64_t step;
+    std::size_t micro_batch = 0;
+    std::int64_t epoch = -1;  // of `order`
+    std::vector<std::int64_t> order;
+  };
+  auto at = std::make_shared<Position>(Position{.step = first_step});  // std::function must be copyable
+  return [=, &plan](std::int64_t) {
+    std::vector<SampleRequest> requests;
+    while (requests.empty() && at->step < plan.total_steps) {
+      const StepPosition position = step_position(at->step, plan.samples, plan.global_batch);
+      const StepShare share = step_share(position, ranks, rank, plan.local_batch);
+      if (at->epoch != position.epoch) {
+        at->order = epoch_order(plan.samples, plan.seed, position.epoch, plan.shuffle);
+        at->epoch = position.epoch;
+      }
+      const Range& range = share.micro_batches[at->micro_batch];
+      for (std::int64_t i = range.begin; i < range.end; ++i) {
+        requests.push_back({.sample = at->order[static_cast<std::size_t>(i)], .epoch = position.epoch});
+      }
+      if (++at->micro_batch == share.micro_batches.size()) {
+        at->micro_batch = 0;
+        ++at->step;
+      }
+    }
+    return requests;
+  };
+}
+
+}  // namespace dtrain

@@ -1,0 +1,75 @@
+// The training step.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "dtrain/data.hpp"
+#include "dtrain/loss.hpp"
+#include "dtrain/optimizer.hpp"
+#include "schedules/shards.hpp"
+#include "trainer/gradient_reducer.hpp"
+#include "trainer/replica.hpp"
+#include "trainer/run_plan.hpp"
+
+namespace dtrain {
+
+/// Seconds of one step on this rank.
+struct StepPhases {
+  double data = 0.0;     ///< waiting for pictures
+  double forward = 0.0;  ///< with the loss
+  double backward = 0.0;
+  double exchange = 0.0;  ///< waiting for the exchange, after backward
+  double update = 0.0;
+};
+
+struct StepReport {
+  std::int64_t step = 0;  ///< from 1
+  double epoch = 0.0;     ///< epochs done after this step
+  double loss = 0.0;      ///< mean over the global batch
+  double top1 = 0.0;      ///< share of the global batch
+  double learning_rate = 0.0;
+  double weight_decay = 0.0;
+  std::int64_t samples = 0;  ///< true size of the global batch
+  double step_s = 0.0;
+  StepPhases phases;
+  double exchange_s = 0.0;      ///< duration of the exchange itself, hidden or not
+  bool stop_requested = false;  ///< a rank was asked to stop (all ranks learn it in the same step)
+};
+
+class Trainer {
+ public:
+  /// All references outlive the trainer. stop_requested: set by a signal; may be null. first_step: steps done before (resumed).
+  Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader, GradientReducer& reducer,
+          Optimizer& optimizer, const std::atomic<bool>* stop_requested, std::int64_t first_step);
+
+  /// One step of all ranks. Errors: CommError, DataError; DivergedError on all ranks alike when the loss is not finite.
+  StepReport step();
+  std::int64_t steps_done() const { return step_; }
+
+ private:
+  UpdateRates rates_at(std::int64_t step) const;
+  /// Forward, loss and backward of one micro-batch; the last one releases the buckets.
+  void run_micro_batch(const Range& positions, std::size_t index, const StepShare& share);
+  /// Puts the sums so far where the last bucket takes them along.
+  void write_step_sums();
+  StepReport finish_report(const StepPosition& position, const UpdateRates& rates, double begin_s);
+
+  const RunPlan& plan_;
+  const Communicator& communicator_;
+  Replica& replica_;
+  DataLoader& loader_;
+  GradientReducer& reducer_;
+  Optimizer& optimizer_;
+  const std::atomic<bool>* stop_requested_;
+  std::int64_t step_;
+  std::int64_t true_batch_ = 0;  ///< samples of the step over all ranks
+  LossSums sums_;
+  StepPhases phases_;
+  Tensor diff_logits_;
+};
+
+/// The batches that this rank's trainer asks for from `first_step` on, in order.
+BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::int64_t first_step);
+
+}  // namespace dtrain
