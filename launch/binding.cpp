@@ -1,0 +1,121 @@
+// Binding through Linux's scheduler calls: they act on one thread, whatever made it.
+#include "launch/binding.hpp"
+
+#include <linux/mempolicy.h>
+#include <omp.h>
+#include <sched.h>
+#include <spdlog/spdlog.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+#include "dtrain/error.hpp"
+#include "launch/topology.hpp"
+
+namespace dtrain {
+namespace {
+
+struct FreeMask {
+  void operator()(cpu_set_t* mask) const { CPU_FREE(mask); }
+};
+
+/// Variables by which a user binds OpenMP's threads.
+std::string openmp_binding_in_environment() {
+  std::string found;
+  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
+    const char* const value = std::getenv(name);
+    if (value != nullptr && std::string(value) != "false")
+      found += (found.empty() ? "" : " ") + (std::string(name) + "=" + value);
+  }
+  return found;
+}
+
+/// First touch is Linux's default; an inherited policy (numactl --interleave) would undo the placement of the arenas.
+/// Result: false when another policy is in force and cannot be changed.
+bool prefer_local_memory() {
+  int policy = MPOL_DEFAULT;
+  if (syscall(SYS_get_mempolicy, &policy, nullptr, 0, nullptr, 0) != 0) return true;  // a kernel without NUMA
+  if (policy == MPOL_DEFAULT || policy == MPOL_LOCAL) return true;
+  return syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0) == 0;
+}
+
+std::string not_bound(const std::string& what, const CpuSet& cpus) {
+  return to_text(Fault{.doing = "binding " + what,
+                       .expected = "CPUs " + cpu_list(cpus),
+                       .found = "that the system refuses them: the thread stays where the scheduler puts it",
+                       .remedy = "--bind none"});
+}
+
+}  // namespace
+
+bool bind_this_thread(const std::vector<int>& cpus) {
+  check(!cpus.empty(), "a thread is bound to at least one CPU");
+  const int size = *std::max_element(cpus.begin(), cpus.end()) + 1;
+  const std::unique_ptr<cpu_set_t, FreeMask> mask(CPU_ALLOC(size));
+  const std::size_t bytes = CPU_ALLOC_SIZE(size);
+  CPU_ZERO_S(bytes, mask.get());
+  for (const int cpu : cpus) CPU_SET_S(static_cast<std::size_t>(cpu), bytes, mask.get());
+  return sched_setaffinity(0, bytes, mask.get()) == 0;
+}
+
+std::vector<int> cpus_of_this_thread() {
+  std::vector<int> cpus;
+  // The kernel wants a mask at least as large as its own; grow until it fits.
+  for (int size = 1024; size <= (1 << 20); size *= 2) {
+    const std::unique_ptr<cpu_set_t, FreeMask> mask(CPU_ALLOC(size));
+    const std::size_t bytes = CPU_ALLOC_SIZE(size);
+    if (sched_getaffinity(0, bytes, mask.get()) != 0) continue;
+    for (int cpu = 0; cpu < size; ++cpu) {
+      if (CPU_ISSET_S(static_cast<std::size_t>(cpu), bytes, mask.get())) cpus.push_back(cpu);
+    }
+    break;
+  }
+  return cpus;
+}
+
+std::vector<std::string> carry_out(Placement& placement) {
+  std::vector<std::string> remarks;
+  omp_set_dynamic(0);
+  omp_set_num_threads(placement.threads);
+  placement.bind_comm_thread = [] {};
+  placement.bind_loader_thread = [](int) {};
+  if (placement.compute_cpus.empty()) return remarks;
+
+  const std::string environment = openmp_binding_in_environment();
+  if (!environment.empty()) {
+    remarks.push_back(to_text(Fault{.doing = "binding compute threads",
+                                    .expected = "",
+                                    .found = environment + " in the environment, which dtrain's own placement overrides",
+                                    .remedy = "--bind none to have the environment decide"}));
+  }
+  // Comm and loader threads are started by the main thread and would inherit its one CPU: they are bound in any case.
+  placement.bind_comm_thread = [cpus = placement.comm_cpus] {
+    if (!bind_this_thread(cpus)) spdlog::warn(not_bound("the comm thread", cpus));
+  };
+  placement.bind_loader_thread = [cpus = placement.loader_cpus](int worker) {
+    if (!bind_this_thread(cpus)) spdlog::warn(not_bound("loader thread " + std::to_string(worker), cpus));
+  };
+  if (!prefer_local_memory()) {
+    remarks.push_back(to_text(Fault{.doing = "choosing where memory comes from",
+                                    .expected = "the NUMA domain of the thread that first touches it",
+                                    .found = "an inherited policy that cannot be changed",
+                                    .remedy = "starting dtrain without numactl"}));
+  }
+  std::vector<char> is_bound(static_cast<std::size_t>(placement.threads), 0);
+#pragma omp parallel num_threads(placement.threads)
+  {
+    const auto thread = static_cast<std::size_t>(omp_get_thread_num());
+    is_bound[thread] = bind_this_thread(placement.compute_masks[thread]) ? 1 : 0;
+  }
+  for (std::size_t thread = 0; thread < is_bound.size(); ++thread) {
+    if (is_bound[thread] == 0) {
+      remarks.push_back(not_bound("compute thread " + std::to_string(thread), placement.compute_masks[thread]));
+    }
+  }
+  return remarks;
+}
+
+}  // namespace dtrain

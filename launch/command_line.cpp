@@ -1,0 +1,283 @@
+// Commands, their options, groups and help.
+#include "launch/command_line.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <utility>
+
+#include "dtrain/error.hpp"
+#include "launch/option_table.hpp"
+
+namespace dtrain {
+namespace {
+
+std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
+  return {
+      whole_option("threads", "Compute threads of a rank.", 1, threads, "one per core, or OMP_NUM_THREADS"),
+      whole_option("comm-cores", "Cores of a rank reserved for the exchange.", 0, comm_cores, "1 from 16 cores a rank, else 0"),
+      text_option("bind", "auto|numa|socket|core|none",
+                  "To what compute threads are bound; none leaves them to the environment.", bind),
+      whole_option("workers", "Loader threads of a rank.", 1, workers, "a quarter of its cores, at most 8"),
+      whole_option("ranks-per-node", "Consecutive ranks that count as one node.", 1, ranks_per_node, "those on one machine"),
+  };
+}
+
+std::vector<Option> picture_options(std::int64_t& resize, std::int64_t& crop, std::int64_t& max_damaged,
+                                    std::int64_t& synthetic_size) {
+  return {
+      whole_option("resize", "Shorter side before the centre crop, pixels.", 1, resize, "crop·256/224"),
+      whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, crop, "the model's"),
+      whole_option("max-damaged", "Pictures that may be unreadable before the run is refused.", 0, max_damaged),
+      whole_option("synthetic-size", "Pictures in an epoch of synthetic data.", 1, synthetic_size),
+  };
+}
+
+OptionTable train_table(TrainConfig& c) {
+  OptionTable table{.program = "dtrain train",
+                    .purpose =
+                        "Trains a network on all ranks.\nOne rank: dtrain --data DIR --model resnet18 --out run\n"
+                        "Many: mpirun -np 8 --bind-to none dtrain --data DIR --model resnet50 --global-batch 512 --out run"};
+  add_group(
+      table, "Network",
+      {
+          text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
+          whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has"),
+          text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
+          text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+          number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),
+          on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
+          text_option("init-from", "FILE", "Weights to start from (safetensors); another head is re-initialised.", c.init_from),
+      });
+  add_group(table, "Data",
+            {
+                text_option("data", "DIR|synthetic", "Class folders of pictures, or a directory with train/ and val/.", c.data),
+                text_option("data-format", "auto|imagefolder", "How the data is stored.", c.data_format),
+                text_option("val-data", "DIR", "Pictures to evaluate on.", c.val_data, "val/ or test/ in --data"),
+                text_option("augment", "standard|light|none", "Random changes of training pictures.", c.augment,
+                            "standard, or light up to 64 pixels"),
+                on_off_option("shuffle", "New random order in every epoch.", c.shuffle),
+            });
+  add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
+  add_group(
+      table, "Training",
+      {
+          whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
+          whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch,
+                       "the rank's share, at most 64"),
+          positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
+          whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
+          text_option("optimizer", "sgd|nesterov|…", "How gradients change weights (lars, rmsprop, adamw: not built yet).",
+                      c.optimizer),
+          number_option("lr", "Peak learning rate, absolute.", c.lr, "from --base-lr"),
+          number_option("base-lr", "Peak learning rate per 256 pictures of the global batch.", c.base_lr, "0.1"),
+          number_option("momentum", "0 to below 1.", c.momentum),
+          number_option("weight-decay", "Of convolution and linear weights.", c.weight_decay),
+          number_option("label-smoothing", "0 to below 1.", c.label_smoothing),
+          text_option("schedule", "TEXT",
+                      "constant, step:every=30,gamma=0.1, multistep:at=30/60/80, poly:power=2 or cosine; parameters in epochs.",
+                      c.schedule),
+          number_option("warmup-epochs", "Linear growth of the rate at the start.", c.warmup_epochs),
+          number_option("warmup-start-lr", "Rate at step 0 of the warm-up.", c.warmup_start_lr),
+          seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
+      });
+  add_group(table, "Exchange",
+            {
+                text_option("allreduce", "auto|shm|ring|mpi|none", "How gradients are summed; none: each rank trains alone.",
+                            c.allreduce),
+                number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb),
+                text_option("wire-dtype", "fp32|bf16", "Type in which gradients travel.", c.wire_dtype),
+                on_off_option("overlap", "Exchange while backward runs.", c.overlap),
+            });
+  add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
+  add_group(table, "Output",
+            {
+                text_option("out", "DIR", "Weights, checkpoints, metrics, report and log go here.", c.out, "nothing is saved"),
+                text_option("resume", "auto|PATH|off", "Continue from --out's newest checkpoint, or from this one.", c.resume),
+                text_option("checkpoint-every", "N|Fepoch|off", "Steps or epochs between checkpoints: 500, 1epoch, 0.5epoch.",
+                            c.checkpoint_every),
+                text_option("eval-every", "N|Fepoch|off", "Steps or epochs between evaluations.", c.eval_every),
+                whole_option("keep-checkpoints", "Newest checkpoints that are kept.", 1, c.keep_checkpoints),
+                whole_option("log-every", "Steps between log lines.", 1, c.log_every),
+                text_option("metrics", "FILE.jsonl", "One line a step.", c.metrics, "DIR/metrics.jsonl"),
+                text_option("report", "FILE.json", "One object at the end.", c.report, "DIR/report.json"),
+            });
+  return table;
+}
+
+OptionTable eval_table(EvalConfig& c) {
+  OptionTable table{.program = "dtrain eval",
+                    .purpose = "Evaluates weights on pictures: loss, top-1 and top-5, exact over all ranks."};
+  add_group(table, "Network",
+            {
+                text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
+                text_option("weights", "FILE", "Weights (safetensors).", c.weights, "required"),
+                whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has"),
+                text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
+                text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+            });
+  add_group(table, "Data",
+            {
+                text_option("data", "DIR", "Class folders of pictures, or a directory with val/ or test/.", c.data, "required"),
+                text_option("data-format", "auto|imagefolder", "How the data is stored.", c.data_format),
+            });
+  add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
+  add_group(table, "Data",
+            {
+                whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
+                whole_option("local-batch", "Pictures of a rank in one forward pass.", 1, c.local_batch,
+                             "the rank's share, at most 64"),
+            });
+  std::vector<Option> placement = placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node);
+  std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged
+  add_group(table, "Placement", std::move(placement));
+  add_group(table, "Output", {text_option("report", "FILE.json", "One object at the end.", c.report, "none")});
+  return table;
+}
+
+OptionTable init_table(InitConfig& c) {
+  OptionTable table{.program = "dtrain init",
+                    .purpose = "Writes fresh weights as a safetensors file with torchvision's tensor names."};
+  add_group(table, "Network",
+            {
+                text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
+                whole_option("num-classes", "Classes.", 2, c.num_classes, "the model's"),
+                on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
+                seed_option("Equal seeds give equal weights.", c.seed),
+                text_option("out", "FILE", "Where to write (safetensors).", c.out, "required"),
+            });
+  return table;
+}
+
+OptionTable models_table(ModelsConfig& c) {
+  OptionTable table{.program = "dtrain models", .purpose = "Lists the networks that --model knows."};
+  add_group(table, "Output", {switch_option("json", "As JSON.", c.json)});
+  return table;
+}
+
+OptionTable topo_table(TopoConfig& c) {
+  OptionTable table{.program = "dtrain topo",
+                    .purpose = "Prints where the threads of every rank would run. Under mpirun: of all ranks, node by node."};
+  add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
+  return table;
+}
+
+OptionTable make_demo_table(MakeDemoConfig& c) {
+  OptionTable table{.program = "dtrain make-demo",
+                    .purpose = "Renders a small data set of JPEG files: DIR/train and DIR/val with ten classes.",
+                    .options = {},
+                    .positional = {.label = "DIR", .field = &c.directory}};
+  add_group(table, "Data set",
+            {
+                whole_option("train-per-class", "Training pictures of each class.", 1, c.options.train_per_class),
+                whole_option("val-per-class", "Validation pictures of each class.", 1, c.options.val_per_class),
+                seed_option("Equal seeds give equal pictures.", c.options.seed),
+                switch_option("force", "Replace the data set of an earlier make-demo in DIR.", c.force),
+            });
+  return table;
+}
+
+OptionTable inspect_table(InspectConfig& c) {
+  return {.program = "dtrain inspect",
+          .purpose = "Shows what a weight file or checkpoint (safetensors) holds, and whether it is undamaged.",
+          .options = {},
+          .positional = {.label = "FILE", .field = &c.file}};
+}
+
+std::vector<std::string> check_init(const InitConfig& c) {
+  if (!c.out.empty()) return {};
+  return {to_text(Fault{.doing = "--out", .expected = "a file to write", .found = "none", .remedy = "--out FILE.safetensors"})};
+}
+
+std::vector<std::string> check_topo(const TopoConfig& c, int ranks) {
+  TrainConfig config;
+  config.bind = c.bind;
+  config.threads = c.threads;
+  config.comm_cores = c.comm_cores;
+  config.workers = c.workers;
+  config.ranks_per_node = c.ranks_per_node;
+  return validate(config, ranks);
+}
+
+constexpr const char* kHelpLine = "\n      --help                    This text.\n";
+
+/// Runs one command's table over its arguments. `judge`: faults beyond those of single values.
+template <typename Config>
+Command parse(OptionTable (*make_table)(Config&), const std::vector<std::string>& arguments,
+              const std::function<std::vector<std::string>(const Config&)>& judge) {
+  Config config;
+  const OptionTable table = make_table(config);
+  const auto asks_for_help = [](const std::string& argument) { return argument == "--help" || argument == "-h"; };
+  if (std::any_of(arguments.begin(), arguments.end(), asks_for_help)) return ShowText{help_text(table) + kHelpLine};
+
+  std::vector<std::string> faults = apply_arguments(table, arguments);
+  const std::vector<std::string> judged = judge(config);
+  faults.insert(faults.end(), judged.begin(), judged.end());
+  if (faults.empty()) return config;
+  std::string text = table.program + ": " + std::to_string(faults.size()) + (faults.size() == 1 ? " fault" : " faults");
+  for (const std::string& fault : faults) text += "\n  " + fault;
+  throw ConfigError(text + "\nAll options: " + table.program + " --help");
+}
+
+struct CommandEntry {
+  std::string name;
+  std::string purpose;
+};
+const std::vector<CommandEntry>& commands() {
+  static const std::vector<CommandEntry> entries{
+      {"train", "train a network (may be left out)"},
+      {"eval", "evaluate weights on pictures"},
+      {"init", "write fresh weights"},
+      {"models", "list the networks"},
+      {"topo", "print where the threads of every rank would run"},
+      {"make-demo", "render a small data set"},
+      {"inspect", "show what a weight file or checkpoint holds"},
+  };
+  return entries;
+}
+
+std::string overview() {
+  std::string text = "Trains convolutional networks on CPU clusters.\n\nCommands (each has its own --help):\n";
+  for (const CommandEntry& entry : commands()) {
+    text += "  dtrain " + entry.name + std::string(12 - entry.name.size(), ' ') + entry.purpose + "\n";
+  }
+  text += "  dtrain --version\n\n";
+  TrainConfig config;
+  return text + help_text(train_table(config)) + kHelpLine;
+}
+
+[[noreturn]] void refuse_command(const std::string& name) {
+  std::vector<std::string> names;
+  std::string known;
+  for (const CommandEntry& entry : commands()) {
+    names.push_back(entry.name);
+    known += (known.empty() ? "" : ", ") + entry.name;
+  }
+  const std::string nearest = nearest_name(name, names);
+  throw ConfigError(Fault{.doing = "dtrain " + name,
+                          .expected = "a command (" + known + ") or options, which begin with --",
+                          .found = "'" + name + "'",
+                          .remedy = nearest.empty() ? "dtrain --help" : "dtrain " + nearest});
+}
+
+}  // namespace
+
+Command parse_command_line(const std::vector<std::string>& arguments, int ranks) {
+  if (arguments.empty() || arguments.front() == "--help" || arguments.front() == "-h") return ShowText{overview()};
+  if (arguments.front() == "--version") return ShowText{"dtrain " DTRAIN_VERSION "\n"};
+
+  const bool names_command = !arguments.front().starts_with("-");
+  const std::string name = names_command ? arguments.front() : "train";
+  const std::vector<std::string> rest(arguments.begin() + (names_command ? 1 : 0), arguments.end());
+  const auto no_more = [](const auto&) { return std::vector<std::string>{}; };
+  if (name == "train") return parse<TrainConfig>(train_table, rest, [&](const auto& c) { return validate(c, ranks); });
+  if (name == "eval") return parse<EvalConfig>(eval_table, rest, [&](const auto& c) { return validate(c, ranks); });
+  if (name == "init") return parse<InitConfig>(init_table, rest, check_init);
+  if (name == "models") return parse<ModelsConfig>(models_table, rest, no_more);
+  if (name == "topo") return parse<TopoConfig>(topo_table, rest, [&](const auto& c) { return check_topo(c, ranks); });
+  if (name == "make-demo") return parse<MakeDemoConfig>(make_demo_table, rest, no_more);
+  if (name == "inspect") return parse<InspectConfig>(inspect_table, rest, no_more);
+  refuse_command(name);
+}
+
+}  // namespace dtrain

@@ -1,0 +1,180 @@
+// init, models, make-demo and inspect.
+#include "launch/commands.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "dtrain/checkpoint.hpp"
+#include "dtrain/error.hpp"
+#include "dtrain/models.hpp"
+#include "launch/text_table.hpp"
+
+namespace dtrain {
+namespace {
+
+std::string fixed(double value, int digits) {
+  std::array<char, 64> buffer{};
+  std::snprintf(buffer.data(), buffer.size(), "%.*f", digits, value);
+  return buffer.data();
+}
+
+std::string short_number(double value) {
+  std::array<char, 64> buffer{};
+  std::snprintf(buffer.data(), buffer.size(), "%.4g", value);
+  return buffer.data();
+}
+
+/// 25557032 → "25,557,032".
+std::string grouped(std::int64_t value) {
+  std::string text = std::to_string(value);
+  for (std::ptrdiff_t at = std::ssize(text) - 3; at > 0; at -= 3) text.insert(static_cast<std::size_t>(at), ",");
+  return text;
+}
+
+std::int64_t trained_elements(const NetworkSpec& network) {
+  std::int64_t count = 0;
+  for (const auto& node : parameters_by_node(network)) {
+    for (const ParameterSpec& spec : node) count += spec.is_trained() ? element_count(spec.shape) : 0;
+  }
+  return count;
+}
+
+ParameterStore plain_store(const NetworkSpec& network) {
+  std::vector<ParameterStore::Entry> entries;
+  for (const auto& node : parameters_by_node(network)) {
+    for (const ParameterSpec& spec : node) entries.push_back({.spec = spec, .layout = plain_layout(spec.shape)});
+  }
+  return ParameterStore(std::move(entries));
+}
+
+/// Smallest, largest and mean element; and how many are not finite, which a damaged run shows first.
+struct ValueRange {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+  double sum = 0.0;
+  std::int64_t finite = 0;
+  std::int64_t not_finite = 0;
+};
+
+template <typename Element>
+ValueRange value_range(const std::vector<Element>& values) {
+  ValueRange range;
+  for (const Element element : values) {
+    const auto value = static_cast<double>(element);
+    if (!std::isfinite(value)) {
+      ++range.not_finite;
+      continue;
+    }
+    range.low = std::min(range.low, value);
+    range.high = std::max(range.high, value);
+    range.sum += value;
+    ++range.finite;
+  }
+  return range;
+}
+
+std::vector<std::string> tensor_row(const FileTensor& tensor) {
+  const bool is_f32 = tensor.type == ElementType::f32;
+  const ValueRange range = is_f32 ? value_range(tensor.f32) : value_range(tensor.i64);
+  const bool has_values = range.finite > 0;
+  return {tensor.name,
+          to_text(tensor.shape),
+          is_f32 ? "f32" : "i64",
+          has_values ? short_number(range.low) : "-",
+          has_values ? short_number(range.high) : "-",
+          has_values ? short_number(range.sum / static_cast<double>(range.finite)) : "-",
+          range.not_finite > 0 ? std::to_string(range.not_finite) + " NOT FINITE" : ""};
+}
+
+/// Whether a directory holds what make-demo makes and nothing else.
+bool is_demo_only(const std::filesystem::path& directory) {
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_directory() || entry.is_symlink() || (name != "train" && name != "val")) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string write_fresh_weights(const InitConfig& config) {
+  const NetworkSpec network =
+      build_model(config.model, {.num_classes = config.num_classes, .zero_init_last_norm = config.zero_init_gamma});
+  ParameterStore parameters = plain_store(network);
+  initialize(network, config.seed, parameters);
+  write_tensor_file(config.out, export_weights(parameters, tensor_names(network), config.model));
+  return "wrote " + config.out + ": " + config.model + ", " + std::to_string(network.num_classes) + " classes, " +
+         grouped(parameters.parameter_count()) + " parameters, seed " + std::to_string(config.seed) + "\n";
+}
+
+std::string models_text(const ModelsConfig& config) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  std::vector<std::vector<std::string>> rows{{"model", "parameters", "GFLOP", "pictures", "classes", "source"}};
+  for (const ModelEntry& model : list_models()) {
+    const NetworkSpec network = build_model(model.name, {});
+    const std::int64_t parameters = trained_elements(network);
+    const std::int64_t flops = forward_flops(network);
+    json.push_back({{"name", model.name},
+                    {"parameters", parameters},
+                    {"forward_flops_per_image", flops},
+                    {"image_size", model.image_size},
+                    {"channels", model.channels},
+                    {"num_classes", model.num_classes},
+                    {"source", model.source}});
+    const std::string side = std::to_string(model.image_size);
+    rows.push_back({model.name, grouped(parameters), fixed(static_cast<double>(flops) / 1e9, 3),
+                    std::to_string(model.channels) + "x" + side + "x" + side, std::to_string(model.num_classes), model.source});
+  }
+  if (config.json) return json.dump(2) + "\n";
+  return table_text(rows) + "GFLOP: forward pass of one picture, 2 per multiply-add.\n";
+}
+
+std::string render_demo(const MakeDemoConfig& config) {
+  const std::filesystem::path root = config.directory;
+  if (config.force && std::filesystem::is_directory(root)) {
+    if (!is_demo_only(root)) {
+      throw DataError(Fault{.doing = "replacing the demonstration data set in " + config.directory,
+                            .expected = "train/ and val/ and nothing else",
+                            .found = "other files, which will not be removed",
+                            .remedy = "another directory"});
+    }
+    std::filesystem::remove_all(root / "train");
+    std::filesystem::remove_all(root / "val");
+  }
+  make_demo(root, config.options);
+  return "wrote " + config.directory + ": ten classes of " + std::to_string(config.options.train_per_class) + " training and " +
+         std::to_string(config.options.val_per_class) + " validation pictures\n";
+}
+
+std::string inspect_text(const InspectConfig& config) {
+  const TensorFile file = read_tensor_file(config.file);
+  std::string text = config.file + "\n";
+  // Reading has verified the checksum of every file that carries dtrain's mark.
+  text += file.metadata.contains("dtrain.version") ? "  checksum: right (written by dtrain)\n"
+                                                   : "  checksum: none (written by another program)\n";
+  for (const auto& [key, value] : file.metadata) {
+    if (value.find('\n') == std::string::npos) {
+      text += "  " + key + ": " + value + "\n";
+      continue;
+    }
+    text += "  " + key + ":\n    ";
+    for (const char letter : value) text += letter == '\n' ? std::string("\n    ") : std::string(1, letter);
+    text.erase(text.find_last_not_of(' ') + 1);
+    if (!text.ends_with('\n')) text += "\n";
+  }
+  std::vector<std::vector<std::string>> rows{{"tensor", "shape", "type", "min", "max", "mean", ""}};
+  std::int64_t elements = 0;
+  for (const FileTensor& tensor : file.tensors) {
+    rows.push_back(tensor_row(tensor));
+    elements += element_count(tensor.shape);
+  }
+  return text + table_text(rows) + std::to_string(file.tensors.size()) + " tensors, " + grouped(elements) + " elements\n";
+}
+
+}  // namespace dtrain

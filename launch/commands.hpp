@@ -1,0 +1,24 @@
+// The commands that need no other rank: they run without MPI.
+#pragma once
+
+#include <string>
+
+#include "launch/command_line.hpp"
+
+namespace dtrain {
+
+/// Writes fresh weights. Result: a sentence that says what was written. Errors: ConfigError (unknown model), DataError.
+std::string write_fresh_weights(const InitConfig& config);
+
+/// Table (or JSON array) of all networks: parameters, floating-point operations, picture size, source.
+std::string models_text(const ModelsConfig& config);
+
+/// Renders the demonstration data set. With force, train/ and val/ of an earlier one are removed first, if the directory holds
+/// nothing else. Result: a sentence that says what was written. Errors: DataError.
+std::string render_demo(const MakeDemoConfig& config);
+
+/// What a safetensors file holds: origin, state of the checksum, position of the run (checkpoints), tensors with their ranges
+/// of values. Errors: DataError: missing, damaged.
+std::string inspect_text(const InspectConfig& config);
+
+}  // namespace dtrain

@@ -1,0 +1,77 @@
+// spdlog's sinks and the form of a line.
+#include "launch/logging.hpp"
+
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Begins warnings and errors with their level; ordinary lines stand alone.
+class LevelWord : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& line) override {
+    if (message.level < spdlog::level::warn) return;
+    const auto word = spdlog::level::to_string_view(message.level);
+    line.append(word.data(), word.data() + word.size());
+    line.push_back(':');
+    line.push_back(' ');
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<LevelWord>(); }
+};
+
+std::unique_ptr<spdlog::formatter> form(const std::string& pattern) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<LevelWord>('*').set_pattern(pattern);
+  return formatter;
+}
+
+/// A host name may hold anything; % would begin a flag.
+std::string escaped(const std::string& text) {
+  std::string safe;
+  for (const char letter : text) safe += letter == '%' ? std::string("%%") : std::string(1, letter);
+  return safe;
+}
+
+spdlog::sink_ptr open_log_file(const std::filesystem::path& path) {
+  std::error_code fault;
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), fault);
+  try {
+    if (fault) throw spdlog::spdlog_ex(fault.message());
+    return std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
+  } catch (const spdlog::spdlog_ex& error) {
+    throw DataError(Fault{.doing = "opening the log file " + path.string(),
+                          .expected = "a directory that can be written",
+                          .found = error.what(),
+                          .remedy = "another --out"});
+  }
+}
+
+}  // namespace
+
+void start_logging(const LogSetup& setup) {
+  auto terminal = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+  const bool is_root = setup.rank == 0;
+  const std::string who = is_root ? "" : "[rank " + std::to_string(setup.rank) + " on " + escaped(setup.host) + "] ";
+  terminal->set_formatter(form("%^%*%$" + who + "%v"));
+  std::vector<spdlog::sink_ptr> sinks{terminal};
+  if (is_root && !setup.file.empty()) {
+    sinks.push_back(open_log_file(setup.file));
+    sinks.back()->set_formatter(form("%Y-%m-%d %H:%M:%S %*%v"));
+  }
+  auto logger = std::make_shared<spdlog::logger>("dtrain", sinks.begin(), sinks.end());
+  logger->set_level(is_root ? spdlog::level::info : spdlog::level::warn);
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace dtrain

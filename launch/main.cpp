@@ -1,0 +1,207 @@
+// From the command line to a running command: parses, starts MPI where ranks are needed, places the threads, and turns what
+// goes wrong into one message and an exit code.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <new>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "collectives/communicator.hpp"
+#include "dtrain/error.hpp"
+#include "launch/binding.hpp"
+#include "launch/command_line.hpp"
+#include "launch/commands.hpp"
+#include "launch/logging.hpp"
+#include "launch/rank_map.hpp"
+#include "launch/stop_signal.hpp"
+#include "trainer/run.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Exit code of what nobody foresaw: a bug, or memory that ran out.
+constexpr int kUnforeseen = 1;
+
+/// A rank other than 0 waits this long before it reports an error: had rank 0 met the same one, it has ended the job by then,
+/// and the message stands there once.
+constexpr std::chrono::milliseconds kRootSpeaksFirst{1500};
+
+/// Which process this is, as far as is known by now.
+struct Identity {
+  int rank = 0;
+  int size = 1;
+  std::string host;
+};
+
+/// An error that reached main.
+struct Failure {
+  int exit_code = kUnforeseen;
+  std::string text;
+  bool names_rank = true;  ///< false: a fault of the command line, the same on every rank
+};
+
+/// What the exception being handled means. To be called in a catch block.
+Failure describe_failure() {
+  try {
+    throw;
+  } catch (const ConfigError& error) {
+    return {.exit_code = static_cast<int>(error.exit_code()), .text = error.what(), .names_rank = false};
+  } catch (const Error& error) {
+    return {.exit_code = static_cast<int>(error.exit_code()), .text = error.what()};
+  } catch (const std::bad_alloc&) {
+    return {.text = to_text(Fault{.doing = "allocating memory",
+                                  .expected = "enough of it for this rank's share of the batch",
+                                  .found = "none left",
+                                  .remedy = "a smaller --local-batch, or fewer ranks on a node"})};
+  } catch (const std::exception& error) {
+    return {.text = "internal error, which should not happen and is worth a report: " + std::string(error.what())};
+  }
+}
+
+/// Says what happened and ends all ranks. Result: the exit code, for a process that is alone.
+int end_with(const Failure& failure, const Identity& self) {
+  forget_stop_signals();
+  if (self.size > 1 && self.rank != 0) std::this_thread::sleep_for(kRootSpeaksFirst);
+  const bool adds_rank = failure.names_rank && self.size > 1 && self.rank == 0;
+  spdlog::error("{}{}", adds_rank ? "[rank 0 on " + self.host + "] " : "", failure.text);
+  if (self.size > 1) MpiSession::abort(failure.exit_code);
+  return failure.exit_code;
+}
+
+/// OMP_NUM_THREADS ("8" or "8,2": the outer level counts); 0: not set or not a number.
+int threads_in_environment() {
+  const char* const text = std::getenv("OMP_NUM_THREADS");
+  int threads = 0;
+  if (text != nullptr) std::from_chars(text, text + std::strlen(text), threads);
+  return std::max(threads, 0);
+}
+
+template <typename Config>
+PlacementRequest placement_request(const Config& config) {
+  return {.threads = config.threads > 0 ? config.threads : threads_in_environment(),
+          .comm_cores = config.comm_cores,
+          .bind = parse_bind_policy(config.bind),
+          .workers = config.workers};
+}
+
+int print_map(const TopoConfig& config, const Communicator& communicator) {
+  const MachinePlan plan = plan_machine(communicator, placement_request(config));
+  const std::vector<std::string> maps = communicator.gather_texts(plan.self == 0 ? map_text(plan) : "");
+  const std::vector<std::string> warnings = gather_remarks(communicator, plan.own().warnings);
+  if (communicator.is_root()) {
+    for (const std::string& map : maps) std::fputs(map.c_str(), stdout);
+    std::fflush(stdout);
+  }
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+  return static_cast<int>(ExitCode::done);
+}
+
+/// Places this rank's threads for good, and says what the user should know.
+template <typename Config>
+RunEnvironment make_environment(const Config& config, const Communicator& communicator,
+                                const std::vector<std::string>& command) {
+  const MachinePlan plan = plan_machine(communicator, placement_request(config));
+  RunEnvironment environment{.placement = plan.own().placement, .stop_requested = &watch_stop_signals(), .command = command};
+  std::vector<std::string> remarks = plan.own().warnings;
+  for (std::string& remark : carry_out(environment.placement)) remarks.push_back(std::move(remark));
+  for (const std::string& remark : gather_remarks(communicator, remarks)) spdlog::warn("{}", remark);
+  return environment;
+}
+
+int run(const TopoConfig& config, Communicator& communicator, const std::vector<std::string>&) {
+  return print_map(config, communicator);
+}
+
+int run(const EvalConfig& config, Communicator& communicator, const std::vector<std::string>& command) {
+  return run_evaluation(config, communicator, make_environment(config, communicator, command));
+}
+
+int run(const TrainConfig& config, Communicator& communicator, const std::vector<std::string>& command) {
+  if (!config.out.empty()) {
+    start_logging({.rank = communicator.rank(), .host = host_name(), .file = std::filesystem::path(config.out) / "log.txt"});
+  }
+  return run_training(config, communicator, make_environment(config, communicator, command));
+}
+
+/// Runs a command on all ranks, under MPI.
+template <typename Config>
+int run_on_ranks(const Config& config, const std::vector<std::string>& command, int argc, char** argv, Identity& self) {
+  MpiSession session(&argc, &argv);
+  try {
+    Communicator communicator(config.ranks_per_node);
+    self = {.rank = communicator.rank(), .size = communicator.size(), .host = host_name()};
+    start_logging({.rank = self.rank, .host = self.host});
+    return run(config, communicator, command);
+  } catch (...) {
+    // The session outlives this: it ends the peers, who wait for this rank.
+    return end_with(describe_failure(), self);
+  }
+}
+
+/// Commands that need no other rank: under mpirun, the first process does the work.
+template <typename Work>
+int run_alone(const Identity& self, Work work) {
+  if (self.rank != 0) return static_cast<int>(ExitCode::done);
+  std::fputs(work().c_str(), stdout);
+  return static_cast<int>(ExitCode::done);
+}
+
+struct CommandRunner {
+  const std::vector<std::string>& command;
+  int argc;
+  char** argv;
+  Identity& self;
+
+  int operator()(const ShowText& show) const {
+    return run_alone(self, [&] { return show.text; });
+  }
+  int operator()(const InitConfig& config) const {
+    return run_alone(self, [&] { return write_fresh_weights(config); });
+  }
+  int operator()(const ModelsConfig& config) const {
+    return run_alone(self, [&] { return models_text(config); });
+  }
+  int operator()(const MakeDemoConfig& config) const {
+    return run_alone(self, [&] { return render_demo(config); });
+  }
+  int operator()(const InspectConfig& config) const {
+    return run_alone(self, [&] { return inspect_text(config); });
+  }
+  int operator()(const TrainConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
+  int operator()(const EvalConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
+  int operator()(const TopoConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
+};
+
+int run_program(int argc, char** argv) {
+  const LaunchedAs launched = read_launcher_environment();
+  Identity self{.rank = launched.rank, .size = launched.size, .host = host_name()};
+  start_logging({.rank = self.rank, .host = self.host});
+  const std::vector<std::string> command(argv, argv + argc);
+  Command parsed;
+  try {
+    parsed = parse_command_line({command.begin() + 1, command.end()}, launched.size);
+  } catch (const ConfigError& error) {
+    // All ranks were given the same line and fail alike. The others wait, lest the launcher end rank 0 before it has spoken.
+    if (self.rank == 0) spdlog::error("{}", error.what());
+    if (self.rank != 0) std::this_thread::sleep_for(kRootSpeaksFirst);
+    return static_cast<int>(error.exit_code());
+  }
+  try {
+    return std::visit(CommandRunner{command, argc, argv, self}, parsed);
+  } catch (...) {
+    return end_with(describe_failure(), self);
+  }
+}
+
+}  // namespace
+}  // namespace dtrain
+
+int main(int argc, char** argv) { return dtrain::run_program(argc, argv); }

@@ -1,0 +1,327 @@
+// From the cores of each rank to its compute, comm and loader threads, and to what the user should be told.
+#include "launch/placement_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <span>
+
+#include "dtrain/error.hpp"
+#include "launch/core_shares.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Decoding and augmenting a picture takes some milliseconds of one core, a training step with it 50 to 300: one loader
+/// thread feeds well over four compute threads.
+constexpr int kCoresPerLoader = 4;
+constexpr int kMostLoaders = 8;
+
+const Core& core_at(const NodeTopology& topology, int index) { return topology.cores[static_cast<std::size_t>(index)]; }
+
+bool contains(const CpuSet& cpus, int cpu) { return std::binary_search(cpus.begin(), cpus.end(), cpu); }
+
+CpuSet sorted(CpuSet cpus) {
+  std::sort(cpus.begin(), cpus.end());
+  return cpus;
+}
+
+/// A hardware thread and the core it belongs to.
+struct Place {
+  int cpu = 0;
+  const Core* core = nullptr;
+};
+
+CpuSet cpus_of(const std::vector<Place>& places) {
+  CpuSet cpus;
+  for (const Place& place : places) cpus.push_back(place.cpu);
+  return cpus;
+}
+
+/// Hardware threads of some cores: the one of each core to compute on, and the others (second ones of all cores, then third
+/// ones).
+struct CorePlaces {
+  std::vector<Place> first;
+  std::vector<Place> siblings;
+};
+
+CorePlaces places_on(const NodeTopology& topology, std::span<const int> cores, const CpuSet& usable) {
+  std::vector<std::vector<Place>> by_position(1);
+  for (const int index : cores) {
+    std::size_t position = 0;
+    for (const int cpu : core_at(topology, index).cpus) {
+      if (!contains(usable, cpu)) continue;
+      if (by_position.size() <= position) by_position.emplace_back();
+      by_position[position++].push_back({cpu, &core_at(topology, index)});
+    }
+  }
+  CorePlaces places{.first = by_position.front()};
+  for (std::size_t position = 1; position < by_position.size(); ++position) {
+    places.siblings.insert(places.siblings.end(), by_position[position].begin(), by_position[position].end());
+  }
+  return places;
+}
+
+/// How a rank's cores are used; counts of cores.
+struct CoreUse {
+  int compute = 1;   ///< that compute threads may have
+  int reserved = 0;  ///< for the comm thread
+};
+
+/// The comm thread gets a core where that costs little (kCommCoreFrom) or nothing (so few threads are asked for that two cores
+/// or more would be idle: one of them for the comm thread, others for the loader).
+CoreUse choose_core_use(int cores, const PlacementRequest& request) {
+  const int idle = request.threads > 0 ? cores - request.threads : 0;
+  const bool has_room = request.threads == 0 || idle >= 1;
+  const bool pays = has_room && (cores >= kCommCoreFrom || idle >= 2);
+  int reserved = request.ranks > 1 && pays ? 1 : 0;
+  if (request.comm_cores >= 0) reserved = std::min(request.comm_cores, cores - 1);
+  return {.compute = cores - reserved, .reserved = reserved};
+}
+
+int chosen_workers(int cores, const PlacementRequest& request) {
+  return request.workers > 0 ? request.workers : std::clamp(cores / kCoresPerLoader, 1, kMostLoaders);
+}
+
+/// What the launcher should have been told for `ranks` ranks on a node of this kind.
+std::string launcher_remedy(const NodeTopology& topology, std::size_t ranks, std::size_t allowed_cores, Launcher launcher) {
+  const std::size_t share = std::max<std::size_t>(1, allowed_cores / ranks);
+  if (launcher == Launcher::srun) {
+    return "srun --cpu-bind=none … (dtrain then divides the cores itself), or srun --cpus-per-task=" + std::to_string(share) +
+           " --cpu-bind=cores …";
+  }
+  const auto domains = static_cast<std::size_t>(topology.numa_domains);
+  const bool fits_domains = ranks % domains == 0;
+  return "mpirun --bind-to none … (dtrain then divides the cores itself), or mpirun --map-by ppr:" +
+         std::to_string(fits_domains ? ranks / domains : ranks) + (fits_domains ? ":numa" : ":node") +
+         ":PE=" + std::to_string(share) + " --bind-to core …";
+}
+
+std::string counted(std::size_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+std::size_t cores_among(const NodeTopology& topology, const CpuSet& cpus) {
+  return static_cast<std::size_t>(std::count_if(topology.cores.begin(), topology.cores.end(), [&](const Core& core) {
+    return std::any_of(core.cpus.begin(), core.cpus.end(), [&](int cpu) { return contains(cpus, cpu); });
+  }));
+}
+
+/// Plans a rank that shares its cores with others: one thread (or as many as asked), left where the scheduler puts it.
+void place_crowded(RankPlacement& rank, const PlacementRequest& request) {
+  rank.placement.threads = std::max(1, request.threads);
+  rank.placement.loader_workers = chosen_workers(1, request);
+  if (request.bind != BindPolicy::automatic && request.bind != BindPolicy::none) {
+    rank.warnings.push_back(to_text(Fault{.doing = "binding threads",
+                                          .expected = "cores of the rank's own",
+                                          .found = "cores shared with other ranks: nothing is bound",
+                                          .remedy = "fewer ranks on this node"}));
+  }
+}
+
+/// Where one compute thread may run.
+CpuSet mask_of(const Place& own, const std::vector<Place>& compute, BindPolicy bind) {
+  CpuSet mask;
+  for (const Place& place : compute) {
+    const bool is_inside = bind == BindPolicy::numa     ? place.core->numa == own.core->numa
+                           : bind == BindPolicy::socket ? place.core->package == own.core->package
+                                                        : place.cpu == own.cpu;
+    if (is_inside) mask.push_back(place.cpu);
+  }
+  return sorted(std::move(mask));
+}
+
+/// Plans a rank with cores of its own. compute_limit: threads that the ranks which divided their cores with it can have.
+void place_alone(const NodeTopology& topology, std::span<const int> cores, const CpuSet& usable, int compute_limit,
+                 const PlacementRequest& request, RankPlacement& rank) {
+  Placement& placement = rank.placement;
+  const CoreUse use = choose_core_use(static_cast<int>(cores.size()), request);
+  placement.threads = request.threads > 0 ? request.threads : std::min(use.compute, compute_limit);
+  placement.loader_workers = chosen_workers(static_cast<int>(cores.size()), request);
+  if (request.bind == BindPolicy::none) return;
+
+  const auto compute_cores = static_cast<std::size_t>(use.compute);
+  const CorePlaces working = places_on(topology, cores.first(compute_cores), usable);
+  const CorePlaces reserved = places_on(topology, cores.subspan(compute_cores), usable);
+
+  // One thread per core; where more were asked for, siblings take them; where these do not suffice, nothing can be bound.
+  const auto threads = static_cast<std::size_t>(placement.threads);
+  const std::size_t on_first = std::min(threads, working.first.size());
+  const std::size_t on_siblings = std::min(threads - on_first, working.siblings.size());
+  if (on_first + on_siblings < threads) return;
+  const auto first_end = working.first.begin() + static_cast<std::ptrdiff_t>(on_first);
+  const auto siblings_end = working.siblings.begin() + static_cast<std::ptrdiff_t>(on_siblings);
+  std::vector<Place> compute(working.first.begin(), first_end);
+  compute.insert(compute.end(), working.siblings.begin(), siblings_end);
+  std::vector<Place> free(first_end, working.first.end());
+  free.insert(free.end(), siblings_end, working.siblings.end());
+
+  placement.compute_cpus = cpus_of(compute);
+  for (const Place& place : compute) placement.compute_masks.push_back(mask_of(place, compute, request.bind));
+  placement.loader_cpus = sorted(cpus_of(free.empty() ? compute : free));
+  placement.has_comm_core = !reserved.first.empty();
+  placement.comm_cpus = placement.has_comm_core ? sorted(cpus_of(reserved.first)) : placement.loader_cpus;
+}
+
+std::string named_cpus(const CpuSet& cpus) { return (cpus.size() == 1 ? "CPU " : "CPUs ") + cpu_list(cpus); }
+
+std::string summary_of(const RankPlacement& rank) {
+  const Placement& placement = rank.placement;
+  std::string text = counted(static_cast<std::size_t>(placement.threads), "compute thread");
+  if (placement.compute_cpus.empty()) {
+    text += ", not bound (" + named_cpus(rank.cpus) + (rank.is_crowded ? ", shared with other ranks)" : ")");
+  } else {
+    text += " on " + named_cpus(sorted(placement.compute_cpus));
+  }
+  if (placement.has_comm_core) text += ", comm thread alone on " + named_cpus(placement.comm_cpus);
+  text += ", " + counted(static_cast<std::size_t>(placement.loader_workers), "loader thread");
+  if (!placement.loader_cpus.empty()) text += " on " + named_cpus(placement.loader_cpus);
+  return text;
+}
+
+void warn_about_threads(const NodeTopology& topology, std::size_t cores, std::size_t ranks, const PlacementRequest& request,
+                        RankPlacement& rank) {
+  const CoreUse use = choose_core_use(static_cast<int>(cores), request);
+  if (!rank.is_crowded && request.comm_cores > use.reserved) {
+    rank.warnings.push_back(
+        to_text(Fault{.doing = "reserving cores for the comm thread",
+                      .expected = "at least one core left to compute on",
+                      .found = counted(static_cast<std::size_t>(request.comm_cores), "core") + " of " + std::to_string(cores) +
+                               " asked for: " + std::to_string(use.reserved) + " reserved",
+                      .remedy = "a smaller --comm-cores"}));
+  }
+  const int compute = rank.is_crowded ? 1 : use.compute;
+  if (rank.placement.threads <= compute) return;
+  const std::size_t allowed = cores_among(topology, topology.allowed);
+  const bool could_have_more = allowed / ranks > cores || (rank.is_crowded && allowed >= ranks);
+  const std::string best = std::to_string(compute);
+  rank.warnings.push_back(to_text(
+      Fault{.doing = "placing the threads of a rank",
+            .expected = "a core for each of " + counted(static_cast<std::size_t>(rank.placement.threads), "thread"),
+            .found = counted(cores, "core") + " (CPUs " + cpu_list(rank.cpus) + "): threads will wait for each other",
+            .remedy = could_have_more ? launcher_remedy(topology, ranks, allowed, request.launcher) : "--threads " + best}));
+}
+
+/// What concerns the node as a whole: crowded ranks, a launcher that gave little of the machine, very different shares, a
+/// quota.
+std::vector<std::string> node_warnings(const NodeTopology& topology, const std::vector<CpuSet>& usable,
+                                       const std::vector<CoreShare>& shares, const PlacementRequest& request) {
+  std::vector<std::string> warnings;
+  const std::size_t ranks = usable.size();
+  const std::size_t allowed = cores_among(topology, topology.allowed);
+  const std::string remedy = launcher_remedy(topology, ranks, allowed, request.launcher);
+  std::set<int> used;
+  std::size_t smallest = shares.front().cores.size();
+  std::size_t largest = smallest;
+  bool is_divided = false;
+  std::string crowded;
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    used.insert(shares[rank].cores.begin(), shares[rank].cores.end());
+    smallest = std::min(smallest, shares[rank].cores.size());
+    largest = std::max(largest, shares[rank].cores.size());
+    is_divided = is_divided || (rank > 0 && shares[rank].group == shares[0].group);
+    if (shares[rank].is_crowded) crowded += (crowded.empty() ? "" : ", ") + std::to_string(rank);
+  }
+  if (!crowded.empty() && allowed >= ranks) {
+    warnings.push_back(to_text(Fault{.doing = "sharing the cores of a node",
+                                     .expected = "cores of its own for each of " + counted(ranks, "rank"),
+                                     .found = "node ranks " + crowded + " bound to the same few cores by the launcher, while " +
+                                              counted(allowed, "core") + " could be used: threads will wait for each other",
+                                     .remedy = remedy}));
+  } else if (!crowded.empty()) {
+    warnings.push_back(
+        to_text(Fault{.doing = "sharing the cores of a node",
+                      .expected = "a core for each of " + counted(ranks, "rank"),
+                      .found = counted(allowed, "core") + ": threads are not bound and ranks wait for each other",
+                      .remedy = "at most " + counted(allowed, "rank") + " on this node"}));
+  } else if (request.launcher != Launcher::none && 2 * used.size() <= allowed) {
+    warnings.push_back(to_text(Fault{
+        .doing = "sharing the cores of a node",
+        .expected = "most of its " + counted(allowed, "core"),
+        .found = counted(used.size(), "core") + " (" + counted(ranks, "rank") + " bound by the launcher): the others stay idle",
+        .remedy = remedy}));
+  }
+  if (crowded.empty() && !is_divided && largest >= 2 * smallest && largest > smallest + 1) {
+    warnings.push_back(
+        to_text(Fault{.doing = "sharing the cores of a node",
+                      .expected = "equal shares, since every step waits for the slowest rank",
+                      .found = "ranks bound by the launcher to " + std::to_string(smallest) + " … " + counted(largest, "core"),
+                      .remedy = remedy}));
+  }
+  return warnings;
+}
+
+/// Shortens the ranks' shares to what the cgroup's quota grants them together.
+void apply_quota(const NodeTopology& topology, std::vector<CoreShare>& shares, std::vector<std::string>& warnings) {
+  if (topology.cpu_quota <= 0.0) return;
+  const double ranks = static_cast<double>(shares.size());
+  const auto granted = static_cast<std::size_t>(std::max(1.0, std::floor(topology.cpu_quota / ranks + 1e-9)));
+  std::size_t longest = 0;
+  for (CoreShare& share : shares) {
+    if (share.is_crowded) continue;
+    longest = std::max(longest, share.cores.size());
+    if (share.cores.size() > granted) share.cores.resize(granted);
+  }
+  if (longest <= granted) return;
+  warnings.push_back(
+      to_text(Fault{.doing = "sharing the cores of a node",
+                    .expected = counted(longest, "core") + " a rank",
+                    .found = "a cgroup that grants " + std::to_string(topology.cpu_quota).substr(0, 5) +
+                             " CPU seconds a second to all ranks together: " + counted(granted, "core") + " a rank",
+                    .remedy = "a larger CPU limit for this container or job"}));
+}
+
+}  // namespace
+
+BindPolicy parse_bind_policy(std::string_view name) {
+  if (name == "auto") return BindPolicy::automatic;
+  if (name == "core") return BindPolicy::core;
+  if (name == "numa") return BindPolicy::numa;
+  if (name == "socket") return BindPolicy::socket;
+  if (name == "none") return BindPolicy::none;
+  throw ConfigError(
+      Fault{.doing = "--bind", .expected = "auto, core, numa, socket or none", .found = "'" + std::string(name) + "'"});
+}
+
+std::vector<RankPlacement> plan_placement(const NodeTopology& topology, const std::vector<CpuSet>& usable,
+                                          const PlacementRequest& request) {
+  check(!usable.empty(), "a node has at least one rank");
+  std::vector<CoreShare> shares = share_cores(topology, usable);
+  for (const CoreShare& share : shares) check(!share.cores.empty(), "a rank may use at least one core of its node");
+  std::vector<std::string> for_all = node_warnings(topology, usable, shares, request);
+  apply_quota(topology, shares, for_all);
+
+  std::vector<RankPlacement> ranks(usable.size());
+  for (std::size_t rank = 0; rank < usable.size(); ++rank) {
+    const std::vector<int>& cores = shares[rank].cores;
+    RankPlacement& plan = ranks[rank];
+    plan.is_crowded = shares[rank].is_crowded;
+    std::set<int> domains;
+    for (const int index : cores) {
+      domains.insert(core_at(topology, index).numa);
+      for (const int cpu : core_at(topology, index).cpus) {
+        if (contains(usable[rank], cpu)) plan.cpus.push_back(cpu);
+      }
+    }
+    plan.cpus = sorted(std::move(plan.cpus));
+    plan.numa_domains = {domains.begin(), domains.end()};
+    if (plan.is_crowded) {
+      place_crowded(plan, request);
+    } else {
+      // Ranks that divided their cores among themselves compute equally wide: the slowest sets the pace of all, and a core that
+      // could not be divided serves the comm and loader threads of the rank that has it.
+      int compute_limit = choose_core_use(static_cast<int>(cores.size()), request).compute;
+      for (const CoreShare& partner : shares) {
+        if (partner.group != shares[rank].group) continue;
+        compute_limit = std::min(compute_limit, choose_core_use(static_cast<int>(partner.cores.size()), request).compute);
+      }
+      place_alone(topology, cores, usable[rank], compute_limit, request, plan);
+    }
+    warn_about_threads(topology, cores.size(), usable.size(), request, plan);
+    plan.placement.summary = summary_of(plan);
+  }
+  ranks.front().warnings.insert(ranks.front().warnings.begin(), for_all.begin(), for_all.end());
+  return ranks;
+}
+
+}  // namespace dtrain

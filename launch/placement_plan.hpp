@@ -1,0 +1,51 @@
+// Decides where the threads of every rank of a node run: pure, so that it is tested on machines nobody has at hand.
+// Carried out by launch/binding.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launch/topology.hpp"
+#include "trainer/placement.hpp"
+
+namespace dtrain {
+
+/// To what a compute thread is bound: its core, the rank's cores in the thread's NUMA domain or package, or nothing.
+/// automatic: core, or nothing where ranks have to share cores.
+enum class BindPolicy { automatic, core, numa, socket, none };
+/// "auto", "core", "numa", "socket", "none". Errors: ConfigError.
+BindPolicy parse_bind_policy(std::string_view name);
+
+/// What started the ranks, for advice in its own spelling.
+enum class Launcher { none, mpirun, srun };
+
+struct PlacementRequest {
+  int threads = 0;      ///< compute threads a rank; 0: one per core
+  int comm_cores = -1;  ///< cores reserved for the comm thread; −1: chosen
+  BindPolicy bind = BindPolicy::automatic;
+  int workers = 0;  ///< loader threads; 0: chosen
+  int ranks = 1;    ///< of the whole run: a single one has nothing to exchange
+  Launcher launcher = Launcher::none;
+};
+
+/// Ranks with at least this many cores give one of them to the comm thread: it costs at most 1/16 of the compute, and the
+/// exchange then neither waits for a compute thread to be preempted nor slows one down.
+inline constexpr int kCommCoreFrom = 16;
+
+struct RankPlacement {
+  Placement placement;  ///< without callbacks
+  CpuSet cpus;          ///< all hardware threads of the rank's cores that it may use
+  std::vector<int> numa_domains;
+  bool is_crowded = false;            ///< shares its cores with other ranks
+  std::vector<std::string> warnings;  ///< what the user should know; those of the whole node stand with its first rank
+};
+
+/// Places the ranks of one node; entry i belongs to the rank with usable CPUs `usable[i]`.
+/// No core is given to two ranks unless there are fewer cores than ranks; a comm core is never a compute core; there is one
+/// compute thread per core unless more were asked for; loader threads get sibling hardware threads or spare cores, and share
+/// the compute cores where there are neither.
+std::vector<RankPlacement> plan_placement(const NodeTopology& topology, const std::vector<CpuSet>& usable,
+                                          const PlacementRequest& request);
+
+}  // namespace dtrain

@@ -1,0 +1,145 @@
+// Collects the ranks' CPU sets over the communicator; formats the map.
+#include "launch/rank_map.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <initializer_list>
+#include <iterator>
+#include <sstream>
+
+#include "collectives/launcher.hpp"
+#include "launch/text_table.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Value of the first of these variables that holds a number from 0; else 0.
+int first_number(std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    const char* const text = std::getenv(name);
+    if (text == nullptr) continue;
+    int value = 0;
+    const char* const end = text + std::strlen(text);
+    const auto [rest, fault] = std::from_chars(text, end, value);
+    if (fault == std::errc{} && rest == end && value >= 0) return value;
+  }
+  return 0;
+}
+
+/// The same for all processes under one kernel, whatever their host and network names; differs between machines.
+std::string kernel_identity() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string identity;
+  std::getline(file, identity);
+  return identity.empty() ? host_name() : identity;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string plural(std::size_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+CpuSet sorted_cpus(CpuSet cpus) {
+  std::sort(cpus.begin(), cpus.end());
+  return cpus;
+}
+
+}  // namespace
+
+LaunchedAs read_launcher_environment() {
+  const auto launched = launched_ranks([](const char* name) -> const char* { return std::getenv(name); });
+  if (!launched) return {};
+  return {.rank = first_number({"OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "PMIX_RANK"}),
+          .size = launched->at_least,
+          .launcher = launched->launcher.starts_with("mpirun") ? Launcher::mpirun
+                      : launched->launcher == "srun"           ? Launcher::srun
+                                                               : Launcher::none};
+}
+
+MachinePlan plan_machine(const Communicator& communicator, PlacementRequest request) {
+  request.ranks = communicator.size();
+  request.launcher = read_launcher_environment().launcher;
+  MachinePlan plan;
+  plan.host = host_name();
+  plan.topology = read_machine();
+  const std::string self = kernel_identity();
+  std::vector<CpuSet> usable;
+  const std::vector<std::string> sites = communicator.gather_texts(self + "\n" + cpu_list(usable_cpus()));
+  for (std::size_t rank = 0; rank < sites.size(); ++rank) {
+    const auto line_end = sites[rank].find('\n');
+    if (sites[rank].substr(0, line_end) != self) continue;
+    if (static_cast<int>(rank) == communicator.rank()) plan.self = plan.ranks.size();
+    plan.ranks.push_back(static_cast<int>(rank));
+    usable.push_back(parse_cpu_list(sites[rank].substr(line_end + 1)));
+  }
+  plan.places = plan_placement(plan.topology, usable, request);
+  return plan;
+}
+
+std::string map_text(const MachinePlan& plan) {
+  const NodeTopology& topology = plan.topology;
+  std::size_t cpus = 0;
+  for (const Core& core : topology.cores) cpus += core.cpus.size();
+  std::string text = plan.host + ": " + plural(static_cast<std::size_t>(topology.packages), "package") + ", " +
+                     plural(static_cast<std::size_t>(topology.numa_domains), "NUMA domain") + ", " +
+                     plural(topology.cores.size(), "core") + ", " + plural(cpus, "CPU") +
+                     " (allowed: " + cpu_list(topology.allowed) + ")";
+  if (topology.cpu_quota > 0.0) text += ", quota " + std::to_string(topology.cpu_quota).substr(0, 5) + " CPUs";
+  text += "\n";
+
+  std::vector<std::vector<std::string>> rows{{"rank", "CPUs", "NUMA", "threads", "on", "comm", "loaders", "on"}};
+  for (std::size_t i = 0; i < plan.places.size(); ++i) {
+    const RankPlacement& rank = plan.places[i];
+    const Placement& placement = rank.placement;
+    const bool is_bound = !placement.compute_cpus.empty();
+    const std::string unbound = rank.is_crowded ? "not bound, shared" : "not bound";
+    rows.push_back({std::to_string(plan.ranks[i]), cpu_list(rank.cpus), cpu_list(rank.numa_domains),
+                    std::to_string(placement.threads), is_bound ? cpu_list(sorted_cpus(placement.compute_cpus)) : unbound,
+                    !is_bound                 ? "not bound"
+                    : placement.has_comm_core ? cpu_list(placement.comm_cpus) + " alone"
+                                              : cpu_list(placement.comm_cpus),
+                    std::to_string(placement.loader_workers), is_bound ? cpu_list(placement.loader_cpus) : "not bound"});
+  }
+  return text + table_text(rows);
+}
+
+std::vector<std::string> gather_remarks(const Communicator& communicator, const std::vector<std::string>& remarks) {
+  std::string own = host_name();
+  for (const std::string& remark : remarks) own += "\n" + remark;
+  const std::vector<std::string> all = communicator.gather_texts(own);
+  if (!communicator.is_root()) return {};
+  struct Said {
+    std::string text;
+    std::string first;
+    std::size_t count = 0;
+  };
+  std::vector<Said> said;
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    const std::vector<std::string> lines = lines_of(all[rank]);
+    for (std::size_t i = 1; i < lines.size(); ++i) {
+      auto known = std::find_if(said.begin(), said.end(), [&](const Said& other) { return other.text == lines[i]; });
+      if (known == said.end()) {
+        said.push_back({.text = lines[i], .first = "rank " + std::to_string(rank) + " on " + lines.front()});
+        known = std::prev(said.end());
+      }
+      ++known->count;
+    }
+  }
+  std::vector<std::string> texts;
+  for (const Said& one : said) {
+    const std::string others = one.count == 1 ? "" : " and " + plural(one.count - 1, "other");
+    texts.push_back("[" + one.first + others + "] " + one.text);
+  }
+  return texts;
+}
+
+}  // namespace dtrain

@@ -1,0 +1,128 @@
+// Binding on this machine's own CPUs.
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "launch/binding.hpp"
+#include "launch/topology.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Runs on a thread of its own, so that bindings do not outlive a test.
+template <typename Work>
+void on_own_thread(Work work) {
+  std::thread(work).join();
+}
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) all += text + "\n";
+  return all;
+}
+
+TEST(Binding, MovesTheCallingThreadAlone) {
+  const CpuSet usable = usable_cpus();
+  const std::vector<int> before = cpus_of_this_thread();
+
+  on_own_thread([&] {
+    EXPECT_TRUE(bind_this_thread({usable.back()}));
+    EXPECT_EQ(cpus_of_this_thread(), (std::vector<int>{usable.back()}));
+  });
+
+  EXPECT_EQ(cpus_of_this_thread(), before);
+}
+
+TEST(Binding, RefusesCpusThatDoNotExist) {
+  on_own_thread([] { EXPECT_FALSE(bind_this_thread({100000})); });
+}
+
+TEST(Binding, EveryComputeThreadRunsOnItsMask) {
+  const CpuSet usable = usable_cpus();
+  on_own_thread([&] {
+    Placement placement{.threads = static_cast<int>(usable.size()),
+                        .compute_cpus = usable,
+                        .comm_cpus = {usable.back()},
+                        .loader_cpus = usable};
+    for (const int cpu : usable) placement.compute_masks.push_back({cpu});
+    unsetenv("OMP_PROC_BIND");
+    unsetenv("OMP_PLACES");
+
+    EXPECT_EQ(joined(carry_out(placement)), "");
+
+    EXPECT_EQ(omp_get_max_threads(), placement.threads);
+    std::vector<std::vector<int>> seen(usable.size());
+#pragma omp parallel
+    seen[static_cast<std::size_t>(omp_get_thread_num())] = cpus_of_this_thread();
+    EXPECT_EQ(seen, placement.compute_masks);
+  });
+}
+
+TEST(Binding, CommAndLoaderThreadsLeaveTheCpuOfTheThreadThatStartedThem) {
+  const CpuSet usable = usable_cpus();
+  on_own_thread([&] {
+    Placement placement{.threads = 1,
+                        .compute_cpus = {usable.front()},
+                        .compute_masks = {{usable.front()}},
+                        .comm_cpus = {usable.back()},
+                        .loader_cpus = usable};
+    carry_out(placement);
+    ASSERT_EQ(cpus_of_this_thread(), (std::vector<int>{usable.front()}));
+
+    on_own_thread([&] {
+      placement.bind_comm_thread();
+      EXPECT_EQ(cpus_of_this_thread(), (std::vector<int>{usable.back()}));
+    });
+    on_own_thread([&] {
+      placement.bind_loader_thread(0);
+      EXPECT_EQ(cpus_of_this_thread(), usable);
+    });
+  });
+}
+
+TEST(Binding, WithoutCpusNothingIsBoundAndTheCallbacksDoNothing) {
+  const std::vector<int> before = cpus_of_this_thread();
+  Placement placement{.threads = 3};
+
+  EXPECT_EQ(joined(carry_out(placement)), "");
+
+  EXPECT_EQ(omp_get_max_threads(), 3);
+  placement.bind_comm_thread();
+  placement.bind_loader_thread(5);
+  EXPECT_EQ(cpus_of_this_thread(), before);
+}
+
+TEST(Binding, SaysWhichThreadCouldNotBeBound) {
+  on_own_thread([] {
+    Placement placement{
+        .threads = 1, .compute_cpus = {100000}, .compute_masks = {{100000}}, .comm_cpus = {0}, .loader_cpus = {0}};
+
+    const std::string remarks = joined(carry_out(placement));
+
+    EXPECT_NE(remarks.find("compute thread 0"), std::string::npos) << remarks;
+    EXPECT_NE(remarks.find("100000"), std::string::npos);
+    EXPECT_NE(remarks.find("--bind none"), std::string::npos);
+  });
+}
+
+TEST(Binding, SaysThatItOverridesTheEnvironment) {
+  const CpuSet usable = usable_cpus();
+  on_own_thread([&] {
+    Placement placement{.threads = 1,
+                        .compute_cpus = {usable.front()},
+                        .compute_masks = {{usable.front()}},
+                        .comm_cpus = usable,
+                        .loader_cpus = usable};
+    setenv("OMP_PROC_BIND", "spread", 1);
+    const std::string remarks = joined(carry_out(placement));
+    unsetenv("OMP_PROC_BIND");
+
+    EXPECT_NE(remarks.find("OMP_PROC_BIND=spread"), std::string::npos) << remarks;
+    EXPECT_NE(remarks.find("--bind none"), std::string::npos);
+  });
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,219 @@
+// Judging configurations: every fault is found, each names its option, and good ones pass.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+
+#include "dtrain/error.hpp"
+#include "trainer/config.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Faults of the default configuration after a change.
+std::vector<std::string> faults_after(const std::function<void(TrainConfig&)>& change, int ranks = 1) {
+  TrainConfig config;
+  change(config);
+  return validate(config, ranks);
+}
+
+std::string all_of(const std::vector<std::string>& faults) {
+  std::string text;
+  for (const std::string& fault : faults) text += fault + "\n";
+  return text;
+}
+
+void expect_one_fault(const std::function<void(TrainConfig&)>& change, const std::string& part, int ranks = 1) {
+  const std::vector<std::string> faults = faults_after(change, ranks);
+  EXPECT_EQ(faults.size(), 1u) << all_of(faults) << "expected one fault with: " << part;
+  EXPECT_NE(all_of(faults).find(part), std::string::npos) << all_of(faults) << "lacks: " << part;
+}
+
+TEST(Config, TheDefaultsCanRunOnAnyNumberOfRanks) {
+  for (const int ranks : {1, 2, 3, 512}) EXPECT_EQ(validate(TrainConfig{}, ranks), std::vector<std::string>{}) << ranks;
+}
+
+TEST(Config, EveryRankNeedsASample) {
+  expect_one_fault([](TrainConfig& c) { c.global_batch = 7; }, "--global-batch: expected at least one sample for each of the 8",
+                   8);
+  EXPECT_TRUE(faults_after([](TrainConfig& c) { c.global_batch = 8; }, 8).empty());
+}
+
+TEST(Config, NamesTheNearestModel) {
+  expect_one_fault([](TrainConfig& c) { c.model = "resnet5O"; }, "--model resnet50");
+  expect_one_fault([](TrainConfig& c) { c.model = "lenet"; }, "--model lenet5");
+}
+
+TEST(Config, RefusesWhatTheModelCannotDo) {
+  expect_one_fault([](TrainConfig& c) { c.dropout = 0.5; }, "dropout");            // resnet50 has no dropout layer
+  expect_one_fault([](TrainConfig& c) { c.crop = 1, c.resize = 1; }, "resnet50");  // pictures too small
+}
+
+TEST(Config, RefusesNegativeNumbersByTheirOption) {
+  const auto refuse = [](auto TrainConfig::*field, const std::string& option) {
+    expect_one_fault([&](TrainConfig& c) { c.*field = -2; }, option + ": expected");
+  };
+  refuse(&TrainConfig::num_classes, "--num-classes");
+  refuse(&TrainConfig::resize, "--resize");
+  refuse(&TrainConfig::crop, "--crop");
+  refuse(&TrainConfig::workers, "--workers");
+  refuse(&TrainConfig::max_damaged, "--max-damaged");
+  refuse(&TrainConfig::synthetic_size, "--synthetic-size");
+  refuse(&TrainConfig::local_batch, "--local-batch");
+  refuse(&TrainConfig::epochs, "--epochs");
+  refuse(&TrainConfig::steps, "--steps");
+  refuse(&TrainConfig::momentum, "--momentum");
+  refuse(&TrainConfig::weight_decay, "--weight-decay");
+  refuse(&TrainConfig::label_smoothing, "--label-smoothing");
+  refuse(&TrainConfig::warmup_epochs, "--warmup-epochs");
+  refuse(&TrainConfig::warmup_start_lr, "--warmup-start-lr");
+  refuse(&TrainConfig::fusion_mb, "--fusion-mb");
+  refuse(&TrainConfig::ranks_per_node, "--ranks-per-node");
+  refuse(&TrainConfig::threads, "--threads");
+  refuse(&TrainConfig::comm_cores, "--comm-cores");
+  refuse(&TrainConfig::keep_checkpoints, "--keep-checkpoints");
+  refuse(&TrainConfig::log_every, "--log-every");
+}
+
+TEST(Config, RefusesValuesOutsideTheirRange) {
+  expect_one_fault([](TrainConfig& c) { c.momentum = 1.0; }, "--momentum: expected a number from 0 to below 1, found 1");
+  expect_one_fault([](TrainConfig& c) { c.label_smoothing = 1.0; }, "--label-smoothing");
+  expect_one_fault([](TrainConfig& c) { c.fusion_mb = 0.0; }, "--fusion-mb: expected a number above 0");
+  expect_one_fault([](TrainConfig& c) { c.lr = 0.0; }, "--lr: expected a number above 0");
+  expect_one_fault([](TrainConfig& c) { c.base_lr = -0.1; }, "--base-lr: expected a number above 0");
+  expect_one_fault([](TrainConfig& c) { c.lr = std::numeric_limits<double>::quiet_NaN(); }, "--lr");
+  expect_one_fault([](TrainConfig& c) { c.weight_decay = std::numeric_limits<double>::infinity(); }, "--weight-decay");
+  expect_one_fault([](TrainConfig& c) { c.num_classes = 1; }, "--num-classes: expected a whole number from 2");
+  expect_one_fault([](TrainConfig& c) { c.threads = 5000; }, "--threads");
+  expect_one_fault([](TrainConfig& c) { c.workers = 5000; }, "--workers");
+  expect_one_fault([](TrainConfig& c) { c.log_every = 0; }, "--log-every");
+  expect_one_fault([](TrainConfig& c) { c.keep_checkpoints = 0; }, "--keep-checkpoints");
+}
+
+TEST(Config, RefusesUnknownNamesAndOffersTheNearest) {
+  expect_one_fault([](TrainConfig& c) { c.precision = "fp16"; }, "try: --precision fp32");
+  expect_one_fault([](TrainConfig& c) { c.conv = "dierct"; }, "try: --conv direct");
+  expect_one_fault([](TrainConfig& c) { c.augment = "standart"; }, "try: --augment standard");
+  expect_one_fault([](TrainConfig& c) { c.optimizer = "nestrov"; }, "try: --optimizer nesterov");
+  expect_one_fault([](TrainConfig& c) { c.schedule = "cosinus"; }, "--schedule");
+  expect_one_fault([](TrainConfig& c) { c.allreduce = "rng"; }, "--allreduce");
+  expect_one_fault([](TrainConfig& c) { c.bind = "cores"; }, "try: --bind core");
+  expect_one_fault([](TrainConfig& c) { c.data_format = "lmdb"; }, "--data-format");
+  expect_one_fault([](TrainConfig& c) { c.wire_dtype = "auto"; }, "--wire-dtype");
+}
+
+TEST(Config, SaysWhatIsNotBuiltYet) {
+  expect_one_fault([](TrainConfig& c) { c.precision = "bf16"; }, "this build computes in fp32 only");
+  expect_one_fault([](TrainConfig& c) { c.wire_dtype = "bf16"; }, "this build computes in fp32 only");
+  for (const char* name : {"lars", "rmsprop", "adamw"}) {
+    expect_one_fault([&](TrainConfig& c) { c.optimizer = name; }, "not built yet");
+  }
+}
+
+TEST(Config, RefusesContradictions) {
+  expect_one_fault([](TrainConfig& c) { c.lr = 0.1, c.base_lr = 0.1; }, "--lr and --base-lr");
+  expect_one_fault([](TrainConfig& c) { c.epochs = 1.0, c.steps = 10; }, "--epochs and --steps");
+  expect_one_fault([](TrainConfig& c) { c.resume = "auto"; }, "--out DIR");
+  expect_one_fault([](TrainConfig& c) { c.resume = "a.safetensors", c.init_from = "b.safetensors"; },
+                   "--resume and --init-from");
+  expect_one_fault([](TrainConfig& c) { c.optimizer = "nesterov", c.momentum = 0.0; }, "--optimizer sgd");
+  expect_one_fault([](TrainConfig& c) { c.resize = 200, c.crop = 224; }, "--resize: expected at least --crop 224");
+  expect_one_fault([](TrainConfig& c) { c.epochs = 4.0, c.warmup_epochs = 5.0; }, "--warmup-epochs: expected no more than");
+  expect_one_fault([](TrainConfig& c) { c.warmup_epochs = 91.0; }, "--warmup-epochs");
+  EXPECT_TRUE(faults_after([](TrainConfig& c) { c.steps = 10, c.warmup_epochs = 91.0; }).empty());  // depends on the data
+}
+
+TEST(Config, AResumedRunMayNameACheckpointOrItsDirectory) {
+  EXPECT_TRUE(faults_after([](TrainConfig& c) { c.resume = "auto", c.out = "run"; }).empty());
+  EXPECT_TRUE(faults_after([](TrainConfig& c) { c.resume = "a.safetensors"; }).empty());
+  EXPECT_TRUE(faults_after([](TrainConfig& c) { c.resume = "auto", c.out = "run", c.init_from = "w.safetensors"; }).empty());
+}
+
+TEST(Config, ReportsAllFaultsTogether) {
+  const std::vector<std::string> faults = faults_after(
+      [](TrainConfig& c) {
+        c.model = "vgg";
+        c.global_batch = 1;
+        c.momentum = 2.0;
+        c.schedule = "linear";
+        c.allreduce = "tree";
+        c.checkpoint_every = "daily";
+        c.eval_every = "0";
+      },
+      2);
+  ASSERT_EQ(faults.size(), 7u) << all_of(faults);
+  for (const char* option :
+       {"--model", "--global-batch", "--momentum", "--schedule", "--allreduce", "--checkpoint-every", "--eval-every"}) {
+    EXPECT_NE(all_of(faults).find(option), std::string::npos) << option;
+  }
+}
+
+TEST(Config, EvaluationNeedsWeightsAndData) {
+  const std::vector<std::string> faults = validate(EvalConfig{}, 1);
+  ASSERT_EQ(faults.size(), 2u) << all_of(faults);
+  EXPECT_NE(faults[0].find("--weights"), std::string::npos);
+  EXPECT_NE(faults[1].find("--data"), std::string::npos);
+  EXPECT_TRUE(validate(EvalConfig{.weights = "w.safetensors", .data = "pictures"}, 4).empty());
+  EXPECT_EQ(validate(EvalConfig{.model = "resnet", .weights = "w", .data = "d", .global_batch = 3, .bind = "tight"}, 4).size(),
+            3u);
+}
+
+TEST(Interval, ReadsStepsEpochsAndOff) {
+  EXPECT_EQ(parse_interval("100"), (Interval{.steps = 100}));
+  EXPECT_EQ(parse_interval("1epoch"), (Interval{.epochs = 1.0}));
+  EXPECT_EQ(parse_interval("0.5epoch"), (Interval{.epochs = 0.5}));
+  EXPECT_EQ(parse_interval("2epochs"), (Interval{.epochs = 2.0}));
+  EXPECT_TRUE(parse_interval("off").is_off());
+  EXPECT_FALSE(parse_interval("1epoch").is_off());
+}
+
+TEST(Interval, RefusesEverythingElse) {
+  for (const char* text : {"", "0", "-1", "1.5", "epoch", "0epoch", "-1epoch", "1 epoch", "1epoche", "infepoch", "nanepoch",
+                           "never", "10steps", "1e3"}) {
+    EXPECT_THROW(parse_interval(text), ConfigError) << text;
+  }
+}
+
+std::vector<std::int64_t> due_steps(const Interval& interval, std::int64_t steps, std::int64_t steps_per_epoch) {
+  std::vector<std::int64_t> due;
+  for (std::int64_t step = 0; step <= steps; ++step) {
+    if (is_due(interval, step, steps_per_epoch)) due.push_back(step);
+  }
+  return due;
+}
+
+TEST(Interval, EndsAfterSoManyStepsOrEpochs) {
+  EXPECT_EQ(due_steps({.steps = 4}, 12, 5), (std::vector<std::int64_t>{4, 8, 12}));
+  EXPECT_EQ(due_steps({.epochs = 1.0}, 12, 5), (std::vector<std::int64_t>{5, 10}));
+  EXPECT_EQ(due_steps({.epochs = 2.0}, 20, 5), (std::vector<std::int64_t>{10, 20}));
+  EXPECT_EQ(due_steps({}, 20, 5), (std::vector<std::int64_t>{}));
+}
+
+TEST(Interval, FractionsOfAnEpochEndWithTheStepThatCompletesThem) {
+  EXPECT_EQ(due_steps({.epochs = 0.5}, 10, 5), (std::vector<std::int64_t>{3, 5, 8, 10}));
+  EXPECT_EQ(due_steps({.epochs = 0.1}, 4, 2), (std::vector<std::int64_t>{1, 2, 3, 4}));  // shorter than a step: every step
+}
+
+TEST(Interval, TenthsOfAnEpochAddUpToWholeEpochs) {
+  // 0.1 is not a binary fraction: without care the tenth interval would end one step late.
+  const std::vector<std::int64_t> due = due_steps({.epochs = 0.1}, 100000, 1000);
+  ASSERT_EQ(due.size(), 1000u);
+  for (std::size_t i = 0; i < due.size(); ++i) EXPECT_EQ(due[i], static_cast<std::int64_t>(i + 1) * 100);
+}
+
+TEST(NearestName, FindsTheSmallestEditDistance) {
+  const std::vector<std::string> names{"resnet18", "resnet50", "vgg16", "adamw"};
+  EXPECT_EQ(nearest_name("resnet5O", names), "resnet50");
+  EXPECT_EQ(nearest_name("resnt18", names), "resnet18");
+  EXPECT_EQ(nearest_name("vgg", names), "vgg16");
+  EXPECT_EQ(nearest_name("adam", names), "adamw");
+}
+
+TEST(NearestName, OffersNothingWhenNothingIsSimilar) {
+  EXPECT_EQ(nearest_name("squeezenet1_1", {"vgg16", "adamw"}), "");
+  EXPECT_EQ(nearest_name("x", {}), "");
+}
+
+}  // namespace
+}  // namespace dtrain
