@@ -1,0 +1,253 @@
+// The convolution floor: how many images a second a network would train at if it consisted of its convolutions alone, each by
+// the fastest primitive that oneDNN has for the shape, in the layouts it likes best, with nothing in between. What a training
+// step is measured against.
+//
+//   bench_conv_floor --model resnet50 --batch 16 --threads 2 [--repeats 5] [--json FILE] [--verbose]
+//
+// Forward, backward data and backward weights are timed; backward data of convolutions on the pictures are left out, for nobody
+// needs them. Every primitive's result is compared with the direct algorithm's (a Winograd primitive that computed something
+// else would be a floor of nothing).
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <dnnl.hpp>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "dtrain/error.hpp"
+#include "dtrain/models.hpp"
+
+namespace {
+
+using namespace dtrain;
+using dnnl::algorithm;
+using dnnl::memory;
+using Dims = memory::dims;
+
+struct Options {
+  std::string model = "resnet50";
+  std::int64_t batch = 16;
+  int threads = 2;
+  int repeats = 5;
+  std::string json;
+  bool verbose = false;
+};
+
+Options parse(int argc, char** argv) {
+  Options options;
+  const std::map<std::string, std::function<void(const std::string&)>> known{
+      {"--model", [&](const std::string& v) { options.model = v; }},
+      {"--batch", [&](const std::string& v) { options.batch = std::stol(v); }},
+      {"--threads", [&](const std::string& v) { options.threads = std::stoi(v); }},
+      {"--repeats", [&](const std::string& v) { options.repeats = std::stoi(v); }},
+      {"--json", [&](const std::string& v) { options.json = v; }}};
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--verbose") {
+      options.verbose = true;
+      continue;
+    }
+    const auto option = known.find(name);
+    if (option == known.end() || i + 1 == argc) throw ConfigError("bench_conv_floor: unknown option or no value: " + name);
+    option->second(argv[++i]);
+  }
+  return options;
+}
+
+struct Problem {
+  Dims src, weights, dst;
+  std::int64_t stride = 1, padding = 0;
+  bool is_first = false;  ///< reads the pictures
+  auto key() const { return std::tuple(src, weights, dst, stride, padding, is_first); }
+  bool operator<(const Problem& other) const { return key() < other.key(); }
+};
+
+std::map<Problem, int> convolutions_of(const NetworkSpec& network, std::int64_t batch) {
+  std::map<Problem, int> counts;
+  const auto shapes = output_shapes(network, batch);
+  for (std::size_t i = 0; i < network.nodes.size(); ++i) {
+    const auto* spec = std::get_if<Convolution>(&network.nodes[i].layer);
+    if (spec == nullptr) continue;
+    const LayerIndex input = network.nodes[i].inputs.front();
+    const Dims src = input == kNetworkInput ? Dims{batch, network.channels, network.height, network.width}
+                                            : shapes[static_cast<std::size_t>(input)];
+    ++counts[Problem{.src = src,
+                     .weights = {spec->out_channels, src[1], spec->kernel, spec->kernel},
+                     .dst = shapes[i],
+                     .stride = spec->stride,
+                     .padding = spec->padding,
+                     .is_first = input == kNetworkInput}];
+  }
+  return counts;
+}
+
+class FloorTimer {
+ public:
+  FloorTimer(const Problem& problem, int repeats)
+      : repeats_(repeats),
+        src_(any(problem.src)),
+        weights_(any(problem.weights)),
+        dst_(any(problem.dst)),
+        strides_{problem.stride, problem.stride},
+        padding_{problem.padding, problem.padding} {}
+
+  /// Seconds of the fastest algorithm for each direction.
+  double forward() {
+    return best([&](algorithm alg) {
+      const auto desc = forward_desc(alg);
+      return Trial{dnnl::convolution_forward(desc),
+                   {{DNNL_ARG_SRC, filled(desc.src_desc(), 1)}, {DNNL_ARG_WEIGHTS, filled(desc.weights_desc(), 2)}},
+                   {DNNL_ARG_DST, memory(desc.dst_desc(), engine_)}};
+    });
+  }
+  double backward_data() {
+    return best([&](algorithm alg) {
+      const dnnl::convolution_backward_data::primitive_desc desc({alg, src_, weights_, dst_, strides_, padding_, padding_},
+                                                                 engine_, forward_desc(alg));
+      return Trial{dnnl::convolution_backward_data(desc),
+                   {{DNNL_ARG_DIFF_DST, filled(desc.diff_dst_desc(), 1)}, {DNNL_ARG_WEIGHTS, filled(desc.weights_desc(), 2)}},
+                   {DNNL_ARG_DIFF_SRC, memory(desc.diff_src_desc(), engine_)}};
+    });
+  }
+  double backward_weights() {
+    return best([&](algorithm alg) {
+      const dnnl::convolution_backward_weights::primitive_desc desc({alg, src_, weights_, dst_, strides_, padding_, padding_},
+                                                                    engine_, forward_desc(alg));
+      return Trial{dnnl::convolution_backward_weights(desc),
+                   {{DNNL_ARG_SRC, filled(desc.src_desc(), 1)}, {DNNL_ARG_DIFF_DST, filled(desc.diff_dst_desc(), 2)}},
+                   {DNNL_ARG_DIFF_WEIGHTS, memory(desc.diff_weights_desc(), engine_)}};
+    });
+  }
+
+ private:
+  struct Trial {
+    dnnl::primitive primitive;
+    std::vector<std::pair<int, memory>> inputs;
+    std::pair<int, memory> output;
+  };
+
+  static memory::desc any(const Dims& dims) { return memory::desc(dims, memory::data_type::f32, memory::format_tag::any); }
+
+  dnnl::convolution_forward::primitive_desc forward_desc(algorithm alg) {
+    return dnnl::convolution_forward::primitive_desc(
+        {dnnl::prop_kind::forward_training, alg, src_, weights_, dst_, strides_, padding_, padding_}, engine_);
+  }
+
+  /// The same values in logical order whatever the layout, so that results of different algorithms can be compared.
+  memory filled(const memory::desc& desc, int salt) {
+    const Dims dims = desc.dims();
+    memory plain(memory::desc(dims, memory::data_type::f32, memory::format_tag::abcd), engine_);
+    auto* values = static_cast<float*>(plain.get_data_handle());
+    const auto size = static_cast<std::int64_t>(plain.get_desc().get_size() / sizeof(float));
+    for (std::int64_t i = 0; i < size; ++i) values[i] = static_cast<float>((i * 7919 + salt * 104729) % 17 - 8) / 16.0f;
+    memory result(desc, engine_);
+    dnnl::reorder(plain, result).execute(stream_, plain, result);
+    return result;
+  }
+
+  /// Sum of squares and of values weighted by position: enough to tell a wrong result.
+  std::pair<double, double> digest(const memory& values) {
+    const Dims dims = values.get_desc().dims();
+    memory plain(memory::desc(dims, memory::data_type::f32, memory::format_tag::abcd), engine_);
+    dnnl::reorder(values, plain).execute(stream_, const_cast<memory&>(values), plain);
+    const auto* data = static_cast<const float*>(plain.get_data_handle());
+    const auto size = static_cast<std::int64_t>(plain.get_desc().get_size() / sizeof(float));
+    double squares = 0.0;
+    double weighted = 0.0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      squares += static_cast<double>(data[i]) * data[i];
+      weighted += static_cast<double>(data[i]) * static_cast<double>(i % 101 - 50);
+    }
+    return {squares, weighted};
+  }
+
+  double best(const std::function<Trial(algorithm)>& make) {
+    double fastest = INFINITY;
+    std::optional<std::pair<double, double>> expected;
+    for (const algorithm alg : {algorithm::convolution_direct, algorithm::convolution_auto, algorithm::convolution_winograd}) {
+      std::optional<Trial> trial;
+      try {
+        trial = make(alg);
+      } catch (const dnnl::error& error) {
+        if (error.status != dnnl_unimplemented) throw;
+        continue;  // no Winograd for this shape
+      }
+      std::unordered_map<int, memory> arguments(trial->inputs.begin(), trial->inputs.end());
+      arguments.insert(trial->output);
+      trial->primitive.execute(stream_, arguments);
+      const auto result = digest(trial->output.second);
+      if (!expected) expected = result;
+      // Winograd's rounding error is about 1e-4 of the norm; a wrong result is of the order of the norm.
+      const double norm = std::sqrt(expected->first);
+      if (std::abs(std::sqrt(result.first) - norm) > 1e-3 * norm)
+        throw std::runtime_error("bench_conv_floor: a primitive's result is wrong");
+      std::vector<double> times;
+      for (int repeat = 0; repeat < repeats_; ++repeat) {
+        const auto begin = std::chrono::steady_clock::now();
+        trial->primitive.execute(stream_, arguments);
+        times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      }
+      std::ranges::sort(times);
+      fastest = std::min(fastest, times[times.size() / 2]);
+    }
+    return fastest;
+  }
+
+  int repeats_;
+  dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream_{engine_};
+  memory::desc src_, weights_, dst_;
+  Dims strides_, padding_;
+};
+
+int run(const Options& options) {
+  omp_set_num_threads(options.threads);
+  const NetworkSpec network = build_model(options.model, {});
+  double forward_s = 0.0;
+  double data_s = 0.0;
+  double weights_s = 0.0;
+  for (const auto& [problem, count] : convolutions_of(network, options.batch)) {
+    FloorTimer timer(problem, options.repeats);
+    const double forward = timer.forward();
+    const double data = problem.is_first ? 0.0 : timer.backward_data();
+    const double weights = timer.backward_weights();
+    forward_s += count * forward, data_s += count * data, weights_s += count * weights;
+    if (options.verbose) {
+      std::printf("%d x ic %lld oc %lld hw %lld k %lld s %lld: forward %.2f ms, data %.2f ms, weights %.2f ms\n", count,
+                  static_cast<long long>(problem.weights[1]), static_cast<long long>(problem.weights[0]),
+                  static_cast<long long>(problem.src[2]), static_cast<long long>(problem.weights[2]),
+                  static_cast<long long>(problem.stride), forward * 1e3, data * 1e3, weights * 1e3);
+    }
+  }
+  const double images_per_s = static_cast<double>(options.batch) / (forward_s + data_s + weights_s);
+  std::printf("%s batch %lld, %d threads: forward %.0f ms, backward data %.0f ms, backward weights %.0f ms: %.2f images/s\n",
+              options.model.c_str(), static_cast<long long>(options.batch), options.threads, forward_s * 1e3, data_s * 1e3,
+              weights_s * 1e3, images_per_s);
+  if (!options.json.empty()) {
+    std::ofstream file(options.json);
+    file << "{\"model\": \"" << options.model << "\", \"batch\": " << options.batch << ", \"threads\": " << options.threads
+         << ", \"forward_s\": " << forward_s << ", \"backward_data_s\": " << data_s << ", \"backward_weights_s\": " << weights_s
+         << ", \"images_per_s\": " << images_per_s << "}\n";
+    if (!file.flush()) throw DataError("bench_conv_floor: cannot write " + options.json);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(parse(argc, argv));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

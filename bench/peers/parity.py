@@ -1,0 +1,250 @@
+"""Holds dtrain against PyTorch on equal weights and pictures: loss, gradient, statistics, logits, later losses, weight files.
+
+    parity.py resnet18 [--dtrain PATH] [--threads N]
+
+Prints each figure with its limit; exit code 1 when a limit is broken. float32 gradients of these networks at random
+weights are ill-conditioned (PyTorch's own is percents away from its float64 one), so the gradient is judged by its
+distance to float64, against the distance of PyTorch's float32 steps, and later losses by the spread of perturbed runs.
+"""
+
+import argparse
+import contextlib
+import math
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import networks
+import pictures
+import reference
+import safetensors_io
+from dtrain_command import CommandFailed, Dtrain, Rates, Task, find_binary
+
+LOSS_LIMIT = 1e-4     # relative, first step
+LOGITS_LIMIT = 1e-4   # largest difference over largest logit
+STATISTICS_LIMIT = 1e-3  # of one batch's contribution; a biased variance would be 2.6e-3 off where a channel has 8·7·7 values
+SPREAD_FACTOR = 3.0   # later losses: times the spread of perturbed runs
+SPREAD_FLOOR = 1e-4   # relative
+GRADIENT_FACTOR = {"direct": 3.0, "auto": 10.0}  # times PyTorch float32's distance to float64; Winograd rounds 10x coarser
+TENSOR_FACTOR = 10.0  # for a single tensor's gradient, whose distance varies more than that of all …
+TENSOR_FLOOR = 0.1    # … and relative; a forgotten, misplaced or unscaled tensor is off by 1
+COSINE_LIMIT = 0.97
+FIRST_STEP = Rates(lr=1.0, momentum=0.0, weight_decay=0.0)  # the weights move by exactly the gradient
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure that must be at most (or at least) its limit."""
+    name: str
+    figure: float
+    limit: float
+    at_least: bool = False
+    note: str = ""
+
+    def passed(self):
+        return self.figure >= self.limit if self.at_least else self.figure <= self.limit  # NaN passes neither
+
+
+def failed(name, reason):
+    return Check(name, math.nan, 0.0, note=str(reason))
+
+
+def distance(a, b):
+    """‖a − b‖ / ‖b‖ over all tensors as one vector."""
+    return math.sqrt(sum(np.sum((a[name] - b[name]) ** 2) for name in b) / sum(np.sum(b[name] ** 2) for name in b))
+
+
+def cosine(a, b):
+    norms = sum(np.sum(a[name] ** 2) for name in b) * sum(np.sum(b[name] ** 2) for name in b)
+    return sum(np.sum(a[name] * b[name]) for name in b) / math.sqrt(norms)
+
+
+def gradient_of(before, after, names):
+    """The gradient that a step with rate 1 took off float32 weights."""
+    return {name: before[name].astype(np.float64) - after[name].astype(np.float64) for name in names}
+
+
+def stepped(weights, gradient):
+    """float32 weights after a step with rate 1: the peer's gradient loses the same digits that dtrain's does."""
+    return {name: (weights[name] - values.astype(np.float32)).astype(np.float32) for name, values in gradient.items()}
+
+
+def judge_loss(name, loss, exact):
+    return Check(name, abs(loss - exact) / abs(exact), LOSS_LIMIT, note=f"{loss:.7g} against {exact:.7g}")
+
+
+def judge_gradient(known, after, conv):
+    """All gradients as differences of float32 weights, against the float64 gradient: as one vector, then one by one."""
+    exact = known.exact.gradient
+    ours = gradient_of(known.weights, after, exact)
+    peers = [gradient_of(known.weights, stepped(known.weights, peer.gradient), exact) for peer in known.peers]
+    distances = sorted(distance(peer, exact) for peer in peers)
+    title = f"gradient, --conv {conv}"
+    checks = [Check(f"{title}: distance to float64", distance(ours, exact), GRADIENT_FACTOR[conv] * distances[-1],
+                    note=f"PyTorch float32: {distances[0]:.3g} … {distances[-1]:.3g}"),
+              Check(f"{title}: cosine with float64", cosine(ours, exact), COSINE_LIMIT, at_least=True)]
+    if conv == "direct":
+        checks.append(judge_worst_tensor(f"{title}: worst tensor over its limit", ours, peers, exact))
+    return checks
+
+
+def judge_worst_tensor(name, ours, peers, exact):
+    def only(gradient, slot):
+        return distance({slot: gradient[slot]}, {slot: exact[slot]})
+
+    rows = []
+    for slot in exact:
+        limit = max(TENSOR_FACTOR * max(only(peer, slot) for peer in peers), TENSOR_FLOOR)
+        rows.append((only(ours, slot) / limit, slot, limit))
+    rows.sort(reverse=True)
+    note = ", ".join(f"{slot} {ratio * limit:.2g} ≤ {limit:.2g}" for ratio, slot, limit in rows[:3])
+    return Check(name, rows[0][0], 1.0, note=note)
+
+
+def judge_statistics(known, after):
+    """Running means and variances after the step; the worst tensor, relative to what one batch adds (a tenth)."""
+    exact = known.exact.statistics
+    if not exact:
+        return []
+
+    def worst(statistics):
+        return max((np.linalg.norm(statistics[name] - exact[name]) / (0.1 * np.linalg.norm(exact[name])), name)
+                   for name in exact)
+
+    figure, name = worst(after)
+    return [Check("running statistics after a step", figure, STATISTICS_LIMIT,
+                  note=f"{name}; PyTorch float32: {max(worst(peer.statistics)[0] for peer in known.peers):.3g}")]
+
+
+def judge_later_losses(known, losses):
+    return [Check(f"loss of step {step + 1}: distance to PyTorch float32", abs(ours - theirs),
+                  max(SPREAD_FACTOR * spread, SPREAD_FLOOR * abs(theirs)), note=f"{ours:.7g} against {theirs:.7g}")
+            for step, (ours, theirs, spread) in enumerate(zip(losses, known.losses, known.spread))]
+
+
+def judge_logits(name, logits, known):
+    if logits.shape != known.logits.shape:
+        return failed(name, f"shape {logits.shape}, expected {known.logits.shape}")
+    largest = np.abs(known.logits).max()
+    return Check(name, np.abs(logits - known.logits).max() / largest, LOGITS_LIMIT,
+                 note=f"PyTorch float32: {np.abs(known.peer_logits - known.logits).max() / largest:.3g}")
+
+
+def loads_strictly(name, task, path):
+    """Whether PyTorch takes a file of ours by name; returns (check, tensors or None)."""
+    try:
+        tensors, _ = safetensors_io.read(path)
+        reference.load(task.model, task.num_classes, tensors)
+    except (OSError, RuntimeError, safetensors_io.FormatError) as error:
+        return failed(name, error), None
+    return Check(name, 0.0, 0.0, note=f"{len(tensors)} tensors"), tensors
+
+
+@contextlib.contextmanager
+def recorded(checks, name):
+    """A command that fails is a failed check; the others still run."""
+    try:
+        yield
+    except (CommandFailed, OSError, safetensors_io.FormatError) as error:
+        checks.append(failed(name, error))
+
+
+def check_own_weights(trainer, task, images, labels):
+    """Weights that dtrain initialises: PyTorch loads them and finds the same loss."""
+    checks = []
+    with recorded(checks, "dtrain init"):
+        path = trainer.init(task, seed=3)
+        check, tensors = loads_strictly("dtrain init's weights load with strict=True", task, path)
+        checks.append(check)
+        if tensors:
+            (loss,), _ = trainer.train(task, path, 1, FIRST_STEP, "direct")
+            exact = reference.first_loss(reference.load(task.model, task.num_classes, tensors, torch.float64), images, labels)
+            checks.append(judge_loss("first loss from dtrain init's weights", loss, exact))
+    return checks
+
+
+def check_peer_weights(trainer, task, known, path):
+    """Weights that PyTorch wrote (at `path`): a step with either convolution, a few steps, evaluation."""
+    checks = []
+    for conv in GRADIENT_FACTOR:
+        with recorded(checks, f"one step, --conv {conv}"):
+            (loss,), saved = trainer.train(task, path, 1, FIRST_STEP, conv)
+            checks.append(judge_loss(f"first loss, --conv {conv}", loss, known.exact.loss))
+            check, after = loads_strictly(f"trained weights, --conv {conv}, load with strict=True", task, saved)
+            checks.append(check)
+            if after:
+                checks += judge_gradient(known, after, conv) + (judge_statistics(known, after) if conv == "direct" else [])
+    with recorded(checks, "later steps"):
+        losses, _ = trainer.train(task, path, len(known.losses), known.rates, "direct")
+        checks += judge_later_losses(known, losses)
+    for conv in GRADIENT_FACTOR:
+        with recorded(checks, f"logits, --conv {conv}"):
+            logits = trainer.eval_logits(task, path, conv)
+            checks.append(judge_logits(f"logits, --conv {conv}", logits, known))
+    return checks
+
+
+def print_checks(checks):
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        sign = "≥" if check.at_least else "≤"
+        print(f"{'ok  ' if check.passed() else 'FAIL'}  {check.name:{width}}  {check.figure:10.3g} {sign} {check.limit:<10.3g} "
+              f"{check.note}")
+
+
+@contextlib.contextmanager
+def work_directory(options):
+    """A temporary directory, or a fresh one below --work that is left alone."""
+    if not options.work:
+        with tempfile.TemporaryDirectory(prefix="dtrain-parity-") as folder:
+            yield Path(folder)
+        return
+    folder = Path(options.work) / f"parity-{options.model}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", help="resnet18, resnet50, resnet20, …")
+    parser.add_argument("--dtrain", help="the binary (default: $DTRAIN, or build/release/launch/dtrain)")
+    parser.add_argument("--threads", type=int, default=2, help="of either program (default 2)")
+    parser.add_argument("--steps", type=int, default=5, help="whose losses are compared (default 5)")
+    parser.add_argument("--perturbed-runs", type=int, default=8, help="PyTorch runs that measure the spread (default 8)")
+    parser.add_argument("--seed", type=int, default=1, help="of weights and random pictures (default 1)")
+    parser.add_argument("--work", help="where pictures, weights and runs stay if a check fails (default: nothing stays)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    binary = find_binary(options.dtrain)
+    wanted = networks.input_of(options.model)
+
+    with work_directory(options) as work:
+        kind = pictures.write_pictures(work / "pictures" / "train", wanted, options.seed)
+        images, labels = pictures.read_pictures(work / "pictures" / "train", wanted.channels)
+        print(f"{options.model}, {len(labels)} {kind} of {wanted.size}x{wanted.size}, {options.threads} threads, {binary}",
+              flush=True)
+        task = Task(options.model, wanted.num_classes, wanted.size, work / "pictures", batch=len(labels))
+        weights = reference.random_weights(task.model, task.num_classes, images, options.seed)
+        safetensors_io.write(work / "peer.safetensors", weights, {"format": "pt"})
+        known = reference.prepare(task.model, task.num_classes, weights, images, labels, options.steps, options.perturbed_runs)
+        trainer = Dtrain(binary, work, options.threads)
+        checks = check_own_weights(trainer, task, images, labels)
+        checks += check_peer_weights(trainer, task, known, work / "peer.safetensors")
+        print_checks(checks)
+        broken = sum(not check.passed() for check in checks)
+        print(f"{len(checks) - broken} of {len(checks)} checks passed")
+        if broken and options.work:
+            print(f"files: {work}")
+        elif options.work:
+            shutil.rmtree(work)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

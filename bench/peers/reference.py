@@ -1,0 +1,147 @@
+"""What PyTorch makes of given weights and pictures: loss, gradient, statistics, logits and the losses of a few steps.
+
+Everything in float64 (the truth), in float32 (a peer's rounding), and, for later losses, in float32 from slightly
+perturbed weights (how far equally right programs drift apart).
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+import networks
+from dtrain_command import Rates
+
+REORDERED_STEPS = 4
+PERTURBATION = 1e-6
+
+
+@dataclass
+class FirstStep:
+    loss: float
+    gradient: dict    # name -> float64 array
+    statistics: dict  # running means and variances after the step, name -> float64 array
+
+
+@dataclass
+class Reference:
+    weights: dict     # name -> array as in the file, float32 and int64
+    exact: FirstStep  # float64
+    peers: list       # FirstStep in float32, several ways that differ in rounding alone
+    rates: Rates      # of the steps whose losses follow
+    losses: list      # float32, of each step
+    spread: list      # largest deviation of a perturbed run from `losses`, of each step
+    logits: np.ndarray       # evaluation mode, float64
+    peer_logits: np.ndarray  # evaluation mode, float32
+
+
+def load(model, num_classes, weights, dtype=torch.float32):
+    """A module with these weights; names and shapes must fit exactly (strict)."""
+    module = networks.build(model, num_classes)
+    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, strict=True)
+    return module.to(dtype)
+
+
+def state(module):
+    """A module's tensors as numpy arrays, in PyTorch's order."""
+    return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
+
+
+def random_weights(model, num_classes, images, seed):
+    """PyTorch's initialisation with γ and β away from 1 and 0 and running statistics of the pictures, so that
+    exchanged or forgotten tensors show."""
+    torch.manual_seed(seed)
+    module = networks.build(model, num_classes).train()
+    norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.8, 1.2)
+        torch.nn.init.normal_(norm.bias, 0.0, 0.1)
+        norm.momentum = 0.5
+    with torch.no_grad():
+        for _ in range(4 if norms else 0):
+            module((images + 0.1 * torch.randn_like(images)).float())
+    return state(module)
+
+
+def prepare(model, num_classes, weights, images, labels, steps, perturbed_runs):
+    """images: float64. Costs one float64 step and about 6 + (1 + perturbed_runs) x steps float32 steps."""
+    exact = first_step(load(model, num_classes, weights, torch.float64), images, labels)
+    peers = equal_first_steps(lambda: load(model, num_classes, weights), images.float(), labels)
+    rates = choose_rates(exact.gradient)
+    losses = run_steps(load(model, num_classes, weights), images.float(), labels, rates, steps)
+    spread = [0.0] * steps
+    for run in range(perturbed_runs):
+        module = load(model, num_classes, perturb(weights, seed=run))
+        perturbed = run_steps(module, images.float(), labels, rates, steps)
+        spread = [max(worst, abs(a - b)) for worst, a, b in zip(spread, perturbed, losses)]
+    logits = [evaluate(load(model, num_classes, weights, dtype), images.to(dtype)) for dtype in (torch.float64, torch.float32)]
+    return Reference(weights, exact, peers, rates, losses, spread, *logits)
+
+
+def first_step(module, images, labels):
+    """Training mode, mean cross-entropy."""
+    module.train()
+    loss = functional.cross_entropy(module(images), labels)
+    loss.backward()
+    gradient = {name: parameter.grad.double().numpy().copy() for name, parameter in module.named_parameters()}
+    statistics = {name: values.astype(np.float64) for name, values in state(module).items() if is_statistics(name)}
+    return FirstStep(loss.item(), gradient, statistics)
+
+
+def equal_first_steps(fresh_module, images, labels):
+    """The same step in float32 by oneDNN, by PyTorch's own kernels, and with the pictures in other orders.
+
+    A rounding error decides on which side of 0 some activation falls, and one flipped ReLU moves the gradient a hundred
+    times more than rounding does: a single float32 run may be lucky. Only several tell how far float32 is from the truth."""
+    steps = [first_step(fresh_module(), images, labels)]
+    with torch.backends.mkldnn.flags(enabled=False):
+        steps.append(first_step(fresh_module(), images, labels))
+    for seed in range(REORDERED_STEPS):
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+        steps.append(first_step(fresh_module(), images[order], labels[order]))
+    return steps
+
+
+def choose_rates(gradient):
+    """A learning rate whose first step is no longer than 0.3: the losses fall, and do not explode or turn chaotic."""
+    length = math.sqrt(sum(np.sum(values ** 2) for values in gradient.values()))
+    return Rates(lr=float(f"{min(0.05, 0.3 / length):.2g}"), momentum=0.9, weight_decay=1e-4)
+
+
+def first_loss(module, images, labels):
+    with torch.no_grad():
+        return functional.cross_entropy(copy.deepcopy(module).train()(images), labels).item()
+
+
+def run_steps(module, images, labels, rates, steps):
+    """Losses of a few steps on the same pictures."""
+    module.train()
+    optimizer = torch.optim.SGD(networks.parameter_groups(module, rates.weight_decay), lr=rates.lr, momentum=rates.momentum)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        loss = functional.cross_entropy(module(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def evaluate(module, images):
+    with torch.no_grad():
+        return module.eval()(images).double().numpy()
+
+
+def perturb(weights, seed):
+    """Every trained weight times 1 + 1e-6·N(0, 1)."""
+    random = np.random.default_rng(seed)
+    return {name: array if is_statistics(name) or array.dtype != np.float32
+            else (array * (1.0 + PERTURBATION * random.standard_normal(array.shape))).astype(np.float32)
+            for name, array in weights.items()}
+
+
+def is_statistics(name):
+    return name.endswith(("running_mean", "running_var"))

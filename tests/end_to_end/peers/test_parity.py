@@ -1,0 +1,107 @@
+"""The comparison with PyTorch accepts a right trainer and finds the mistakes of wrong ones (without dtrain's binary)."""
+
+import math
+import os
+import tempfile
+import unittest
+from pathlib import Path
+
+import torch
+
+import networks
+import parity
+import pictures
+import reference
+import safetensors_io
+from dtrain_command import Task
+from torch_stand_in import MISTAKES, StandIn
+
+MODEL = "resnet20"
+
+
+class Parity(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        torch.set_num_threads(1)
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.work = Path(cls.folder.name)
+        wanted = networks.input_of(MODEL)
+        pictures.write_pictures(cls.work / "pictures" / "train", wanted, seed=1)
+        cls.images, cls.labels = pictures.read_pictures(cls.work / "pictures" / "train", wanted.channels)
+        cls.task = Task(MODEL, wanted.num_classes, wanted.size, cls.work / "pictures", batch=len(cls.labels))
+        weights = reference.random_weights(MODEL, wanted.num_classes, cls.images, seed=1)
+        cls.path = cls.work / "peer.safetensors"
+        safetensors_io.write(cls.path, weights)
+        cls.known = reference.prepare(MODEL, wanted.num_classes, weights, cls.images, cls.labels, steps=5, perturbed_runs=4)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def checks_of(self, trainer):
+        checks = parity.check_own_weights(trainer, self.task, self.images, self.labels)
+        return checks + parity.check_peer_weights(trainer, self.task, self.known, self.path)
+
+    def test_accepts_a_right_trainer(self):
+        checks = self.checks_of(StandIn(self.work))
+
+        self.assertEqual([check for check in checks if not check.passed()], [])
+        self.assertGreater(len(checks), 15)
+
+    def test_finds_each_mistake_in_the_check_that_is_for_it(self):
+        for mistake, name in MISTAKES.items():
+            with self.subTest(mistake):
+                broken = [check.name for check in self.checks_of(StandIn(self.work, mistake)) if not check.passed()]
+
+                self.assertTrue(any(name in check for check in broken), broken)
+
+    def test_reports_a_trainer_that_fails_and_goes_on(self):
+        class Failing(StandIn):
+            def train(self, *_):
+                raise parity.CommandFailed("exit code 3")
+
+        checks = self.checks_of(Failing(self.work))
+
+        self.assertEqual(sum(not check.passed() for check in checks), 4)
+        self.assertEqual([check.passed() for check in checks if check.name.startswith("logits")], [True, True])
+
+    def test_not_a_number_passes_no_limit(self):
+        self.assertFalse(parity.Check("figure", math.nan, 1.0).passed())
+        self.assertFalse(parity.Check("figure", math.nan, 1.0, at_least=True).passed())
+
+
+class Networks(unittest.TestCase):
+    def test_have_the_published_numbers_of_parameters(self):
+        published = {"lenet5": 61_706, "resnet20": 269_722, "resnet56": 853_018, "resnet18": 11_689_512, "resnet50": 25_557_032}
+
+        for name, count in published.items():
+            self.assertEqual(sum(parameter.numel() for parameter in networks.build(name).parameters()), count, name)
+
+    def test_keep_weight_decay_away_from_biases_and_batch_norm(self):
+        module = networks.build("resnet20")
+        decaying, others = networks.parameter_groups(module, 1e-4)
+
+        self.assertEqual(len(decaying["params"]) + len(others["params"]), len(list(module.parameters())))
+        self.assertEqual(len(others["params"]), 2 * 19 + 1)  # γ and β of 19 batch-norms, the bias of the linear layer
+        self.assertEqual((decaying["weight_decay"], others["weight_decay"]), (1e-4, 0.0))
+
+
+class Pictures(unittest.TestCase):
+    def test_are_read_in_byte_order_of_class_and_file_and_keep_their_pixels(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pictures.write_pictures(folder, networks.Input(size=16), seed=2)
+            images, labels = pictures.read_pictures(folder, 3)
+
+        self.assertEqual(labels.tolist(), [0, 0, 1, 1, 2, 2, 3, 3])
+        levels = (images * torch.tensor(networks.STDDEV)[:, None, None] + torch.tensor(networks.MEAN)[:, None, None]) * 255
+        self.assertLess((levels - levels.round()).abs().max(), 1e-3)
+        self.assertGreater(len({image.numpy().tobytes() for image in images}), 7)
+
+    @unittest.skipUnless(os.environ.get("DTRAIN_TEST_DATA"), "DTRAIN_TEST_DATA is not set")
+    def test_are_photographs_where_there_is_test_data(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(pictures.write_pictures(folder, networks.Input(size=32), seed=2), "photographs")
+
+
+if __name__ == "__main__":
+    unittest.main()

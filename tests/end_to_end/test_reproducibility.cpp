@@ -1,0 +1,107 @@
+// The same command gives the same bits, and so do commands that differ only in how the work is carried out.
+#include <gtest/gtest.h>
+
+#include "running.hpp"
+#include "workspace.hpp"
+
+namespace dtrain {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What a run leaves that must not depend on how it was carried out.
+struct Result {
+  std::string fingerprint;
+  std::string weights;         ///< last.safetensors, byte by byte
+  std::vector<double> losses;  ///< of every step and every evaluation
+
+  bool operator==(const Result&) const = default;
+};
+
+/// Seven steps: one epoch, an evaluation, and two steps more.
+Result result_of(int ranks, const std::vector<std::string>& more) {
+  const fs::path out = new_path("run");
+  std::vector<std::string> options{"--global-batch", "16", "--steps", "7"};
+  options.insert(options.end(), more.begin(), more.end());
+  const Outcome outcome = run({.ranks = ranks, .arguments = training_into(out, options)});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  Result result{.fingerprint = fingerprint(out / "report.json"), .weights = read_text(out / "last.safetensors"), .losses = {}};
+  for (const Json& line : metrics_lines(out / "metrics.jsonl", "loss")) result.losses.push_back(line.at("loss"));
+  for (const Json& line : metrics_lines(out / "metrics.jsonl", "val_loss")) result.losses.push_back(line.at("val_loss"));
+  EXPECT_EQ(result.losses.size(), 9U) << "seven steps, evaluated after the first epoch and at the end";
+  return result;
+}
+
+/// EXPECT_EQ would print megabytes of weights.
+void expect_equal(const Result& a, const Result& b) {
+  EXPECT_EQ(a.fingerprint, b.fingerprint);
+  EXPECT_EQ(a.losses, b.losses);
+  EXPECT_TRUE(a.weights == b.weights) << "last.safetensors differs";
+}
+
+TEST(Reproducibility, TheSameCommandTwiceGivesTheSameBitsOnOneRank) { expect_equal(result_of(1, {}), result_of(1, {})); }
+
+TEST(Reproducibility, TheSameCommandTwiceGivesTheSameBitsOnTwoRanksThroughSharedMemory) {
+  expect_equal(result_of(2, {"--allreduce", "shm"}), result_of(2, {"--allreduce", "shm"}));
+}
+
+TEST(Reproducibility, TheSameCommandTwiceGivesTheSameBitsOnThreeRanksAroundTheRing) {
+  expect_equal(result_of(3, {"--allreduce", "ring"}), result_of(3, {"--allreduce", "ring"}));
+}
+
+TEST(Reproducibility, AnotherSeedGivesOtherWeights) {
+  const Result one = result_of(1, {"--seed", "1"});
+  const Result two = result_of(1, {"--seed", "2"});
+
+  EXPECT_NE(one.fingerprint, two.fingerprint);
+  EXPECT_NE(one.losses, two.losses);
+}
+
+TEST(Reproducibility, OneRankWithoutMpirunIsOneRankUnderIt) { expect_equal(result_of(0, {}), result_of(1, {})); }
+
+// Small buckets: 1.03 MiB of gradients travel in eleven of them.
+TEST(Reproducibility, OverlappingTheExchangeWithBackwardChangesNoBit) {
+  for (const std::string algorithm : {"shm", "ring", "mpi"}) {
+    SCOPED_TRACE(algorithm);
+    const std::vector<std::string> options{"--allreduce", algorithm, "--fusion-mb", "0.1", "--overlap"};
+    std::vector<std::string> on = options, off = options;
+    on.push_back("on");
+    off.push_back("off");
+
+    expect_equal(result_of(2, on), result_of(2, off));
+  }
+}
+
+// The sum of two floats does not depend on their order, so on two ranks every algorithm and bucket size gives the same bits.
+TEST(Reproducibility, OnTwoRanksAllAlgorithmsGiveTheSameBits) {
+  const Result shm = result_of(2, {"--allreduce", "shm"});
+
+  expect_equal(result_of(2, {"--allreduce", "ring"}), shm);
+  expect_equal(result_of(2, {"--allreduce", "mpi"}), shm);
+  expect_equal(result_of(2, {"--allreduce", "ring", "--ranks-per-node", "1"}), shm);
+  expect_equal(result_of(2, {"--allreduce", "auto", "--ranks-per-node", "1"}), shm);
+  expect_equal(result_of(2, {"--allreduce", "shm", "--fusion-mb", "0.05"}), shm);
+}
+
+TEST(Reproducibility, WithoutExchangeTheRanksTrainApart) {
+  const fs::path report = new_path("report.json");
+  const Outcome apart = run({.ranks = 2,
+                             .arguments = training({"--global-batch", "16", "--steps", "3", "--eval-every", "off",
+                                                    "--allreduce", "none", "--report", report.string()})});
+  const fs::path together_report = new_path("report.json");
+  const Outcome together = run({.ranks = 2,
+                                .arguments = training({"--global-batch", "16", "--steps", "3", "--eval-every", "off",
+                                                       "--report", together_report.string()})});
+
+  ASSERT_EQ(apart.exit_code, 0) << apart;
+  ASSERT_EQ(together.exit_code, 0) << together;
+  EXPECT_TRUE(apart.says("--allreduce none")) << apart;
+  EXPECT_NE(fingerprint(report), fingerprint(together_report));
+}
+
+TEST(Reproducibility, TheNumberOfLoaderThreadsChangesNoBit) {
+  expect_equal(result_of(1, {"--workers", "1"}), result_of(1, {"--workers", "3"}));
+}
+
+}  // namespace
+}  // namespace dtrain

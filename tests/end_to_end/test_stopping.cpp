@@ -1,0 +1,219 @@
+// Runs that are stopped, by request or by force: what is on the disk afterwards, what the launcher is told, and that nobody
+// hangs.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "running.hpp"
+#include "workspace.hpp"
+
+namespace dtrain {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Long enough to be stopped in the middle, short enough to be run to its end for comparison.
+constexpr std::int64_t kSteps = 120;
+/// For runs that only a signal ends.
+constexpr std::int64_t kEndless = 10'000'000;
+
+std::vector<std::string> long_run(const fs::path& out, std::int64_t steps, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> options{"--global-batch",     "8",  "--steps",      std::to_string(steps),
+                                   "--checkpoint-every", "20", "--eval-every", "off",
+                                   "--log-every",        "1"};
+  options.insert(options.end(), more.begin(), more.end());
+  return training_into(out, options);
+}
+
+fs::path checkpoint(const fs::path& out, std::int64_t step) { return CheckpointPaths{.out = out}.checkpoint(step); }
+
+/// Waits until the first periodic checkpoint has been saved, with most of the run still to come.
+void wait_until_saved(Job& job, const fs::path& out) {
+  job.wait_until([&] { return fs::exists(checkpoint(out, 20)); });
+}
+
+std::int64_t newest_step(const fs::path& out) {
+  std::vector<std::string> skipped;
+  const fs::path newest = find_newest_checkpoint(CheckpointPaths{.out = out}, skipped);
+  EXPECT_TRUE(skipped.empty()) << skipped.front();
+  if (newest.empty()) return 0;
+  return std::stoll(read_tensor_file(newest).metadata.at("dtrain.step"));
+}
+
+void expect_resumes_to(const fs::path& out, int ranks, const fs::path& whole) {
+  const std::int64_t stopped_after = newest_step(out);
+  ASSERT_GT(stopped_after, 0);
+  ASSERT_LT(stopped_after, kSteps);
+
+  const Outcome resumed = run({.ranks = ranks, .arguments = long_run(out, kSteps, {"--resume", "auto"})});
+
+  ASSERT_EQ(resumed.exit_code, 0) << resumed;
+  EXPECT_TRUE(resumed.says("after step " + std::to_string(stopped_after))) << resumed;
+  EXPECT_EQ(fingerprint(out / "report.json"), fingerprint(whole / "report.json"));
+  // Averaging over two ranks at another step than the uninterrupted run did changes the last bits of the running statistics,
+  // which do not enter the training: averages of P terms of which each carries an error of 2⁻²⁴.
+  EXPECT_LE(statistics_difference(read_tensor_file(out / "last.safetensors"), read_tensor_file(whole / "last.safetensors")),
+            ranks <= 1 ? 0.0 : 1e-5);
+  std::vector<std::int64_t> every_step;
+  for (std::int64_t step = 1; step <= kSteps; ++step) every_step.push_back(step);
+  EXPECT_EQ(whole_numbers(metrics_lines(out / "metrics.jsonl", "loss"), "step"), every_step);
+}
+
+const fs::path& uninterrupted(int ranks) {
+  static std::map<int, fs::path> runs;
+  if (!runs.contains(ranks)) {
+    const fs::path out = new_path("uninterrupted");
+    const Outcome outcome = run({.ranks = ranks, .arguments = long_run(out, kSteps)});
+    if (outcome.exit_code != 0) throw std::runtime_error("the run to compare with failed: " + outcome.errors);
+    runs[ranks] = out;
+  }
+  return runs[ranks];
+}
+
+class StopSignal : public testing::TestWithParam<int> {};
+
+TEST_P(StopSignal, SavesAndAsksToBeQueuedAgain) {
+  const fs::path out = new_path("stopped");
+  Job job({.arguments = long_run(out, kSteps)});
+  wait_until_saved(job, out);
+
+  job.signal(GetParam());
+  const Outcome outcome = job.wait();
+
+  EXPECT_EQ(outcome.exit_code, 75) << outcome;
+  EXPECT_TRUE(outcome.says("stopped on request; saved after step " + std::to_string(newest_step(out)))) << outcome;
+  EXPECT_TRUE(outcome.says("total images/sec: ")) << outcome;
+  expect_resumes_to(out, 0, uninterrupted(0));
+}
+
+INSTANTIATE_TEST_SUITE_P(Stopping, StopSignal, testing::Values(SIGTERM, SIGINT, SIGUSR1),
+                         [](const auto& signal) { return std::string("SIG") + sigabbrev_np(signal.param); });
+
+// A batch system signals every process of a step.
+TEST(Stopping, AllRanksStopAfterTheSameStepAndTheLauncherReturnsTheirCode) {
+  const fs::path out = new_path("stopped");
+  Job job({.ranks = 2, .arguments = long_run(out, kSteps)});
+  wait_until_saved(job, out);
+
+  job.signal_ranks(SIGTERM);
+  const Outcome outcome = job.wait();
+
+  EXPECT_EQ(outcome.exit_code, 75) << outcome;
+  EXPECT_TRUE(outcome.says("stopped on request; saved after step")) << outcome;
+  expect_resumes_to(out, 2, uninterrupted(2));
+}
+
+class StoppingOneRank : public testing::TestWithParam<const char*> {};
+
+TEST_P(StoppingOneRank, StopsAllOfThem) {
+  const fs::path out = new_path("stopped");
+  Job job({.ranks = 2, .arguments = long_run(out, kEndless, {"--allreduce", GetParam()})});
+  wait_until_saved(job, out);
+
+  job.signal_rank(1, SIGUSR1);
+  const Outcome outcome = job.wait(kPromptlyS);
+
+  EXPECT_EQ(outcome.exit_code, 75) << outcome;
+  EXPECT_TRUE(outcome.says("stopped on request; saved after step " + std::to_string(newest_step(out)))) << outcome;
+}
+
+INSTANTIATE_TEST_SUITE_P(Exchange, StoppingOneRank, testing::Values("shm", "ring", "mpi", "none"),
+                         [](const auto& algorithm) { return std::string(algorithm.param); });
+
+// mpirun hands SIGTERM on, and Ctrl-C as SIGTERM; the exit code is then its own.
+TEST(Stopping, CtrlCOnMpirunSavesBeforeTheEnd) {
+  const fs::path out = new_path("stopped");
+  Job job({.ranks = 2, .arguments = long_run(out, kEndless)});
+  wait_until_saved(job, out);
+
+  job.signal(SIGINT);
+  const Outcome outcome = job.wait(kPromptlyS);
+
+  EXPECT_NE(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(outcome.says("stopped on request; saved after step " + std::to_string(newest_step(out)))) << outcome;
+}
+
+TEST(Stopping, WithoutOutSaysThatNothingWasSaved) {
+  const fs::path metrics = new_path("metrics.jsonl");
+  Job job({.arguments = training({"--global-batch", "8", "--steps", std::to_string(kEndless), "--eval-every", "off",
+                                  "--log-every", "1", "--metrics", metrics.string()})});
+  job.wait_until([&] { return !read_text(metrics).empty(); });
+
+  job.signal(SIGTERM);
+  const Outcome outcome = job.wait(kPromptlyS);
+
+  EXPECT_EQ(outcome.exit_code, 75) << outcome;
+  EXPECT_TRUE(outcome.says("stopped on request; nothing saved, for --out is not given")) << outcome;
+}
+
+TEST(Killing, AllRanksLosesNoMoreThanTheStepsSinceTheLastCheckpoint) {
+  const fs::path out = new_path("killed");
+  Job job({.ranks = 2, .arguments = long_run(out, kSteps)});
+  wait_until_saved(job, out);
+
+  job.signal_ranks(SIGKILL);
+  const Outcome outcome = job.wait();
+
+  EXPECT_EQ(outcome.exit_code, 128 + SIGKILL) << outcome;
+  EXPECT_EQ(newest_step(out) % 20, 0);
+  // What a rank that is killed while it writes leaves behind.
+  write_text(out / "checkpoints" / "step-000000099.safetensors.partial-12345", "half a checkpoint");
+  expect_resumes_to(out, 2, uninterrupted(2));
+  for (const std::string& name : file_names(out / "checkpoints")) {
+    EXPECT_EQ(name.find(".partial-"), std::string::npos) << name;
+  }
+}
+
+class KillingOneRank : public testing::TestWithParam<const char*> {};
+
+TEST_P(KillingOneRank, EndsTheJobPromptly) {
+  const fs::path out = new_path("killed");
+  Job job({.ranks = 2, .arguments = long_run(out, kEndless, {"--allreduce", GetParam()})});
+  wait_until_saved(job, out);
+  const std::vector<pid_t> ranks = job.rank_processes();
+
+  job.signal_rank(1, SIGKILL);
+  const Outcome outcome = job.wait(kPromptlyS);
+
+  EXPECT_EQ(outcome.exit_code, 128 + SIGKILL) << outcome;
+  for (const pid_t rank : ranks) EXPECT_FALSE(is_alive(rank));
+  EXPECT_GE(newest_step(out), 20);
+}
+
+INSTANTIATE_TEST_SUITE_P(Exchange, KillingOneRank, testing::Values("shm", "ring", "mpi"),
+                         [](const auto& algorithm) { return algorithm.param; });
+
+// Samples in order: the second rank alone meets the damaged pictures, in the second half of the only batch.
+TEST(AThrowingRank, EndsAllRanksWithItsExitCodeAndItsName) {
+  const fs::path data = copy_of_demo_data();
+  for (std::int64_t k = 0; k < 8; ++k) write_text(demo_picture(data, "train", 9, k), "not a picture");
+  const fs::path out = new_path("thrown");
+
+  const Outcome outcome =
+      run({.ranks = 2,
+           .arguments = training_on(data, {"--global-batch", "80", "--steps", "3", "--shuffle", "off", "--max-damaged", "2",
+                                           "--eval-every", "off", "--out", out.string()})});
+
+  EXPECT_EQ(outcome.exit_code, 3) << outcome;
+  EXPECT_TRUE(outcome.says("[rank 1 on ")) << outcome;
+  EXPECT_TRUE(outcome.says("at most 2 damaged pictures")) << outcome;
+}
+
+// A step with an absurd rate; fp32 has no weights to go on with.
+TEST(Divergence, HasItsOwnExitCodeAndLeavesCheckpointsAlone) {
+  for (const int ranks : {0, 2}) {
+    SCOPED_TRACE(ranks);
+    const fs::path out = new_path("diverged");
+
+    const Outcome outcome =
+        run({.ranks = ranks,
+             .arguments = training_into(out, {"--global-batch", "16", "--steps", "200", "--lr", "1e18", "--checkpoint-every",
+                                              "1", "--eval-every", "off", "--schedule", "constant"})});
+
+    EXPECT_EQ(outcome.exit_code, 5) << outcome;
+    EXPECT_TRUE(outcome.says("expected a finite loss")) << outcome;
+    EXPECT_GE(newest_step(out), 1);
+  }
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,203 @@
+// Weights as files: fresh ones, fine-tuning from them, evaluating them, and which of them a run keeps.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "running.hpp"
+#include "workspace.hpp"
+
+namespace dtrain {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path fresh_weights(const std::string& model, int num_classes, int seed) {
+  const fs::path file = new_path(model + ".safetensors");
+  const Outcome outcome = run({.arguments = {"init", "--model", model, "--num-classes", std::to_string(num_classes), "--seed",
+                                             std::to_string(seed), "--out", file.string()}});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  return file;
+}
+
+std::vector<std::string> evaluation(const fs::path& weights, const fs::path& report) {
+  return {"eval", "--model",   "resnet20",       "--data",   demo_data().string(), "--threads",
+          "1",    "--weights", weights.string(), "--report", report.string()};
+}
+
+Json evaluated(int ranks, const fs::path& weights) {
+  const fs::path report = new_path("eval.json");
+  const Outcome outcome = run({.ranks = ranks, .arguments = evaluation(weights, report)});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  return read_json(report);
+}
+
+/// A run whose weights have learned a little, evaluated after every second step.
+const fs::path& trained_run() {
+  static const fs::path out = [] {
+    const fs::path made = new_path("trained");
+    const Outcome outcome =
+        run({.arguments = training_into(made, {"--global-batch", "16", "--steps", "8", "--base-lr", "1", "--checkpoint-every",
+                                               "2", "--eval-every", "2", "--keep-checkpoints", "2"})});
+    if (outcome.exit_code != 0) throw std::runtime_error("training failed: " + outcome.errors);
+    return made;
+  }();
+  return out;
+}
+
+TEST(Init, WritesEqualFilesForEqualSeeds) {
+  const std::string first = read_text(fresh_weights("resnet20", 10, 7));
+
+  EXPECT_FALSE(first.empty());
+  EXPECT_TRUE(first == read_text(fresh_weights("resnet20", 10, 7)));
+  EXPECT_FALSE(first == read_text(fresh_weights("resnet20", 10, 8)));
+}
+
+TEST(Init, WritesTheWeightsFromWhichTrainingStarts) {
+  const fs::path weights = fresh_weights("resnet20", 10, 3);
+  const fs::path from_file = new_path("report.json");
+  const fs::path from_seed = new_path("report.json");
+  const std::vector<std::string> options{"--global-batch", "16", "--steps", "2", "--eval-every", "off",
+                                         "--seed",         "3",  "--report"};
+  std::vector<std::string> file_options = options, seed_options = options;
+  file_options.insert(file_options.end(), {from_file.string(), "--init-from", weights.string()});
+  seed_options.push_back(from_seed.string());
+
+  const Outcome file_outcome = run({.arguments = training(file_options)});
+  const Outcome seed_outcome = run({.arguments = training(seed_options)});
+
+  ASSERT_EQ(file_outcome.exit_code, 0) << file_outcome;
+  ASSERT_EQ(seed_outcome.exit_code, 0) << seed_outcome;
+  EXPECT_EQ(fingerprint(from_file), fingerprint(from_seed));
+}
+
+// A step with a rate of 1e-30 moves what is 0 (β) by less than 1e-25 and changes no other float, so what is saved is what was
+// taken over.
+TEST(InitFrom, TakesAllButAHeadOfAnotherClassCountAndListsIt) {
+  const fs::path weights = fresh_weights("resnet20", 7, 5);
+  const fs::path out = new_path("tuned");
+
+  const Outcome outcome =
+      run({.ranks = 2,
+           .arguments = training_into(out, {"--global-batch", "16", "--steps", "1", "--eval-every", "off", "--lr", "1e-30",
+                                            "--weight-decay", "0", "--init-from", weights.string()})});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(outcome.says("re-initialised (other shape) 2: linear.weight: file (7, 64), network (10, 64), linear.bias"))
+      << outcome;
+  const TensorFile before = read_tensor_file(weights);
+  const TensorFile after = read_tensor_file(out / "last.safetensors");
+  const TensorFile fresh = read_tensor_file(fresh_weights("resnet20", 10, 1));
+  for (const TensorFile* file : {&after, &fresh}) ASSERT_NE(file->find("linear.weight"), nullptr);
+  int compared = 0;
+  for (const FileTensor& tensor : before.tensors) {
+    const bool is_statistic = tensor.name.find(".running_") != std::string::npos;
+    if (tensor.type != ElementType::f32 || is_statistic || tensor.name.starts_with("linear.")) continue;
+    ASSERT_NE(after.find(tensor.name), nullptr) << tensor.name;
+    const bool is_equal =
+        std::ranges::equal(after.find(tensor.name)->f32, tensor.f32, [](float a, float b) { return std::abs(a - b) < 1e-25F; });
+    EXPECT_TRUE(is_equal) << tensor.name;
+    ++compared;
+  }
+  EXPECT_GE(compared, 19 + 2 * 19) << "19 convolutions, each with γ and β";
+  EXPECT_TRUE(after.find("linear.weight")->f32 == fresh.find("linear.weight")->f32);
+  EXPECT_EQ(after.find("linear.weight")->shape, (Shape{10, 64}));
+}
+
+TEST(InitFrom, ACheckpointTakesItsWeightsAlone) {
+  const fs::path out = new_path("tuned");
+  const fs::path checkpoint = CheckpointPaths{.out = trained_run()}.checkpoint(8);
+
+  const Outcome outcome =
+      run({.arguments = training_into(out, {"--global-batch", "16", "--steps", "1", "--eval-every", "off", "--lr", "1e-30",
+                                            "--weight-decay", "0", "--init-from", checkpoint.string()})});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_FALSE(outcome.says("not used")) << outcome;
+  EXPECT_EQ(fingerprint(out / "report.json"), fingerprint(trained_run() / "report.json"));
+  EXPECT_EQ(metrics_lines(out / "metrics.jsonl", "loss").at(0).at("step"), 1);
+}
+
+TEST(Eval, OfFreshWeightsCountsEveryPicture) {
+  const Json result = evaluated(0, fresh_weights("resnet20", 10, 1));
+
+  EXPECT_EQ(result.at("samples"), kValPictures);
+  EXPECT_GE(result.at("top5").get<double>(), result.at("top1").get<double>());
+  EXPECT_GT(result.at("loss").get<double>(), 0.0);
+}
+
+TEST(Eval, IsExactOverAnyNumberOfRanks) {
+  const fs::path weights = trained_run() / "last.safetensors";
+  const Json alone = evaluated(1, weights);
+
+  for (const int ranks : {2, 3}) {
+    SCOPED_TRACE(ranks);
+    const Json together = evaluated(ranks, weights);
+
+    EXPECT_EQ(together.at("samples"), alone.at("samples"));
+    EXPECT_EQ(together.at("top1"), alone.at("top1"));
+    EXPECT_EQ(together.at("top5"), alone.at("top5"));
+    EXPECT_NEAR(together.at("loss").get<double>(), alone.at("loss").get<double>(), 1e-9 * alone.at("loss").get<double>());
+  }
+}
+
+TEST(Eval, PrintsWhatItReports) {
+  const fs::path report = new_path("eval.json");
+  const Outcome outcome = run({.ranks = 2, .arguments = evaluation(trained_run() / "last.safetensors", report)});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  char expected[64];
+  std::snprintf(expected, sizeof expected, "top-1 %.2f %%", 100.0 * read_json(report).at("top1").get<double>());
+  EXPECT_EQ(outcome.count(expected), 1) << outcome;
+}
+
+TEST(Keeping, TheNewestCheckpointsAndNoMore) {
+  EXPECT_EQ(file_names(trained_run() / "checkpoints"),
+            (std::vector<std::string>{"step-000000006.safetensors", "step-000000008.safetensors"}));
+}
+
+TEST(Keeping, LastHoldsTheWeightsOfTheNewestCheckpoint) {
+  const TensorFile last = read_tensor_file(trained_run() / "last.safetensors");
+  const TensorFile newest = read_tensor_file(CheckpointPaths{.out = trained_run()}.checkpoint(8));
+
+  ASSERT_GT(last.tensors.size(), 3U * 19U);
+  for (const FileTensor& tensor : last.tensors) {
+    ASSERT_NE(newest.find(tensor.name), nullptr) << tensor.name;
+    EXPECT_TRUE(newest.find(tensor.name)->f32 == tensor.f32 && newest.find(tensor.name)->i64 == tensor.i64) << tensor.name;
+  }
+  EXPECT_EQ(last.metadata.at("model"), "resnet20");
+}
+
+TEST(Keeping, BestHoldsTheWeightsOfTheBestEvaluation) {
+  double best = -1.0;
+  double loss = 0.0;
+  for (const Json& line : metrics_lines(trained_run() / "metrics.jsonl", "val_top1")) {
+    if (line.at("val_top1").get<double>() <= best) continue;
+    best = line.at("val_top1");
+    loss = line.at("val_loss");
+  }
+
+  const Json result = evaluated(0, trained_run() / "best.safetensors");
+
+  EXPECT_EQ(result.at("top1").get<double>(), best);
+  EXPECT_NEAR(result.at("loss").get<double>(), loss, 1e-5 * loss);
+}
+
+TEST(Inspect, ShowsTensorsAndWhetherTheFileIsUndamaged) {
+  const Outcome outcome = run({.arguments = {"inspect", (trained_run() / "last.safetensors").string()}});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(outcome.says("checksum: right")) << outcome;
+  EXPECT_TRUE(outcome.says("layer3.2.bn2.running_var")) << outcome;
+
+  const fs::path damaged = new_path("damaged.safetensors");
+  fs::copy_file(trained_run() / "last.safetensors", damaged);
+  flip_bit(damaged);
+  const Outcome refused = run({.arguments = {"inspect", damaged.string()}});
+
+  EXPECT_EQ(refused.exit_code, 3) << refused;
+  EXPECT_TRUE(refused.says("checksum")) << refused;
+}
+
+}  // namespace
+}  // namespace dtrain
