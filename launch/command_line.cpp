@@ -131,7 +131,9 @@ OptionTable eval_table(EvalConfig& c) {
   std::vector<Option> placement = placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node);
   std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged
   add_group(table, "Placement", std::move(placement));
-  add_group(table, "Output", {text_option("report", "FILE.json", "One object at the end.", c.report, "none")});
+  add_group(table, "Output",
+            {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
+             text_option("logits", "FILE.safetensors", "Logits of all pictures, in the order of the data set.", c.logits, "none")});
   return table;
 }
 

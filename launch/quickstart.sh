@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 # The demonstration: which network, on which pictures, for how long. Chosen for validation top-1 above 90 % in under five minutes
 # on two cores.
 pictures=(--train-per-class 200 --val-per-class 40 --seed 1)
-network=(--model resnet20 --crop 48 --resize 56)
+network=(--model resnet20 --crop 48)
 recipe=(--epochs 12 --global-batch 64 --augment light --base-lr 0.2 --warmup-epochs 1 --weight-decay 5e-4 --label-smoothing 0.05)
 
 data=demo/pictures
@@ -57,8 +57,8 @@ cat <<END
 
 Next:
   $dtrain inspect $out/best.safetensors
-  ${mpirun[*]} $dtrain topo
   $dtrain models
-  ${mpirun[*]} $dtrain --data DIR --model resnet18 --global-batch 32 --out runs/first
+  launch/run.sh -- topo                     where the threads of two ranks run
+  launch/run.sh -- --data DIR --model resnet18 --global-batch 32 --out runs/first
   $dtrain --help
 END

@@ -1,5 +1,5 @@
 // Starting, watching and ending of jobs; see running.hpp.
-#include "running.hpp"
+#include "tests/end_to_end/running.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,7 +17,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "workspace.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 namespace dtrain {
 namespace {

@@ -1,8 +1,8 @@
 // Data sets that are missing, wrong or damaged: refused with their path, or trained on with every damaged picture named.
 #include <gtest/gtest.h>
 
-#include "running.hpp"
-#include "workspace.hpp"
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 namespace dtrain {
 namespace {

@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "running.hpp"
-#include "workspace.hpp"
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 namespace dtrain {
 namespace {

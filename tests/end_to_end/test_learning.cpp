@@ -1,8 +1,8 @@
 // The demo data set is learned: from rendered JPEG files to validation accuracy far above chance.
 #include <gtest/gtest.h>
 
-#include "running.hpp"
-#include "workspace.hpp"
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 namespace dtrain {
 namespace {

@@ -1,8 +1,8 @@
 // The same command gives the same bits, and so do commands that differ only in how the work is carried out.
 #include <gtest/gtest.h>
 
-#include "running.hpp"
-#include "workspace.hpp"
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 namespace dtrain {
 namespace {

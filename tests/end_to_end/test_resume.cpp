@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include "running.hpp"
-#include "workspace.hpp"
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 namespace dtrain {
 namespace {

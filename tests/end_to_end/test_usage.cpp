@@ -2,8 +2,8 @@
 // ask about the program itself.
 #include <gtest/gtest.h>
 
-#include "running.hpp"
-#include "workspace.hpp"
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 namespace dtrain {
 namespace {

@@ -1,5 +1,5 @@
 // Directories, pictures and results of the runs under test; see workspace.hpp.
-#include "workspace.hpp"
+#include "tests/end_to_end/workspace.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "running.hpp"
+#include "tests/end_to_end/running.hpp"
 
 namespace dtrain {
 namespace {

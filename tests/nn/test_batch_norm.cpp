@@ -59,9 +59,14 @@ std::vector<Case> cases() {
       }
     }
   }
-  // 13² = 169 pixels: more than one run of single-precision sums in the kernels, and a rest of an odd length.
-  all.push_back({.channels = 16, .has_residual = true, .has_relu = true, .side = 13});
-  all.push_back({.channels = 8, .has_residual = false, .has_relu = true, .side = 13});
+  // 13² = 169 pixels: more than one run of single-precision sums in the kernels, and a rest of an odd length. From 100 pixels
+  // on results are streamed past the cache where they replace nothing.
+  for (const std::int64_t side : {10, 13}) {
+    all.push_back({.channels = 16, .has_residual = true, .has_relu = true, .side = side});
+    all.push_back({.channels = 24, .has_residual = true, .has_relu = false, .side = side});
+    all.push_back({.channels = 8, .has_residual = false, .has_relu = true, .side = side});
+    all.push_back({.channels = 5, .has_residual = false, .has_relu = false, .side = side});
+  }
   return all;
 }
 

@@ -184,15 +184,17 @@ TEST(SharedStoreBackward, UsesTheChangedWeightsForDataGradients) {
   const CompileOptions options{.batch = 4};
   const std::vector<double> pictures = random_values(picture_elements(network, 4), 2);
   const std::vector<double> diff = random_values(4 * network.num_classes, 3);
-  CompiledNetwork compiled(network, options, random_parameters(network, 5));
-  (void)compiled.forward(pictures);
-  compiled.backward(diff);
+  for (const bool plain : {false, true}) {
+    CompiledNetwork compiled(network, options, random_parameters(network, 5), plain);
+    (void)compiled.forward(pictures);
+    compiled.backward(diff);
 
-  set_parameters(compiled.store(), random_parameters(network, 1));
-  (void)compiled.forward(pictures);
-  compiled.backward(diff);
+    set_parameters(compiled.store(), random_parameters(network, 1));
+    (void)compiled.forward(pictures);
+    compiled.backward(diff);
 
-  EXPECT_EQ(plain_gradients(compiled.store()), gradients_alone(network, options, false, pictures, diff));
+    EXPECT_EQ(plain_gradients(compiled.store()), gradients_alone(network, options, plain, pictures, diff)) << plain;
+  }
 }
 
 TEST(SharedStoreLayouts, AreUnderstoodByGraphsOfEveryBatchSize) {
