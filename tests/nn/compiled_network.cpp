@@ -54,8 +54,8 @@ void expect_gradient_matches(const Probe& probe, const NamedTensors& parameters,
   ASSERT_TRUE(std::all_of(gradient.begin(), gradient.end(), [](float g) { return std::isfinite(g); })) << name;
   const double largest = largest_magnitude(gradient);
   // A tensor whose true gradient is 0 (a bias in front of a batch-norm) shows the rounding errors of its summands alone: a
-  // random walk over the loss's terms, each below 4 in size (|γ/σ| times the loss gradient).
-  const double noise = 4.0 * kUlp * std::sqrt(static_cast<double>(probe.diff_logits.size()));
+  // random walk over the loss's terms, each below 4 in size (|γ/σ| times the loss gradient), taken at four standard deviations.
+  const double noise = 4.0 * 4.0 * kUlp * std::sqrt(static_cast<double>(probe.diff_logits.size()));
   Random random(7, RandomPurpose::perturbation, {gradient.size()});
 
   for (int d = 0; d < kDirections; ++d) {
