@@ -8,7 +8,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config
   openmpi-bin libopenmpi-dev
-  libdnnl-dev
+  libdnnl-dev ocl-icd-opencl-dev  # oneDNN's CMake files ask for OpenCL, for its GPU half
   libhwloc-dev
   libcxxopts-dev libspdlog-dev nlohmann-json3-dev
   libturbojpeg0-dev libpng-dev
