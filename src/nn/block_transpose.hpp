@@ -1,5 +1,5 @@
 // Convolution weights from blocks of 16 input × 16 output channels to blocks of 16 output × 16 input channels (8 × 8 likewise):
-// from the layout that forward and backward weights want to the one that backward data wants, after every update. oneDNN 2.6's
+// from the layout that forward and backward weights want to the one that backward data wants, just before it runs. oneDNN 2.6's
 // own reorder between the two moves 2 GB/s on two cores, which would be 7 % of a ResNet-50 step; this one is bound by memory.
 #pragma once
 

@@ -30,16 +30,11 @@ WeightsView::WeightsView(const dnnl::memory& master, const Desc& wanted, std::by
   }
   master_ = master;
   memory_ = dnnl::memory(wanted, device.engine, copy);
-  transpose_ = BlockTranspose::between(master.get_desc(), wanted);
-  if (!transpose_) reorder_ = make_copy(master, memory_, false, device);
+  reorder_ = make_copy(master, memory_, false, device);
 }
 
 void WeightsView::renew(const dnnl::stream& stream) const {
-  if (transpose_) {
-    transpose_->run(floats(master_), floats(memory_));
-  } else if (reorder_) {
-    reorder_.run(stream);
-  }
+  if (reorder_) reorder_.run(stream);
 }
 
 dnnl::memory ScratchViews::add(const Desc& desc, std::size_t offset, const Device& device) {

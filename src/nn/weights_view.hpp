@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "src/nn/block_transpose.hpp"
 #include "src/nn/onednn.hpp"
 
 namespace dtrain::nn {
@@ -25,8 +24,7 @@ class WeightsView {
 
  private:
   dnnl::memory master_, memory_;
-  std::optional<BlockTranspose> transpose_;
-  PrimitiveCall reorder_;  ///< where it is not a transposition of blocks
+  PrimitiveCall reorder_;
 };
 
 /// Views into the graph's scratch memory, whose address is known late.
