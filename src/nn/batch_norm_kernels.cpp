@@ -10,6 +10,25 @@ void stream(float* to, const Vec& value) {
   *reinterpret_cast<Vec*>(to) = value;
 }
 
+template <typename Vec>
+constexpr int kLanes = sizeof(Vec) / sizeof(float);
+
+template <typename Vec>
+void put_signs(std::uint8_t* to, const Vec& value) {
+  for (int byte = 0; byte < kLanes<Vec> / 8; ++byte) {
+    unsigned bits = 0;
+    for (int bit = 0; bit < 8; ++bit) bits |= (value[byte * 8 + bit] > 0.0f ? 1u : 0u) << bit;
+    to[byte] = static_cast<std::uint8_t>(bits);
+  }
+}
+
+template <typename Vec>
+Vec where_set(const std::uint8_t* from, const Vec& value) {
+  Vec kept{};
+  for (int lane = 0; lane < kLanes<Vec>; ++lane) kept[lane] = (from[lane / 8] >> (lane % 8) & 1) != 0 ? value[lane] : 0.0f;
+  return kept;
+}
+
 }  // namespace
 }  // namespace dtrain::nn::portable
 

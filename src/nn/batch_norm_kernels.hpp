@@ -20,11 +20,11 @@ struct VecOf<16> {
 
 /// One plane in backward.
 struct NormPlane {
-  const float* src;        ///< what was normalised
-  const float* dst;        ///< result with residual and ReLU; read only where residual_relu
-  float* diff_dst;         ///< gradient of the result; overwritten by the masked sum where keeps_masked
-  const float* diff_more;  ///< second addend of the gradient, or null
-  float* diff_src;         ///< may be diff_dst
+  const float* src;                ///< what was normalised
+  const std::uint8_t* kept_signs;  ///< as normalise left them; read only where NormMask::kept
+  float* diff_dst;                 ///< gradient of the result; overwritten by the masked sum where keeps_masked
+  const float* diff_more;          ///< second addend of the gradient, or null
+  float* diff_src;                 ///< may be diff_dst
   std::int64_t pixels;
 };
 
@@ -35,21 +35,27 @@ struct NormChannels {
   const float* shift;  ///< β − mean·γ/σ
 };
 
+/// Two accumulators per channel of a block.
+struct NormSums {
+  double* sums;
+  double* products;
+};
+
 enum class NormMask {
   none,        ///< no ReLU
   recomputed,  ///< ReLU without residual: sign of src·scale + shift
-  from_dst,    ///< ReLU behind a residual sum: sign of dst
+  kept,        ///< ReLU behind a residual sum: a bit an element, kept by forward
 };
 
 struct NormKernels {
-  /// Adds Σ(x − origin) and Σ(x − origin)² of every channel to sums[block] and squares[block].
-  void (*moments)(const float* src, std::int64_t pixels, const float* origin, double* sums, double* squares);
-  /// dst = relu?(src·scale + shift (+ residual)). dst may be src or residual.
+  /// Adds Σ(x − origin) and Σ(x − origin)² of every channel.
+  void (*moments)(const float* src, std::int64_t pixels, const float* origin, NormSums to);
+  /// dst = relu?(src·scale + shift (+ residual)). dst may be src or residual. Where signs is not null, a bit an element, set
+  /// where dst is positive: block/8 bytes a pixel.
   void (*normalise)(const float* src, const float* residual, const NormChannels& channels, bool relu, float* dst,
-                    std::int64_t pixels);
+                    std::uint8_t* signs, std::int64_t pixels);
   /// d = mask·(diff_dst + diff_more), stored to diff_dst where keeps_masked; adds Σd and Σd·(x − mean).
-  void (*backward_sums)(const NormPlane& plane, const NormChannels& channels, NormMask mask, bool keeps_masked, double* sums,
-                        double* products);
+  void (*backward_sums)(const NormPlane& plane, const NormChannels& channels, NormMask mask, bool keeps_masked, NormSums to);
   /// diff_src = scale·d − offset − slope·(x − mean), d as above (mask recomputed unless `none`).
   void (*backward_data)(const NormPlane& plane, const NormChannels& channels, NormMask mask, const float* offset,
                         const float* slope);

@@ -13,6 +13,28 @@ inline void stream(float* to, const VecOf<16>::Type& value) {
   stream(to + 8, halves[1]);
 }
 
+inline void put_signs(std::uint8_t* to, VecOf<8>::Type value) {
+  *to = static_cast<std::uint8_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)value, _mm256_setzero_ps(), _CMP_GT_OQ)));
+}
+inline void put_signs(std::uint8_t* to, const VecOf<16>::Type& value) {
+  const auto* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
+  put_signs(to, halves[0]);
+  put_signs(to + 1, halves[1]);
+}
+inline VecOf<8>::Type where_set(const std::uint8_t* from, VecOf<8>::Type value) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i is_set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(*from), bit), bit);
+  return (VecOf<8>::Type)_mm256_and_ps((__m256)value, _mm256_castsi256_ps(is_set));
+}
+inline VecOf<16>::Type where_set(const std::uint8_t* from, const VecOf<16>::Type& value) {
+  const auto* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
+  VecOf<16>::Type kept;
+  auto* kept_halves = reinterpret_cast<VecOf<8>::Type*>(&kept);
+  kept_halves[0] = where_set(from, halves[0]);
+  kept_halves[1] = where_set(from + 1, halves[1]);
+  return kept;
+}
+
 }  // namespace
 }  // namespace dtrain::nn::avx2
 

@@ -1,0 +1,120 @@
+// Statistics and parameters of a batch normalisation; see channel_norm.hpp.
+#include "src/nn/channel_norm.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain::nn {
+
+ChannelNorm::ChannelNorm(const BatchNorm& spec, const std::string& name, const Desc& src)
+    : spec_(spec), name_(name), block_(channel_block(src)) {
+  check(block_ != 0, "batch-norm: its src has channel blocks");
+  const Dims dims = src.dims();
+  batch_ = dims[0], channels_ = dims[1], pixels_ = dims[2] * dims[3];
+  blocks_ = (channels_ + block_ - 1) / block_;
+  kernels_ = &norm_kernels(static_cast<int>(block_));
+  const auto padded = static_cast<std::size_t>(blocks_ * block_);
+  for (auto* values : {&mean_, &scale_, &shift_, &offset_, &slope_, &inverse_deviation_}) values->assign(padded, 0.0f);
+  sums_.assign(padded * static_cast<std::size_t>(batch_), 0.0);
+  products_ = sums_;
+}
+
+std::vector<LayerParameter> ChannelNorm::parameters() const {
+  using Kind = ParameterSpec::Kind;
+  const Shape shape{channels_};
+  const auto entry = [&](const char* suffix, Kind kind) {
+    return LayerParameter{{name_ + suffix, shape, kind}, plain_layout(shape)};
+  };
+  return {entry(".weight", Kind::norm_weight), entry(".bias", Kind::norm_bias), entry(".running_mean", Kind::running_mean),
+          entry(".running_var", Kind::running_var)};
+}
+
+void ChannelNorm::connect(ParameterStore& store) {
+  const auto find = [&](const char* suffix) -> const Slot& {
+    const Slot* slot = store.find(name_ + suffix);
+    check(slot != nullptr, "batch-norm: its parameters are in the store");
+    return *slot;
+  };
+  gamma_ = store.values(find(".weight"));
+  beta_ = store.values(find(".bias"));
+  running_mean_ = store.values(find(".running_mean"));
+  running_var_ = store.values(find(".running_var"));
+  diff_gamma_ = store.gradient(find(".weight"));
+  diff_beta_ = store.gradient(find(".bias"));
+}
+
+void ChannelNorm::use_running_statistics() {
+  for (std::int64_t c = 0; c < channels_; ++c) {
+    set_channel(c, running_mean_[c], 1.0 / std::sqrt(static_cast<double>(running_var_[c]) + spec_.epsilon));
+  }
+}
+
+void ChannelNorm::set_channel(std::int64_t channel, float mean, double inverse_deviation) {
+  mean_[channel] = mean;
+  inverse_deviation_[channel] = static_cast<float>(inverse_deviation);
+  scale_[channel] = static_cast<float>(gamma_[channel] * inverse_deviation);
+  shift_[channel] = static_cast<float>(beta_[channel] - static_cast<double>(mean) * gamma_[channel] * inverse_deviation);
+}
+
+NormSums ChannelNorm::zeroed_sums(std::int64_t block, std::int64_t picture) {
+  const NormSums zeroed = sums(block, picture);
+  std::fill_n(zeroed.sums, block_, 0.0);
+  std::fill_n(zeroed.products, block_, 0.0);
+  return zeroed;
+}
+
+// Note [Moments are taken around the first pixel]: Σ(x−o)² − (Σ(x−o))²/M cancels badly when |mean| ≫ σ; with o a sample
+// of the channel, |mean − o| is of the order of σ.
+void ChannelNorm::sum_moments(const float* src, std::int64_t block, std::int64_t picture) {
+  kernels_->moments(src + plane(block, picture), pixels_, src + plane(block, 0), zeroed_sums(block, picture));
+}
+
+void ChannelNorm::finish_moments(const float* src, std::int64_t block, const PassOptions& pass) {
+  const auto count = static_cast<double>(batch_ * pixels_);
+  for (std::int64_t lane = 0; lane < block_; ++lane) {
+    const std::int64_t channel = block * block_ + lane;
+    if (channel >= channels_) continue;  // padding: scale and shift stay 0, so the padding of dst does
+    double sum = 0.0;
+    double square = 0.0;
+    for (std::int64_t picture = 0; picture < batch_; ++picture) {
+      sum += sums(block, picture).sums[lane];
+      square += sums(block, picture).products[lane];
+    }
+    const double mean = static_cast<double>(src[plane(block, 0) + lane]) + sum / count;
+    const double variance = std::max(0.0, (square - sum * sum / count) / count);
+    set_channel(channel, static_cast<float>(mean), 1.0 / std::sqrt(variance + spec_.epsilon));
+
+    // running ← (1−momentum)·running + momentum·Σ share·batch over the micro-batches of a step; unbiased variance, as
+    // PyTorch.
+    const double kept = pass.is_first_micro_batch ? 1.0 - spec_.momentum : 1.0;
+    const double weight = static_cast<double>(spec_.momentum) * pass.statistics_share;
+    const double unbiased = count > 1.0 ? variance * count / (count - 1.0) : variance;
+    running_mean_[channel] = static_cast<float>(kept * running_mean_[channel] + weight * mean);
+    running_var_[channel] = static_cast<float>(kept * running_var_[channel] + weight * unbiased);
+  }
+}
+
+void ChannelNorm::finish_gradients(std::int64_t block, const PassOptions& pass) {
+  const auto count = static_cast<double>(batch_ * pixels_);
+  for (std::int64_t lane = 0; lane < block_; ++lane) {
+    const std::int64_t channel = block * block_ + lane;
+    if (channel >= channels_) continue;
+    double sum = 0.0;
+    double product = 0.0;
+    for (std::int64_t picture = 0; picture < batch_; ++picture) {
+      sum += sums(block, picture).sums[lane];
+      product += sums(block, picture).products[lane];
+    }
+    const double inverse = inverse_deviation_[channel];
+    offset_[channel] = static_cast<float>(scale_[channel] * sum / count);
+    slope_[channel] = static_cast<float>(scale_[channel] * product * inverse * inverse / count);
+    const auto diff_gamma = static_cast<float>(product * inverse);
+    const auto diff_beta = static_cast<float>(sum);
+    diff_gamma_[channel] = pass.is_first_micro_batch ? diff_gamma : diff_gamma_[channel] + diff_gamma;
+    diff_beta_[channel] = pass.is_first_micro_batch ? diff_beta : diff_beta_[channel] + diff_beta;
+  }
+}
+
+}  // namespace dtrain::nn

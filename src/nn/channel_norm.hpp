@@ -1,0 +1,104 @@
+// What every batch normalisation shares: its parameters, its statistics over a batch, and how its blocks of channels are shared
+// out among threads.
+//
+// Forward   y = γ(x − m)/σ + β, m and σ² the batch's mean and biased variance over pictures and pixels
+// Backward  with d the gradient of y: diff_β = Σd; diff_γ = Σd(x−m)/σ; diff_x = γ/σ·(d − diff_β/M − (x−m)/σ·diff_γ/M)
+// Source    Ioffe & Szegedy, ICML 2015
+#pragma once
+
+#include <omp.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/nn/batch_norm_kernels.hpp"
+#include "src/nn/layer.hpp"
+
+namespace dtrain::nn {
+
+class ChannelNorm {
+ public:
+  /// src: nChw8c or nChw16c.
+  ChannelNorm(const BatchNorm& spec, const std::string& name, const Desc& src);
+
+  std::vector<LayerParameter> parameters() const;
+  void connect(ParameterStore& store);
+
+  std::int64_t batch() const { return batch_; }
+  std::int64_t blocks() const { return blocks_; }
+  std::int64_t pixels() const { return pixels_; }
+  std::int64_t block() const { return block_; }
+  const NormKernels& kernels() const { return *kernels_; }
+  /// Offset in elements of a block's pixels in a picture, of src or of any tensor with as many blocks and `pixels` pixels.
+  std::int64_t plane(std::int64_t block, std::int64_t picture, std::int64_t pixels) const {
+    return (picture * blocks_ + block) * pixels * block_;
+  }
+  std::int64_t plane(std::int64_t block, std::int64_t picture) const { return plane(block, picture, pixels_); }
+  /// mean, γ/σ and β − mean·γ/σ of a block's channels.
+  NormChannels channels(std::int64_t block) const {
+    return {mean_.data() + block * block_, scale_.data() + block * block_, shift_.data() + block * block_};
+  }
+  /// After finish_gradients: diff_x = scale·d − offset − slope·(x − mean).
+  const float* offset(std::int64_t block) const { return offset_.data() + block * block_; }
+  const float* slope(std::int64_t block) const { return slope_.data() + block * block_; }
+
+  /// Evaluation: channels() from the running statistics.
+  void use_running_statistics();
+  /// Moments of one plane, then channels() and the running statistics from all planes of a block.
+  void sum_moments(const float* src, std::int64_t block, std::int64_t picture);
+  void finish_moments(const float* src, std::int64_t block, const PassOptions& pass);
+  /// Zeroed accumulators of one plane for Σd and Σd(x − mean), then diff_γ, diff_β, offset and slope from all planes of a
+  /// block.
+  NormSums zeroed_sums(std::int64_t block, std::int64_t picture);
+  void finish_gradients(std::int64_t block, const PassOptions& pass);
+
+  /// Runs reduce(block, picture) for all pictures, finish(block), then apply(block, picture) for all pictures. Blocks are
+  /// independent, so a thread takes whole blocks and finds them in its cache the second time; where there are too few blocks
+  /// for the threads, pictures are shared out too. Partial sums are per picture either way: same bits for any thread count.
+  template <typename Reduce, typename Finish, typename Apply>
+  void for_each_block(Reduce reduce, Finish finish, Apply apply) const {
+    const int threads = omp_get_max_threads();
+    if (blocks_ % threads == 0 || blocks_ >= 4 * threads) {
+#pragma omp parallel for schedule(static)
+      for (std::int64_t block = 0; block < blocks_; ++block) {
+        for (std::int64_t picture = 0; picture < batch_; ++picture) reduce(block, picture);
+        finish(block);
+        for (std::int64_t picture = batch_ - 1; picture >= 0; --picture) apply(block, picture);
+      }
+      return;
+    }
+    for_each_plane(reduce);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t block = 0; block < blocks_; ++block) finish(block);
+    for_each_plane(apply);
+  }
+
+  template <typename Apply>
+  void for_each_plane(Apply apply) const {
+#pragma omp parallel for collapse(2) schedule(static)
+    for (std::int64_t picture = 0; picture < batch_; ++picture) {
+      for (std::int64_t block = 0; block < blocks_; ++block) apply(block, picture);
+    }
+  }
+
+ private:
+  void set_channel(std::int64_t channel, float mean, double inverse_deviation);
+  NormSums sums(std::int64_t block, std::int64_t picture) {
+    const std::int64_t at = (block * batch_ + picture) * block_;
+    return {sums_.data() + at, products_.data() + at};
+  }
+
+  BatchNorm spec_;
+  std::string name_;
+  std::int64_t block_ = 16;
+  std::int64_t batch_ = 0, channels_ = 0, pixels_ = 0, blocks_ = 0;
+  const NormKernels* kernels_ = nullptr;
+  std::span<float> gamma_, beta_, running_mean_, running_var_, diff_gamma_, diff_beta_;
+  std::vector<float> mean_, scale_, shift_, inverse_deviation_;  // per padded channel
+  std::vector<float> offset_, slope_;
+  std::vector<double> sums_, products_;  // [block][picture][lane]
+};
+
+}  // namespace dtrain::nn
