@@ -12,10 +12,14 @@ struct VecOf;
 template <>
 struct VecOf<8> {
   typedef float Type __attribute__((vector_size(32), aligned(4), may_alias));
+  typedef std::int32_t Int __attribute__((vector_size(32)));
+  typedef std::uint8_t Byte __attribute__((vector_size(8), aligned(1), may_alias));
 };
 template <>
 struct VecOf<16> {
   typedef float Type __attribute__((vector_size(64), aligned(4), may_alias));
+  typedef std::int32_t Int __attribute__((vector_size(64)));
+  typedef std::uint8_t Byte __attribute__((vector_size(16), aligned(1), may_alias));
 };
 
 /// One plane in backward.
@@ -47,6 +51,24 @@ enum class NormMask {
   kept,        ///< ReLU behind a residual sum: a bit an element, kept by forward
 };
 
+/// Square windows over a plane; a window reaches beyond the plane where there is padding, and counts what is inside.
+struct PoolWindow {
+  std::int64_t src_height, src_width, dst_height, dst_width;
+  std::int64_t kernel, stride, padding;
+};
+
+/// Position kept of a window without a positive value; others are row·kernel + column of the first maximum.
+inline constexpr std::uint8_t kNoMaximum = 255;
+
+/// One plane of a normalised, rectified and pooled tensor in backward.
+struct PooledPlane {
+  const float* src;               ///< what was normalised, src_height·src_width pixels
+  const std::uint8_t* positions;  ///< a byte an element of dst, as normalise_pooled left them
+  float* diff_dst;                ///< dst_height·dst_width pixels; overwritten by the sum where there is diff_more
+  const float* diff_more;         ///< second addend of the gradient, or null
+  float* diff_src;                ///< src_height·src_width pixels
+};
+
 struct NormKernels {
   /// Adds Σ(x − origin) and Σ(x − origin)² of every channel.
   void (*moments)(const float* src, std::int64_t pixels, const float* origin, NormSums to);
@@ -59,6 +81,14 @@ struct NormKernels {
   /// diff_src = scale·d − offset − slope·(x − mean), d as above (mask recomputed unless `none`).
   void (*backward_data)(const NormPlane& plane, const NormChannels& channels, NormMask mask, const float* offset,
                         const float* slope);
+  /// dst = max over each window of relu(src·scale + shift); positions: a byte an element of dst, or null.
+  void (*normalise_pooled)(const float* src, const NormChannels& channels, const PoolWindow& window, float* dst,
+                           std::uint8_t* positions);
+  /// d as the windows' gradients fall on src; adds Σd and Σd·(x − mean).
+  void (*backward_sums_pooled)(const PooledPlane& plane, const NormChannels& channels, const PoolWindow& window, NormSums to);
+  /// diff_src = scale·d − offset − slope·(x − mean).
+  void (*backward_data_pooled)(const PooledPlane& plane, const NormChannels& channels, const PoolWindow& window,
+                               const float* offset, const float* slope);
 };
 
 /// Kernels for this CPU. block: 8 or 16.

@@ -12,6 +12,10 @@ bool is(const NetworkSpec& network, LayerIndex node) {
   return node >= 0 && std::holds_alternative<Layer>(network.nodes[static_cast<std::size_t>(node)].layer);
 }
 
+bool is_max_pool(const NetworkSpec& network, LayerIndex node) {
+  return is<Pool>(network, node) && std::get<Pool>(network.nodes[static_cast<std::size_t>(node)].layer).kind == Pool::Kind::max;
+}
+
 /// The only node that reads `node`, or -1.
 LayerIndex only_reader(const std::vector<std::vector<LayerIndex>>& readers, LayerIndex node) {
   const auto& all = readers[static_cast<std::size_t>(node)];
@@ -50,7 +54,10 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
     }
     if (is<BatchNorm>(network, node) || is<Add>(network, node)) {
       const LayerIndex relu = only_reader(readers, last);
-      if (relu >= 0 && is<Relu>(network, relu)) take(node, relu);
+      if (relu < 0 || !is<Relu>(network, relu)) continue;
+      take(node, relu);
+      const LayerIndex pool = only_reader(readers, relu);
+      if (last == node && is<BatchNorm>(network, node) && is_max_pool(network, pool)) take(node, pool);
     }
   }
 
@@ -61,7 +68,12 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
     const LayerIndex owner = taken_by[static_cast<std::size_t>(node)];
     const auto& nodes = covered[static_cast<std::size_t>(owner)];
     if (nodes.back() != node) continue;
-    Operation operation{.node = owner, .inputs = {}, .relu = is<Relu>(network, node) && node != owner, .nodes = nodes};
+    Operation operation{.node = owner, .inputs = {}, .nodes = nodes};
+    for (const LayerIndex inner : nodes) {
+      if (inner == owner) continue;
+      if (is<Relu>(network, inner)) operation.relu = true;
+      if (is<Pool>(network, inner)) operation.pool = std::get<Pool>(network.nodes[static_cast<std::size_t>(inner)].layer);
+    }
     const auto read = [&](LayerIndex input) { operation.inputs.push_back(input < 0 ? kNetworkInput : operation_of.at(input)); };
     for (const LayerIndex input : network.nodes[static_cast<std::size_t>(owner)].inputs) read(input);
     for (const LayerIndex inner : nodes) {

@@ -1,7 +1,8 @@
-// Turns a network's nodes into the operations that run: batch-norm takes in the ReLU or the Add and ReLU behind it,
-// Add takes in its ReLU. Pure; the network description itself stays as published.
+// Turns a network's nodes into the operations that run: batch-norm takes in the ReLU, the ReLU and max pooling, or the Add and
+// ReLU behind it; Add takes in its ReLU. Pure; the network description itself stays as published.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,12 +15,13 @@ struct Operation {
   LayerIndex node = 0;            ///< the node that gives name, layer and parameters
   std::vector<int> inputs;        ///< a batch-norm with a second input adds it (residual) before its ReLU
   bool relu = false;              ///< ReLU applied to the result
+  std::optional<Pool> pool{};     ///< max pooling applied behind the ReLU
   std::vector<LayerIndex> nodes;  ///< all nodes covered, in execution order
 };
 
 /// Operations in execution order; the last one gives the logits.
-/// A batch-norm whose only reader is a ReLU, an Add, or an Add with a ReLU behind takes those in, at the place of the last of
-/// them. Where both inputs of an Add are such batch-norms, the first one does.
+/// A batch-norm whose only reader is a ReLU, a ReLU with max pooling behind, an Add, or an Add with a ReLU behind takes those
+/// in, at the place of the last of them. Where both inputs of an Add are such batch-norms, the first one does.
 std::vector<Operation> fuse(const NetworkSpec& network);
 
 }  // namespace dtrain::nn

@@ -21,6 +21,7 @@ struct LayerContext {
   const CompileOptions& options;
   std::string name;
   bool relu = false;                 ///< applies ReLU to its result
+  std::optional<Pool> pool;          ///< max pooling applied behind the ReLU
   std::vector<Desc> src;             ///< layouts of the inputs as they are
   Shape dst_shape;                   ///< of the result
   std::vector<bool> wants_diff_src;  ///< per input: backward must produce its gradient
@@ -88,6 +89,7 @@ Desc wished_src(const LayerSpec& spec, const LayerContext& context, int input);
 // One constructor per kind of layer, each in the file of its name.
 std::unique_ptr<Layer> make_convolution(const Convolution& spec, LayerContext context);
 std::unique_ptr<Layer> make_batch_norm(const BatchNorm& spec, LayerContext context);
+std::unique_ptr<Layer> make_batch_norm_pool(const BatchNorm& spec, LayerContext context);
 std::unique_ptr<Layer> make_pool(const Pool& spec, LayerContext context);
 std::unique_ptr<Layer> make_global_average_pool(LayerContext context);
 std::unique_ptr<Layer> make_linear(const Linear& spec, LayerContext context);

@@ -26,7 +26,10 @@ Desc wished_src(const LayerSpec& spec, const LayerContext& context, int input) {
 
 std::unique_ptr<Layer> make_layer(const LayerSpec& spec, LayerContext context) {
   return std::visit(Overloaded{[&](const Convolution& layer) { return make_convolution(layer, std::move(context)); },
-                               [&](const BatchNorm& layer) { return make_batch_norm(layer, std::move(context)); },
+                               [&](const BatchNorm& layer) {
+                                 return context.pool ? make_batch_norm_pool(layer, std::move(context))
+                                                     : make_batch_norm(layer, std::move(context));
+                               },
                                [&](const Pool& layer) { return make_pool(layer, std::move(context)); },
                                [&](const GlobalAveragePool&) { return make_global_average_pool(std::move(context)); },
                                [&](const Linear& layer) { return make_linear(layer, std::move(context)); },

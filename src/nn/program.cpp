@@ -55,6 +55,7 @@ class ProgramBuilder {
     LayerContext layer_context = context(node.name, inputs);
     layer_context.dst_shape = shapes_[static_cast<std::size_t>(operation.nodes.back())];
     layer_context.relu = operation.relu;
+    layer_context.pool = operation.pool;
     for (std::size_t k = 0; k < inputs.size(); ++k) {
       const Desc wish = wished_src(node.layer, layer_context, static_cast<int>(k));
       if (wish == layer_context.src[k]) continue;

@@ -82,6 +82,59 @@ TEST(Fusion, TakesAReluIntoAnAddWithoutBatchNorm) {
   EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "add relu < conv1 conv2"}));
 }
 
+const Pool kMaxPool{.kind = Pool::Kind::max, .kernel = 3, .stride = 2, .padding = 1};
+
+TEST(Fusion, TakesReluAndMaxPoolingIntoTheBatchNormInFront) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  net.append("bn", BatchNorm{});
+  net.append("relu", Relu{});
+  net.append("pool", kMaxPool);
+  const NetworkSpec network = std::move(net).finish();
+
+  const std::vector<Operation> operations = fuse(network);
+
+  ASSERT_EQ(in_words(network, operations), (Lines{"conv < pictures", "bn relu pool < conv"}));
+  EXPECT_TRUE(operations[1].relu);
+  ASSERT_TRUE(operations[1].pool.has_value());
+  EXPECT_EQ(operations[1].pool->stride, 2);
+}
+
+TEST(Fusion, LeavesAveragePoolingAlone) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  net.append("bn", BatchNorm{});
+  net.append("relu", Relu{});
+  net.append("pool", Pool{.kind = Pool::Kind::average});
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv < pictures", "bn relu < conv", "pool < relu"}));
+}
+
+TEST(Fusion, LeavesMaxPoolingAloneWithoutAReluOrBehindASum) {
+  NetworkBuilder net = begin();
+  const LayerIndex shortcut = net.append("conv", kConv);
+  const LayerIndex norm = net.append("bn", BatchNorm{});
+  net.add("add", norm, shortcut);
+  net.append("relu", Relu{});
+  net.append("pool1", kMaxPool);
+  net.append("bn2", BatchNorm{});
+  net.append("pool2", kMaxPool);
+
+  EXPECT_EQ(fused(std::move(net)),
+            (Lines{"conv < pictures", "bn add relu < conv conv", "pool1 < relu", "bn2 < pool1", "pool2 < bn2"}));
+}
+
+TEST(Fusion, LeavesMaxPoolingAloneWhoseReluHasASecondReader) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  net.append("bn", BatchNorm{});
+  const LayerIndex relu = net.append("relu", Relu{});
+  const LayerIndex pool = net.append("pool", Pool{.kind = Pool::Kind::max, .kernel = 3, .stride = 1, .padding = 1});
+  net.add("add", relu, pool);
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv < pictures", "bn relu < conv", "pool < relu", "add < relu pool"}));
+}
+
 TEST(Fusion, LeavesAReluAloneWhoseProducerHasASecondReader) {
   NetworkBuilder net = begin();
   net.append("conv", kConv);
@@ -191,8 +244,8 @@ TEST(Fusion, LeavesResnet50TheOperationsItsStructureImplies) {
 
   const std::vector<Operation> operations = fuse(network);
 
-  // 53 convolutions with a batch-norm each, maxpool, avgpool, flatten, fc; every Add and every ReLU is taken in.
-  EXPECT_EQ(operations.size(), 2u * 53u + 4u);
+  // 53 convolutions with a batch-norm each, avgpool, flatten, fc; every Add, every ReLU and the maxpool are taken in.
+  EXPECT_EQ(operations.size(), 2u * 53u + 3u);
   int with_residual = 0;
   for (const Operation& operation : operations) with_residual += operation.inputs.size() == 2 ? 1 : 0;
   EXPECT_EQ(with_residual, 16);
@@ -201,7 +254,7 @@ TEST(Fusion, LeavesResnet50TheOperationsItsStructureImplies) {
 TEST(Fusion, LeavesResnet18TheOperationsItsStructureImplies) {
   const std::vector<Operation> operations = fuse(build_model("resnet18", {}));
 
-  EXPECT_EQ(operations.size(), 2u * 20u + 4u);  // 20 convolutions with a batch-norm each
+  EXPECT_EQ(operations.size(), 2u * 20u + 3u);  // 20 convolutions with a batch-norm each, one takes in the maxpool
 }
 
 }  // namespace
