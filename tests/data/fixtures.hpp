@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <set>
 #include <string>
@@ -67,6 +68,7 @@ class FlatDataset final : public Dataset {
 
   std::set<std::int64_t> damaged;
   std::chrono::microseconds delay{0};
+  std::function<void(std::int64_t sample)> before_decoding = [](std::int64_t) {};
 
   std::int64_t size() const override { return count_; }
   const std::vector<std::string>& class_names() const override { return class_names_; }
@@ -75,6 +77,7 @@ class FlatDataset final : public Dataset {
   PictureSize picture_size(std::int64_t) const override { return {extent_, extent_}; }
   void decode(std::int64_t sample, const DecodeHint&, Picture& picture) const override {
     if (delay.count() > 0) std::this_thread::sleep_for(delay);
+    before_decoding(sample);
     if (damaged.contains(sample)) throw DataError("decoding " + sample_name(sample) + ": found damage");
     picture.width = picture.height = extent_;
     picture.rgb.resize(static_cast<std::size_t>(extent_ * extent_ * 3));

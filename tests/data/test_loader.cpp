@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <future>
 #include <mutex>
 #include <set>
 
@@ -136,15 +137,19 @@ TEST(DataLoader, AsksForBatchesOneAtATimeAndInOrder) {
 }
 
 TEST(DataLoader, SharesOneBatchAmongItsWorkers) {
-  // Eight pictures of 100 ms each take 800 ms alone; the workers only sleep, so four need about 200 ms even on one busy core.
+  // The first picture is done only when another one of the same batch has begun, which one worker alone could not do.
   FlatDataset dataset(8);
-  dataset.delay = 100ms;
-  const auto start = std::chrono::steady_clock::now();
-  DataLoader loader(dataset, options_of(4, 8, 2), in_order(8, 8));
+  std::promise<void> second_begun;
+  std::atomic<bool> is_met = false;
+  dataset.before_decoding = [&](std::int64_t sample) {
+    if (sample == 0) is_met = second_begun.get_future().wait_for(60s) == std::future_status::ready;
+    if (sample == 1) second_begun.set_value();
+  };
+  DataLoader loader(dataset, options_of(2, 8, 2), in_order(8, 8));
 
   EXPECT_EQ(loader.next().count, 8);
 
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 600ms);
+  EXPECT_TRUE(is_met);
 }
 
 TEST(DataLoader, StartsEachWorkerWithItsHook) {
@@ -170,12 +175,20 @@ TEST(DataLoader, StartsEachWorkerWithItsHook) {
 
 TEST(DataLoader, TellsHowLongItWaited) {
   FlatDataset dataset(3);
-  dataset.delay = 30ms;
+  std::promise<void> asked, last_begun;
+  dataset.before_decoding = [&](std::int64_t sample) {
+    if (sample == 0) {
+      asked.get_future().wait();
+      std::this_thread::sleep_for(500ms);
+    }
+    if (sample == 2) last_begun.set_value();
+  };
   DataLoader loader(dataset, options_of(1, 1), in_order(3, 1));
 
+  asked.set_value();
   loader.next();
-  EXPECT_GT(loader.waited_s(), 0.005);
-  std::this_thread::sleep_for(300ms);  // the rest is ready by now
+  EXPECT_GT(loader.waited_s(), 0.0);
+  last_begun.get_future().wait();  // the only worker has moved on: the second batch is ready
   loader.next();
   EXPECT_EQ(loader.waited_s(), 0.0);
 }
