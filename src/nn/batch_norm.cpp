@@ -55,13 +55,7 @@ class BatchNormLayer final : public Layer {
       norm_.kernels().normalise(src_ + at, residual_ != nullptr ? residual_ + at : nullptr, norm_.channels(block),
                                 context_.relu, dst_ + at, signs_at(at), norm_.pixels());
     };
-    if (!context_.options.training) {
-      norm_.use_running_statistics();
-      norm_.for_each_plane(normalise);
-      return;
-    }
-    norm_.for_each_block([&](std::int64_t block, std::int64_t picture) { norm_.sum_moments(src_, block, picture); },
-                         [&](std::int64_t block) { norm_.finish_moments(src_, block, pass); }, normalise);
+    norm_.forward(src_, context_.options.training, pass, normalise);
   }
 
   void backward(const PassOptions& pass) override {

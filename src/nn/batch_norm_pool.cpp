@@ -63,13 +63,7 @@ class BatchNormPoolLayer final : public Layer {
       norm_.kernels().normalise_pooled(src_ + norm_.plane(block, picture), norm_.channels(block), window_, to_ + at,
                                        positions_ != nullptr ? positions_ + at : nullptr);
     };
-    if (!context_.options.training) {
-      norm_.use_running_statistics();
-      norm_.for_each_plane(pool);
-      return;
-    }
-    norm_.for_each_block([&](std::int64_t block, std::int64_t picture) { norm_.sum_moments(src_, block, picture); },
-                         [&](std::int64_t block) { norm_.finish_moments(src_, block, pass); }, pool);
+    norm_.forward(src_, context_.options.training, pass, pool);
   }
 
   void backward(const PassOptions& pass) override {

@@ -54,6 +54,18 @@ class ChannelNorm {
   NormSums zeroed_sums(std::int64_t block, std::int64_t picture);
   void finish_gradients(std::int64_t block, const PassOptions& pass);
 
+  /// channels() from the batch in training, else from the running statistics; then apply(block, picture) for all planes.
+  template <typename Apply>
+  void forward(const float* src, bool training, const PassOptions& pass, Apply apply) {
+    if (!training) {
+      use_running_statistics();
+      for_each_plane(apply);
+      return;
+    }
+    for_each_block([&](std::int64_t block, std::int64_t picture) { sum_moments(src, block, picture); },
+                   [&](std::int64_t block) { finish_moments(src, block, pass); }, apply);
+  }
+
   /// Runs reduce(block, picture) for all pictures, finish(block), then apply(block, picture) for all pictures. Blocks are
   /// independent, so a thread takes whole blocks and finds them in its cache the second time; where there are too few blocks
   /// for the threads, pictures are shared out too. Partial sums are per picture either way: same bits for any thread count.
