@@ -13,6 +13,8 @@
 namespace dtrain {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 std::span<const std::byte> bytes_of(const FileTensor& tensor) {
   return tensor.type == ElementType::f32 ? std::as_bytes(std::span(tensor.f32)) : std::as_bytes(std::span(tensor.i64));
 }
@@ -37,7 +39,6 @@ std::vector<const FileTensor*> data_order(const TensorFile& file) {
 
 /// Header with tensors in the caller's order and with checksum digits of zeros.
 std::string build_header(const TensorFile& file, const std::vector<const FileTensor*>& order) {
-  using Json = nlohmann::ordered_json;
   std::map<const FileTensor*, std::size_t> begins;
   std::size_t end = 0;
   for (const FileTensor* tensor : order) {

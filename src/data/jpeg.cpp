@@ -31,20 +31,13 @@ struct Header {
   int colorspace = -1;
 };
 
-[[noreturn]] void throw_damaged(const std::string& name, const std::string& found) {
-  throw DataError(Fault{.doing = "decoding the JPEG picture " + name,
-                        .expected = "a whole, undamaged file",
-                        .found = found,
-                        .remedy = "restore the file from its source, or delete it"});
-}
-
 Header read_header(tjhandle codec, std::span<const std::uint8_t> bytes, const std::string& name) {
   int width = 0, height = 0, subsampling = -1, colorspace = -1;
   const int status = tjDecompressHeader3(codec, bytes.data(), bytes.size(), &width, &height, &subsampling, &colorspace);
   // Two statuses mislead: an error also means chroma subsampling that has no name in this interface (4:1:0, say) and that the
   // decoder takes all the same; success also means a file that ends before any picture begins.
   const bool is_known = width > 0 && height > 0 && colorspace >= 0;
-  if (!is_known) throw_damaged(name, status != 0 ? tjGetErrorStr2(codec) : "no picture before the end of the file");
+  if (!is_known) throw_damaged("JPEG picture " + name, status != 0 ? tjGetErrorStr2(codec) : "no picture before the end of the file");
   return {{width, height}, colorspace};
 }
 
@@ -78,7 +71,7 @@ void decompress(tjhandle codec, std::span<const std::uint8_t> bytes, const std::
   // Only the first warning is told. Behind a harmless one truncation could hide, hence the look at the end.
   const std::string message = tjGetErrorStr2(codec);
   const bool is_whole = tjGetErrorCode(codec) == TJERR_WARNING && is_harmless(message) && ends_as_jpeg(bytes);
-  if (!is_whole) throw_damaged(name, message);
+  if (!is_whole) throw_damaged("JPEG picture " + name, message);
 }
 
 /// a·b/255, rounded as PIL does.

@@ -131,6 +131,13 @@ void check_picture_size(const PictureSize& size, const std::string& name) {
                         .remedy = "restore the file if it is damaged, else scale it down"});
 }
 
+void throw_damaged(const std::string& what, const std::string& found) {
+  throw DataError(Fault{.doing = "decoding the " + what,
+                        .expected = "a whole, undamaged file",
+                        .found = found,
+                        .remedy = "restore the file from its source, or delete it"});
+}
+
 PictureSize picture_size_of(std::span<const std::uint8_t> bytes, const std::string& name) {
   switch (sniff_picture(bytes)) {
     case PictureKind::jpeg:

@@ -34,6 +34,8 @@ std::string describe_content(std::span<const std::uint8_t> bytes);
 inline constexpr std::int64_t kMaxPixels = std::int64_t{1} << 27;
 /// Errors: DataError: extents not positive or beyond kMaxPixels.
 void check_picture_size(const PictureSize& size, const std::string& name);
+/// `what` is the format and the name: "PNG picture x.png".
+[[noreturn]] void throw_damaged(const std::string& what, const std::string& found);
 
 /// Extents from the header. `bytes` may be a prefix of the file as long as it holds the header. `name` is for messages.
 /// Errors: DataError: neither JPEG nor PNG, damaged.

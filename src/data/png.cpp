@@ -85,13 +85,6 @@ bool read_rows(png_structp png, png_bytepp rows) {
   return true;
 }
 
-[[noreturn]] void throw_damaged(const std::string& name, const std::string& found) {
-  throw DataError(Fault{.doing = "decoding the PNG picture " + name,
-                        .expected = "a whole, undamaged file",
-                        .found = found,
-                        .remedy = "restore the file from its source, or delete it"});
-}
-
 }  // namespace
 
 PictureSize png_size(std::span<const std::uint8_t> bytes, const std::string& name) {
@@ -102,17 +95,17 @@ PictureSize png_size(std::span<const std::uint8_t> bytes, const std::string& nam
     for (std::size_t i = 0; i < 4; ++i) value = value << 8 | bytes[at + i];
     return value;
   };
-  if (bytes.size() < kHeaderBytes) throw_damaged(name, "the file ends early");
-  if (std::memcmp(bytes.data() + 12, "IHDR", 4) != 0) throw_damaged(name, "no header chunk");
+  if (bytes.size() < kHeaderBytes) throw_damaged("PNG picture " + name, "the file ends early");
+  if (std::memcmp(bytes.data() + 12, "IHDR", 4) != 0) throw_damaged("PNG picture " + name, "no header chunk");
   return {big_endian(16), big_endian(20)};
 }
 
 void decode_png(std::span<const std::uint8_t> bytes, const std::string& name, Picture& picture) {
   check_picture_size(png_size(bytes, name), name);  // in our words, before libpng refuses in its own
   Reader reader(bytes);
-  if (!read_header(reader.png(), reader.info())) throw_damaged(name, reader.error());
+  if (!read_header(reader.png(), reader.info())) throw_damaged("PNG picture " + name, reader.error());
   const PictureSize size = reader.size();
-  if (!request_rgb(reader.png(), reader.info())) throw_damaged(name, reader.error());
+  if (!request_rgb(reader.png(), reader.info())) throw_damaged("PNG picture " + name, reader.error());
   check(static_cast<std::int64_t>(png_get_rowbytes(reader.png(), reader.info())) == size.width * 3, "libpng gives RGB rows");
 
   picture.width = size.width;
@@ -120,7 +113,7 @@ void decode_png(std::span<const std::uint8_t> bytes, const std::string& name, Pi
   picture.rgb.resize(static_cast<std::size_t>(size.width * size.height * 3));
   std::vector<png_bytep> rows(static_cast<std::size_t>(size.height));
   for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = picture.rgb.data() + y * static_cast<std::size_t>(size.width) * 3;
-  if (!read_rows(reader.png(), rows.data())) throw_damaged(name, reader.error());
+  if (!read_rows(reader.png(), rows.data())) throw_damaged("PNG picture " + name, reader.error());
 }
 
 }  // namespace dtrain

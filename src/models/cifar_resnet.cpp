@@ -8,14 +8,14 @@
 namespace dtrain {
 namespace {
 
-struct Block {
+struct CifarBlock {
   std::string name;  ///< "layer2.0"
   std::int64_t channels = 0;
   std::int64_t stride = 1;
   bool zero_init = false;
 };
 
-void append_block(NetworkBuilder& net, const Block& block) {
+void append_block(NetworkBuilder& net, const CifarBlock& block) {
   const LayerIndex input = net.newest();
   net.append(block.name + ".conv1",
              Convolution{.out_channels = block.channels, .kernel = 3, .stride = block.stride, .padding = 1});

@@ -32,7 +32,7 @@ Architecture architecture_of(int depth) {
   }
 }
 
-struct Block {
+struct ImagenetBlock {
   std::string name;        ///< "layer2.0"
   std::int64_t width = 0;  ///< channels of the 3×3 convolutions
   std::int64_t out_channels = 0;
@@ -49,7 +49,7 @@ Convolution convolution_1x1(std::int64_t out_channels, std::int64_t stride) {
 }
 
 /// conv3×3 – BN – ReLU – conv3×3 – BN. Returns the last node.
-LayerIndex append_basic_branch(NetworkBuilder& net, const Block& block) {
+LayerIndex append_basic_branch(NetworkBuilder& net, const ImagenetBlock& block) {
   net.append(block.name + ".conv1", convolution_3x3(block.width, block.stride));
   net.append(block.name + ".bn1", BatchNorm{});
   net.append(block.name + ".relu1", Relu{});
@@ -58,7 +58,7 @@ LayerIndex append_basic_branch(NetworkBuilder& net, const Block& block) {
 }
 
 /// conv1×1 – BN – ReLU – conv3×3 with the stride – BN – ReLU – conv1×1 – BN. Returns the last node.
-LayerIndex append_bottleneck_branch(NetworkBuilder& net, const Block& block) {
+LayerIndex append_bottleneck_branch(NetworkBuilder& net, const ImagenetBlock& block) {
   net.append(block.name + ".conv1", convolution_1x1(block.width, 1));
   net.append(block.name + ".bn1", BatchNorm{});
   net.append(block.name + ".relu1", Relu{});
@@ -70,7 +70,7 @@ LayerIndex append_bottleneck_branch(NetworkBuilder& net, const Block& block) {
 }
 
 /// The identity where shapes agree, else a strided 1×1 convolution with batch-norm. Returns its last node.
-LayerIndex append_shortcut(NetworkBuilder& net, LayerIndex input, const Block& block) {
+LayerIndex append_shortcut(NetworkBuilder& net, LayerIndex input, const ImagenetBlock& block) {
   if (block.stride == 1 && net.channels(input) == block.out_channels) return input;
   net.append_behind(input, block.name + ".downsample.0", convolution_1x1(block.out_channels, block.stride));
   return net.append(block.name + ".downsample.1", BatchNorm{});
@@ -91,7 +91,7 @@ NetworkSpec build_resnet(int depth, const FamilyOptions& options) {
   for (std::size_t stage = 0; stage < architecture.blocks.size(); ++stage) {
     const std::int64_t width = std::int64_t{64} << stage;
     for (int b = 0; b < architecture.blocks[stage]; ++b) {
-      const Block block{.name = "layer" + std::to_string(stage + 1) + "." + std::to_string(b),
+      const ImagenetBlock block{.name = "layer" + std::to_string(stage + 1) + "." + std::to_string(b),
                         .width = width,
                         .out_channels = width * expansion,
                         .stride = stage > 0 && b == 0 ? 2 : 1,

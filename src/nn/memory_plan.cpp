@@ -8,8 +8,6 @@
 namespace dtrain::nn {
 namespace {
 
-std::size_t aligned(std::size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
-
 bool alive_together(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
 
 }  // namespace
@@ -25,7 +23,7 @@ ArenaPlan plan_arena(const std::vector<Lifetime>& buffers) {
 
   std::vector<std::size_t> placed;  // by offset
   for (const std::size_t buffer : by_size) {
-    const std::size_t size = aligned(buffers[buffer].size_bytes);
+    const std::size_t size = aligned_size(buffers[buffer].size_bytes);
     std::size_t best = SIZE_MAX;
     std::size_t best_gap = SIZE_MAX;
     std::size_t free_from = 0;
@@ -36,7 +34,7 @@ ArenaPlan plan_arena(const std::vector<Lifetime>& buffers) {
         best = free_from;
         best_gap = begin - free_from;
       }
-      free_from = std::max(free_from, begin + aligned(buffers[other].size_bytes));
+      free_from = std::max(free_from, begin + aligned_size(buffers[other].size_bytes));
     }
     plan.offsets[buffer] = best == SIZE_MAX ? free_from : best;
     plan.size_bytes = std::max(plan.size_bytes, plan.offsets[buffer] + size);

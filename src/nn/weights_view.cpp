@@ -1,10 +1,10 @@
 // Reorders between the arenas and the primitives; see weights_view.hpp.
 #include "src/nn/weights_view.hpp"
 
+#include "src/nn/memory_plan.hpp"
+
 namespace dtrain::nn {
 namespace {
-
-std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 PrimitiveCall make_copy(const dnnl::memory& from, const dnnl::memory& to, bool add, const Device& device) {
   dnnl::primitive_attr attributes;
@@ -20,7 +20,7 @@ PrimitiveCall make_copy(const dnnl::memory& from, const dnnl::memory& to, bool a
 }  // namespace
 
 std::size_t WeightsView::copy_bytes(const Desc& master, const Desc& wanted) {
-  return master == wanted ? 0 : aligned(wanted.get_size());
+  return master == wanted ? 0 : aligned_size(wanted.get_size());
 }
 
 WeightsView::WeightsView(const dnnl::memory& master, const Desc& wanted, std::byte* copy, const Device& device) {
@@ -45,10 +45,10 @@ void ScratchViews::bind(std::byte* base) const {
   for (const auto& [memory, offset] : views_) memory.set_data_handle(base + offset);
 }
 
-std::size_t BackwardWeights::bias_offset(const Desc& weights) { return aligned(weights.get_size()); }
+std::size_t BackwardWeights::bias_offset(const Desc& weights) { return aligned_size(weights.get_size()); }
 
 std::size_t BackwardWeights::scratch_bytes(const Desc& weights, bool has_bias, const Desc& bias) {
-  return bias_offset(weights) + (has_bias ? aligned(bias.get_size()) : 0);
+  return bias_offset(weights) + (has_bias ? aligned_size(bias.get_size()) : 0);
 }
 
 BackwardWeights::BackwardWeights(const dnnl::primitive& primitive, std::vector<std::pair<int, dnnl::memory>> arguments,

@@ -97,4 +97,8 @@ inline TransformOptions plain_options(std::int64_t crop) {
   return {.resize = 0, .crop = crop, .mean = {0.0f, 0.0f, 0.0f}, .stddev = {1.0f, 1.0f, 1.0f}};
 }
 
+inline LoaderOptions loader_options(int workers, std::int64_t max_batch, int prefetch = 3) {
+  return {.transform = plain_options(4), .workers = workers, .prefetch_batches = prefetch, .max_batch = max_batch};
+}
+
 }  // namespace dtrain

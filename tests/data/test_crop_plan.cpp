@@ -9,7 +9,7 @@
 namespace dtrain {
 namespace {
 
-TransformOptions options_of(Augmentation augmentation, std::int64_t resize, std::int64_t crop, std::uint64_t seed = 1) {
+TransformOptions transform_options(Augmentation augmentation, std::int64_t resize, std::int64_t crop, std::uint64_t seed = 1) {
   return {.augmentation = augmentation, .resize = resize, .crop = crop, .seed = seed};
 }
 
@@ -32,7 +32,7 @@ TEST(CropPlan, CentresLikeTorchvision) {
       {{255, 255}, 0, 224, {255, 255}, 16, 16},                                                // 15.5: to the even 16
       {{224, 224}, 224, 224, {224, 224}, 0, 0},   {{1, 10000}, 256, 224, {256, 2560000}, 16, 1279888}};
   for (const Case& c : cases) {
-    const TransformPlan plan = plan_transform(c.stored, options_of(Augmentation::none, c.resize, c.crop), {});
+    const TransformPlan plan = plan_transform(c.stored, transform_options(Augmentation::none, c.resize, c.crop), {});
 
     EXPECT_EQ(plan.box, (CropBox{0, 0, c.stored.width, c.stored.height}));
     EXPECT_EQ(plan.scaled.width, c.scaled.width);
@@ -44,7 +44,7 @@ TEST(CropPlan, CentresLikeTorchvision) {
 }
 
 TEST(CropPlan, PadsAPictureSmallerThanTheCropLikeTorchvision) {
-  const TransformPlan plan = plan_transform({101, 50}, options_of(Augmentation::none, 0, 224), {});
+  const TransformPlan plan = plan_transform({101, 50}, transform_options(Augmentation::none, 0, 224), {});
 
   EXPECT_EQ(plan.window_left, -61);  // 123 of padding: 61 to the left, 62 to the right
   EXPECT_EQ(plan.window_top, -87);
@@ -54,7 +54,7 @@ TEST(CropPlan, DrawsBoxesWithinAreaAndAspectBounds) {
   for (const PictureSize stored : {PictureSize{500, 375}, {64, 64}, {300, 400}}) {
     const double area = static_cast<double>(stored.width * stored.height);
     for (std::int64_t sample = 0; sample < 2000; ++sample) {
-      const TransformPlan plan = plan_transform(stored, options_of(Augmentation::standard, 256, 224), {sample, 3});
+      const TransformPlan plan = plan_transform(stored, transform_options(Augmentation::standard, 256, 224), {sample, 3});
       const CropBox& box = plan.box;
 
       ASSERT_GE(box.left, 0);
@@ -81,7 +81,7 @@ TEST(CropPlan, DrawsAreasUniformlyAspectsEvenlyAndMirrorsHalf) {
   int low = 0, middle = 0, wide = 0, mirrored = 0;
   double place = 0.0;
   for (std::int64_t sample = 0; sample < kDraws; ++sample) {
-    const TransformPlan plan = plan_transform({1000, 1000}, options_of(Augmentation::standard, 256, 224), {sample, 0});
+    const TransformPlan plan = plan_transform({1000, 1000}, transform_options(Augmentation::standard, 256, 224), {sample, 0});
     const double area = static_cast<double>(plan.box.width * plan.box.height) / 1e6;
     low += area > 0.1 && area < 0.2 ? 1 : 0;
     middle += area > 0.2 && area < 0.3 ? 1 : 0;
@@ -100,8 +100,8 @@ TEST(CropPlan, DrawsAreasUniformlyAspectsEvenlyAndMirrorsHalf) {
 
 TEST(CropPlan, FallsBackToTheCentreOfALongPicture) {
   // No box of 8 % of the area fits into 10 rows: ten tries fail, and the largest centred 4:3 (3:4) box is taken.
-  const auto wide = plan_transform({1000, 10}, options_of(Augmentation::standard, 256, 224), {});
-  const auto tall = plan_transform({10, 1000}, options_of(Augmentation::standard, 256, 224), {});
+  const auto wide = plan_transform({1000, 10}, transform_options(Augmentation::standard, 256, 224), {});
+  const auto tall = plan_transform({10, 1000}, transform_options(Augmentation::standard, 256, 224), {});
 
   EXPECT_EQ(wide.box, (CropBox{493, 0, 13, 10}));  // round(10·4/3) = 13; ⌊(1000 − 13)/2⌋ = 493
   EXPECT_EQ(tall.box, (CropBox{0, 493, 10, 13}));
@@ -109,7 +109,7 @@ TEST(CropPlan, FallsBackToTheCentreOfALongPicture) {
 
 TEST(CropPlan, CropsAPictureOfOnePixel) {
   for (std::int64_t sample = 0; sample < 20; ++sample) {
-    EXPECT_EQ(plan_transform({1, 1}, options_of(Augmentation::standard, 256, 224), {sample, 0}).box, (CropBox{0, 0, 1, 1}));
+    EXPECT_EQ(plan_transform({1, 1}, transform_options(Augmentation::standard, 256, 224), {sample, 0}).box, (CropBox{0, 0, 1, 1}));
   }
 }
 
@@ -117,7 +117,7 @@ TEST(CropPlan, MovesTheLightCropByAnEighthToEachSide) {
   std::set<std::int64_t> lefts, tops;
   int mirrored = 0;
   for (std::int64_t sample = 0; sample < 1000; ++sample) {
-    const TransformPlan plan = plan_transform({32, 32}, options_of(Augmentation::light, 36, 32), {sample, 0});
+    const TransformPlan plan = plan_transform({32, 32}, transform_options(Augmentation::light, 36, 32), {sample, 0});
     lefts.insert(plan.window_left);
     tops.insert(plan.window_top);
     mirrored += plan.is_mirrored ? 1 : 0;
@@ -131,7 +131,7 @@ TEST(CropPlan, MovesTheLightCropByAnEighthToEachSide) {
 }
 
 TEST(CropPlan, ResizesTheShorterSideToTheLightCrop) {
-  const TransformPlan plan = plan_transform({120, 90}, options_of(Augmentation::light, 73, 64), {});
+  const TransformPlan plan = plan_transform({120, 90}, transform_options(Augmentation::light, 73, 64), {});
 
   EXPECT_EQ(plan.scaled.width, 85);
   EXPECT_EQ(plan.scaled.height, 64);
@@ -142,7 +142,7 @@ TEST(CropPlan, ResizesTheShorterSideToTheLightCrop) {
 TEST(CropPlan, DependsOnSeedEpochAndSampleAlone) {
   const PictureSize stored{500, 375};
   const auto plan = [&](std::uint64_t seed, SampleRequest request) {
-    return plan_transform(stored, options_of(Augmentation::standard, 256, 224, seed), request);
+    return plan_transform(stored, transform_options(Augmentation::standard, 256, 224, seed), request);
   };
 
   EXPECT_TRUE(plan(1, {5, 2}) == plan(1, {5, 2}));

@@ -14,7 +14,7 @@ namespace {
 
 constexpr DecodeHint kFullSize{};
 
-Picture decode(const std::vector<std::uint8_t>& bytes, DecodeHint hint = kFullSize) {
+Picture decoded_jpeg(const std::vector<std::uint8_t>& bytes, DecodeHint hint = kFullSize) {
   Picture picture;
   decode_jpeg(
       bytes, "test.jpg", [&](const PictureSize&) { return hint; }, picture);
@@ -43,8 +43,8 @@ std::vector<std::uint8_t> gradient_jpeg(int width, int height, int flags = 0, TJ
 TEST(Jpeg, DecodesBaselineAndProgressiveAlike) {
   const Picture picture = gradient_picture(75, 50);
 
-  const Picture baseline = decode(gradient_jpeg(75, 50));
-  const Picture progressive = decode(gradient_jpeg(75, 50, TJFLAG_PROGRESSIVE));
+  const Picture baseline = decoded_jpeg(gradient_jpeg(75, 50));
+  const Picture progressive = decoded_jpeg(gradient_jpeg(75, 50, TJFLAG_PROGRESSIVE));
 
   EXPECT_EQ(baseline.width, 75);
   EXPECT_EQ(baseline.height, 50);
@@ -56,7 +56,7 @@ TEST(Jpeg, RepeatsGrayInAllChannels) {
   const std::vector<std::uint8_t> gray{0, 40, 80, 120, 160, 200, 240, 255};
   const auto bytes = write_jpeg({.width = 4, .height = 2, .format = TJPF_GRAY, .subsampling = TJSAMP_GRAY}, gray);
 
-  const Picture decoded = decode(bytes);
+  const Picture decoded = decoded_jpeg(bytes);
 
   ASSERT_EQ(decoded.rgb.size(), 24u);
   for (std::size_t i = 0; i < gray.size(); ++i) {
@@ -75,7 +75,7 @@ TEST(Jpeg, ConvertsYcckByAdobesConvention) {
     std::vector<std::uint8_t> pixels;
     for (int i = 0; i < 64; ++i) pixels.insert(pixels.end(), ink.begin(), ink.end());
 
-    const Picture decoded = decode(write_jpeg({.width = 8, .height = 8, .format = TJPF_CMYK}, pixels));
+    const Picture decoded = decoded_jpeg(write_jpeg({.width = 8, .height = 8, .format = TJPF_CMYK}, pixels));
 
     ASSERT_EQ(decoded.rgb.size(), 192u);
     // YCbCr rounds each channel to within 2, scaling by the key does not enlarge that.
@@ -92,7 +92,7 @@ TEST(Jpeg, ConvertsPlainCmyk) {
   ASSERT_EQ(bytes.at(adobe + 15), 2);
   bytes[adobe + 15] = 0;
 
-  const Picture decoded = decode(bytes);
+  const Picture decoded = decoded_jpeg(bytes);
 
   EXPECT_NEAR(decoded.rgb[0], 200, 2);
   EXPECT_NEAR(decoded.rgb[1], 128, 2);
@@ -111,7 +111,7 @@ TEST(Jpeg, DecodesSubsamplingThatTurboJpegHasNoNameFor) {
   bytes.resize(scan + 2 + static_cast<std::size_t>(bytes[scan + 2] * 256 + bytes[scan + 3]));
   bytes.insert(bytes.end(), {0x28, 0xA2, 0x80, 0x3F, 0xFF, 0xD9});
 
-  const Picture decoded = decode(bytes);
+  const Picture decoded = decoded_jpeg(bytes);
 
   EXPECT_EQ(decoded.width, 24);
   EXPECT_LE(largest_difference(decoded, flat_picture(24, 8, {128, 128, 128})), 1);
@@ -135,7 +135,7 @@ TEST(Jpeg, DecodesAtReducedSizeCloseToTheFullPicture) {
     for (const int denominator : {2, 4, 8}) {
       const int small_width = (width + denominator - 1) / denominator, small_height = (height + denominator - 1) / denominator;
 
-      const Picture decoded = decode(bytes, {small_width, small_height});
+      const Picture decoded = decoded_jpeg(bytes, {small_width, small_height});
 
       ASSERT_EQ(decoded.width, small_width);
       ASSERT_EQ(decoded.height, small_height);
@@ -156,7 +156,7 @@ TEST(Jpeg, RefusesATruncatedFileWhereverItIsCut) {
       const std::vector<std::uint8_t> cut(whole.begin(),
                                           whole.begin() + std::lround(share * static_cast<double>(whole.size())));
 
-      const std::string text = data_error_of([&] { decode(cut); });
+      const std::string text = data_error_of([&] { decoded_jpeg(cut); });
 
       EXPECT_NE(text.find("test.jpg"), std::string::npos) << share << " " << text;
       EXPECT_NE(text.find("; try: "), std::string::npos) << share << " " << text;
@@ -168,7 +168,7 @@ TEST(Jpeg, RefusesDamagedPictureData) {
   std::vector<std::uint8_t> bytes = write_jpeg({.width = 64, .height = 48}, noise_picture(64, 48, 5).rgb);
   std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(bytes.size() / 2), bytes.end() - 40, std::uint8_t{0x55});
 
-  const std::string text = data_error_of([&] { decode(bytes); });
+  const std::string text = data_error_of([&] { decoded_jpeg(bytes); });
 
   EXPECT_NE(text.find("Corrupt JPEG data"), std::string::npos) << text;
 }
@@ -180,8 +180,8 @@ TEST(Jpeg, ToleratesStrayBytesThatCostNoPicture) {
   std::vector<std::uint8_t> behind_end = whole;
   behind_end.insert(behind_end.end(), {1, 2, 3, 4});
 
-  EXPECT_EQ(decode(before_end).rgb, decode(whole).rgb);
-  EXPECT_EQ(decode(behind_end).rgb, decode(whole).rgb);
+  EXPECT_EQ(decoded_jpeg(before_end).rgb, decoded_jpeg(whole).rgb);
+  EXPECT_EQ(decoded_jpeg(behind_end).rgb, decoded_jpeg(whole).rgb);
 }
 
 TEST(Jpeg, SeesTruncationBehindAHarmlessWarning) {
@@ -189,10 +189,10 @@ TEST(Jpeg, SeesTruncationBehindAHarmlessWarning) {
   auto bytes = write_jpeg({.width = 64, .height = 48}, noise_picture(64, 48, 6).rgb);
   const std::size_t scan = find_marker(bytes, 0xDA);
   bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(scan), {1, 2, 3, 4});
-  EXPECT_EQ(decode(bytes).width, 64);
+  EXPECT_EQ(decoded_jpeg(bytes).width, 64);
   bytes.resize(bytes.size() * 6 / 10);
 
-  EXPECT_NE(data_error_of([&] { decode(bytes); }), "");
+  EXPECT_NE(data_error_of([&] { decoded_jpeg(bytes); }), "");
 }
 
 TEST(Jpeg, ReadsExtentsFromTheHeaderAlone) {
@@ -213,7 +213,7 @@ TEST(Jpeg, EncodesWhatItDecodes) {
       const auto bytes =
           encode_jpeg(picture, {.quality = 95, .halves_chroma = halves_chroma, .is_progressive = is_progressive});
 
-      EXPECT_LE(largest_difference(decode(bytes), picture), 8);
+      EXPECT_LE(largest_difference(decoded_jpeg(bytes), picture), 8);
       EXPECT_EQ(find_marker(bytes, 0xC2) < bytes.size(), is_progressive);
     }
   }

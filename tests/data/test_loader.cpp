@@ -24,15 +24,6 @@ BatchSequence in_order(std::int64_t samples, std::int64_t batch, std::int64_t ep
   };
 }
 
-LoaderOptions options_of(int workers, std::int64_t max_batch, int prefetch = 3) {
-  return {
-      .transform = plain_options(4),
-      .workers = workers,
-      .prefetch_batches = prefetch,
-      .max_batch = max_batch,
-  };
-}
-
 /// First value of picture i of a batch: the sample number modulo 256, for FlatDataset.
 int first_level(const Batch& batch, std::int64_t i) {
   const std::size_t elements = batch.images.size() / static_cast<std::size_t>(batch.count);
@@ -42,7 +33,7 @@ int first_level(const Batch& batch, std::int64_t i) {
 TEST(DataLoader, DeliversEverySampleInOrderThenEnds) {
   const FlatDataset dataset(23);
   for (const int workers : {1, 2, 5}) {
-    DataLoader loader(dataset, options_of(workers, 4), in_order(23, 4));
+    DataLoader loader(dataset, loader_options(workers, 4), in_order(23, 4));
     std::int64_t sample = 0;
     for (int k = 0; k < 6; ++k) {
       const Batch& batch = loader.next();
@@ -64,7 +55,7 @@ TEST(DataLoader, DeliversEverySampleInOrderThenEnds) {
 TEST(DataLoader, GivesTheSameBitsForAnyNumberOfWorkers) {
   const auto dataset = make_synthetic({.size = 500, .num_classes = 10, .image_size = 40});
   const auto load = [&](int workers, int prefetch) {
-    LoaderOptions options = options_of(workers, 8, prefetch);
+    LoaderOptions options = loader_options(workers, 8, prefetch);
     options.transform = {.augmentation = Augmentation::standard, .crop = 24, .seed = 9};
     DataLoader loader(*dataset, options, in_order(100, 8, 2));
     std::vector<float> all;
@@ -84,7 +75,7 @@ TEST(DataLoader, GivesTheSameBitsForAnyNumberOfWorkers) {
 
 TEST(DataLoader, KeepsABatchUntilTheFollowingCall) {
   const FlatDataset dataset(200);
-  DataLoader loader(dataset, options_of(3, 5, 2), in_order(200, 5));
+  DataLoader loader(dataset, loader_options(3, 5, 2), in_order(200, 5));
   for (int k = 0; k < 20; ++k) {
     const Batch& batch = loader.next();
     std::this_thread::sleep_for(2ms);  // the workers go on as far as they may
@@ -99,7 +90,7 @@ TEST(DataLoader, WorksAheadByTheBuffersItHasAndNoFurther) {
     asked = std::max(asked.load(), k + 1);
     return std::vector<SampleRequest>{{k, 0}};
   };
-  DataLoader loader(dataset, options_of(4, 1, 3), sequence);
+  DataLoader loader(dataset, loader_options(4, 1, 3), sequence);
 
   const auto asked_at_rest = [&](std::int64_t expected) {
     for (int i = 0; i < 5000 && asked < expected; ++i) std::this_thread::sleep_for(1ms);
@@ -125,7 +116,7 @@ TEST(DataLoader, AsksForBatchesOneAtATimeAndInOrder) {
     --inside;
     return k < 100 ? std::vector<SampleRequest>{{k, 0}, {k + 1, 0}} : std::vector<SampleRequest>{};
   };
-  DataLoader loader(dataset, options_of(5, 2, 6), sequence);
+  DataLoader loader(dataset, loader_options(5, 2, 6), sequence);
 
   std::int64_t batches = 0;
   while (loader.next().count > 0) ++batches;
@@ -145,7 +136,7 @@ TEST(DataLoader, SharesOneBatchAmongItsWorkers) {
     if (sample == 0) is_met = second_begun.get_future().wait_for(60s) == std::future_status::ready;
     if (sample == 1) second_begun.set_value();
   };
-  DataLoader loader(dataset, options_of(2, 8, 2), in_order(8, 8));
+  DataLoader loader(dataset, loader_options(2, 8, 2), in_order(8, 8));
 
   EXPECT_EQ(loader.next().count, 8);
 
@@ -157,7 +148,7 @@ TEST(DataLoader, StartsEachWorkerWithItsHook) {
   std::mutex mutex;
   std::multiset<int> started;
   std::set<std::thread::id> threads;
-  LoaderOptions options = options_of(3, 1);
+  LoaderOptions options = loader_options(3, 1);
   options.on_worker_start = [&](int worker) {
     const std::lock_guard lock(mutex);
     started.insert(worker);
@@ -183,7 +174,7 @@ TEST(DataLoader, TellsHowLongItWaited) {
     }
     if (sample == 2) last_begun.set_value();
   };
-  DataLoader loader(dataset, options_of(1, 1), in_order(3, 1));
+  DataLoader loader(dataset, loader_options(1, 1), in_order(3, 1));
 
   asked.set_value();
   loader.next();
@@ -199,7 +190,7 @@ TEST(DataLoader, EndsAtOnceWhenNobodyWantsTheRest) {
   for (const int taken : {0, 1, 3}) {
     const auto start = std::chrono::steady_clock::now();
     {
-      DataLoader loader(dataset, options_of(4, 100, 4), in_order(1000000, 100));
+      DataLoader loader(dataset, loader_options(4, 100, 4), in_order(1000000, 100));
       for (int k = 0; k < taken; ++k) loader.next();
     }
     EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);  // a batch is 25 ms of work, all of them 250 s
@@ -208,7 +199,7 @@ TEST(DataLoader, EndsAtOnceWhenNobodyWantsTheRest) {
 
 TEST(DataLoader, EndsWithAnEmptySequence) {
   const FlatDataset dataset(5);
-  DataLoader loader(dataset, options_of(2, 1), [](std::int64_t) { return std::vector<SampleRequest>{}; });
+  DataLoader loader(dataset, loader_options(2, 1), [](std::int64_t) { return std::vector<SampleRequest>{}; });
 
   EXPECT_EQ(loader.next().count, 0);
 }

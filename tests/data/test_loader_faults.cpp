@@ -22,10 +22,6 @@ BatchSequence rounds(std::int64_t samples, std::int64_t batch, std::int64_t batc
   };
 }
 
-LoaderOptions options_of(int workers, std::int64_t max_batch) {
-  return {.transform = plain_options(4), .workers = workers, .max_batch = max_batch};
-}
-
 /// Sample numbers of all that a loader delivers, for FlatDataset below 256 samples.
 std::vector<int> load_all(DataLoader& loader) {
   std::vector<int> samples;
@@ -49,7 +45,7 @@ TEST(LoaderFaults, ReplacesADamagedPictureByTheNextReadableOne) {
   FlatDataset dataset(10);
   dataset.damaged = {2, 3, 6, 9};  // 2 and 3 → 4, 6 → 7, 9 → 0
   for (const int workers : {1, 2, 5}) {
-    DataLoader loader(dataset, options_of(workers, 3), rounds(10, 3, 10));
+    DataLoader loader(dataset, loader_options(workers, 3), rounds(10, 3, 10));
 
     const std::vector<int> samples = load_all(loader);
 
@@ -67,7 +63,7 @@ TEST(LoaderFaults, AugmentsTheReplacementByItsOwnKeys) {
   write_bytes(root.path() / "c/a.jpg", to_bytes("no picture"));
   write_bytes(root.path() / "c/b.jpg", write_png(noise_picture(40, 30, 1)));
   const auto dataset = open_image_folder(root.path());
-  LoaderOptions options = options_of(1, 2);
+  LoaderOptions options = loader_options(1, 2);
   options.transform.augmentation = Augmentation::standard;
   DataLoader loader(*dataset, options, [](std::int64_t k) {
     return k == 0 ? std::vector<SampleRequest>{{0, 5}, {1, 5}} : std::vector<SampleRequest>{};
@@ -86,7 +82,7 @@ TEST(LoaderFaults, AugmentsTheReplacementByItsOwnKeys) {
 TEST(LoaderFaults, NamesTheFirstTenAndCountsAll) {
   FlatDataset dataset(100);
   for (std::int64_t i = 0; i < 50; ++i) dataset.damaged.insert(2 * i);
-  DataLoader loader(dataset, options_of(3, 10), rounds(100, 10, 10));
+  DataLoader loader(dataset, loader_options(3, 10), rounds(100, 10, 10));
 
   load_all(loader);
 
@@ -97,7 +93,7 @@ TEST(LoaderFaults, NamesTheFirstTenAndCountsAll) {
 TEST(LoaderFaults, AcceptsAsManyDamagedPicturesAsAllowed) {
   FlatDataset dataset(20);
   dataset.damaged = {1, 5, 7};
-  LoaderOptions options = options_of(2, 4);
+  LoaderOptions options = loader_options(2, 4);
   options.max_damaged = 3;
   DataLoader loader(dataset, options, rounds(20, 4, 5));
 
@@ -109,7 +105,7 @@ TEST(LoaderFaults, RefusesMoreDamagedPicturesThanAllowedWithExamples) {
   FlatDataset dataset(20);
   dataset.damaged = {1, 5, 7, 11};
   for (const int workers : {1, 4}) {
-    LoaderOptions options = options_of(workers, 4);
+    LoaderOptions options = loader_options(workers, 4);
     options.max_damaged = 3;
     DataLoader loader(dataset, options, rounds(20, 4, 5));
 
@@ -126,7 +122,7 @@ TEST(LoaderFaults, RefusesMoreDamagedPicturesThanAllowedWithExamples) {
 TEST(LoaderFaults, RefusesTheFirstWhenNoneIsAllowed) {
   FlatDataset dataset(20);
   dataset.damaged = {13};
-  LoaderOptions options = options_of(2, 4);
+  LoaderOptions options = loader_options(2, 4);
   options.max_damaged = 0;
   DataLoader loader(dataset, options, rounds(20, 4, 5));
 
@@ -136,7 +132,7 @@ TEST(LoaderFaults, RefusesTheFirstWhenNoneIsAllowed) {
 TEST(LoaderFaults, SaysSoWhenNoPictureIsReadable) {
   FlatDataset dataset(6);
   dataset.damaged = {0, 1, 2, 3, 4, 5};
-  DataLoader loader(dataset, options_of(3, 2), rounds(6, 2, 3));
+  DataLoader loader(dataset, loader_options(3, 2), rounds(6, 2, 3));
 
   EXPECT_NE(next_error(loader).find("expected at least one readable picture, found none among 6"), std::string::npos);
 }
@@ -158,7 +154,7 @@ class BrokenDataset final : public Dataset {
 TEST(LoaderFaults, CarriesAWorkersErrorToTheConsumer) {
   const BrokenDataset dataset;
   for (const int workers : {1, 4}) {
-    DataLoader loader(dataset, options_of(workers, 2), rounds(100, 2, 50));
+    DataLoader loader(dataset, loader_options(workers, 2), rounds(100, 2, 50));
 
     EXPECT_THROW(loader.next(), std::out_of_range);
     EXPECT_THROW(loader.next(), std::out_of_range);
@@ -167,11 +163,11 @@ TEST(LoaderFaults, CarriesAWorkersErrorToTheConsumer) {
 
 TEST(LoaderFaults, CarriesErrorsOfTheSequenceAndOfTheHook) {
   const FlatDataset dataset(10);
-  LoaderOptions with_hook = options_of(3, 1);
+  LoaderOptions with_hook = loader_options(3, 1);
   with_hook.on_worker_start = [](int worker) {
     if (worker == 1) throw std::runtime_error("cannot bind");
   };
-  DataLoader bad_sequence(dataset, options_of(3, 1), [](std::int64_t k) -> std::vector<SampleRequest> {
+  DataLoader bad_sequence(dataset, loader_options(3, 1), [](std::int64_t k) -> std::vector<SampleRequest> {
     if (k == 2) throw std::domain_error("no plan");
     return {{k, 0}};
   });
@@ -189,18 +185,18 @@ TEST(LoaderFaults, CarriesErrorsOfTheSequenceAndOfTheHook) {
 
 TEST(LoaderFaults, RefusesRequestsBeyondItsContract) {
   const FlatDataset dataset(10);
-  DataLoader too_many(dataset, options_of(1, 2), [](std::int64_t) { return std::vector<SampleRequest>(3); });
-  DataLoader too_far(dataset, options_of(1, 2), [](std::int64_t) { return std::vector<SampleRequest>{{10, 0}}; });
+  DataLoader too_many(dataset, loader_options(1, 2), [](std::int64_t) { return std::vector<SampleRequest>(3); });
+  DataLoader too_far(dataset, loader_options(1, 2), [](std::int64_t) { return std::vector<SampleRequest>{{10, 0}}; });
 
   EXPECT_THROW(too_many.next(), std::logic_error);
   EXPECT_THROW(too_far.next(), std::logic_error);
-  EXPECT_THROW(DataLoader(dataset, options_of(0, 2), rounds(10, 2, 2)), std::logic_error);
+  EXPECT_THROW(DataLoader(dataset, loader_options(0, 2), rounds(10, 2, 2)), std::logic_error);
 }
 
 TEST(LoaderFaults, EndsWhileItsWorkersFail) {
   for (int i = 0; i < 20; ++i) {
     const BrokenDataset dataset;
-    const DataLoader loader(dataset, options_of(4, 2), rounds(100, 2, 50));
+    const DataLoader loader(dataset, loader_options(4, 2), rounds(100, 2, 50));
   }
 }
 

@@ -6,13 +6,10 @@
 #include <set>
 
 #include "launch/core_shares.hpp"
+#include "tests/launch/machines.hpp"
 
 namespace dtrain {
 namespace {
-
-std::vector<CpuSet> same_for_all(const NodeTopology& machine, int ranks) {
-  return std::vector<CpuSet>(static_cast<std::size_t>(ranks), machine.allowed);
-}
 
 std::set<int> domains_of(const NodeTopology& machine, const CoreShare& share) {
   std::set<int> domains;

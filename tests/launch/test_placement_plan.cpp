@@ -8,6 +8,7 @@
 
 #include "dtrain/error.hpp"
 #include "launch/placement_plan.hpp"
+#include "tests/launch/machines.hpp"
 
 namespace dtrain {
 namespace {
@@ -17,10 +18,6 @@ const char* const kTwoSocketsSmt = "package:2 numa:1 core:24 pu:2";
 const char* const kNps4 = "package:1 numa:4 core:8 pu:2";
 const char* const kOneCore = "package:1 numa:1 core:1 pu:1";
 const char* const kTwoCores = "package:1 numa:1 core:2 pu:1";
-
-std::vector<CpuSet> same_for_all(const NodeTopology& machine, int ranks) {
-  return std::vector<CpuSet>(static_cast<std::size_t>(ranks), machine.allowed);
-}
 
 std::vector<RankPlacement> plan_all(const char* description, int ranks, PlacementRequest request = {}) {
   const NodeTopology machine = read_synthetic(description);

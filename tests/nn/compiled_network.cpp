@@ -2,6 +2,7 @@
 #include "tests/nn/compiled_network.hpp"
 
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -135,6 +136,20 @@ std::vector<float> CompiledNetwork::forward(const std::vector<double>& pictures,
 
 void CompiledNetwork::backward(const std::vector<double>& diff_logits) {
   graph_.backward(to_floats(diff_logits), [](LayerIndex) {});
+}
+
+StepResult step_with_threads(const NetworkSpec& network, int threads) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  CompiledNetwork compiled(network, {.batch = 3}, random_parameters(network, 5));
+  StepResult step;
+  step.logits = compiled.forward(random_values(picture_elements(network, 3), 6));
+  compiled.backward(random_values(3 * network.num_classes, 7));
+  step.gradients = plain_gradients(compiled.store());
+  const auto statistics = compiled.store().statistics();
+  step.statistics.assign(statistics.begin(), statistics.end());
+  omp_set_num_threads(before);
+  return step;
 }
 
 void expect_close(const std::vector<float>& got, const std::vector<double>& want, double tolerance, const std::string& what) {

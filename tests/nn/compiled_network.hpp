@@ -2,6 +2,7 @@
 // network: what most tests of this folder arrange and assert with.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,6 +47,16 @@ class CompiledNetwork {
   AlignedMemory arena_;
   std::vector<float> pictures_;  // backward reads them again
 };
+
+/// All that one training step on random numbers makes, for comparing bits.
+struct StepResult {
+  std::vector<float> logits;
+  std::map<std::string, std::vector<float>> gradients;
+  std::vector<float> statistics;
+
+  bool operator==(const StepResult&) const = default;
+};
+StepResult step_with_threads(const NetworkSpec& network, int threads);
 
 /// Fails where an element differs by more than tolerance × the largest magnitude in `want`.
 void expect_close(const std::vector<float>& got, const std::vector<double>& want, double tolerance, const std::string& what);

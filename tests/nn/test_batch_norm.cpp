@@ -1,7 +1,6 @@
 // Batch normalisation against plain loops: alone, with ReLU, with residual and ReLU; running statistics; equal bits for any
 // number of threads.
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <ostream>
@@ -14,7 +13,7 @@
 namespace dtrain {
 namespace {
 
-struct Case {
+struct NormShape {
   std::int64_t channels = 16;
   bool has_residual = false;
   bool has_relu = false;
@@ -22,14 +21,14 @@ struct Case {
   std::int64_t batch = 3;
 };
 
-std::string name_of(const Case& c) {
+std::string name_of(const NormShape& c) {
   return std::to_string(c.channels) + "_channels" + (c.has_residual ? "_residual" : "") + (c.has_relu ? "_relu" : "") +
          "_side_" + std::to_string(c.side);
 }
 
-void PrintTo(const Case& c, std::ostream* out) { *out << name_of(c); }
+void PrintTo(const NormShape& c, std::ostream* out) { *out << name_of(c); }
 
-NetworkSpec network_of(const Case& c) {
+NetworkSpec network_of(const NormShape& c) {
   NetworkBuilder net(network_head(3, c.side));
   const LayerIndex shortcut =
       net.append("shortcut", Convolution{.out_channels = c.channels, .kernel = 3, .padding = 1, .has_bias = true});
@@ -40,7 +39,7 @@ NetworkSpec network_of(const Case& c) {
   return finish_with_features(std::move(net));
 }
 
-class BatchNormCase : public testing::TestWithParam<Case> {};
+class BatchNormCase : public testing::TestWithParam<NormShape> {};
 
 TEST_P(BatchNormCase, EqualsPlainLoopsInTraining) {
   expect_matches_reference(network_of(GetParam()), {.batch = GetParam().batch});
@@ -50,8 +49,8 @@ TEST_P(BatchNormCase, UsesRunningStatisticsInEvaluation) {
   expect_evaluation_matches_reference(network_of(GetParam()), {.batch = GetParam().batch});
 }
 
-std::vector<Case> cases() {
-  std::vector<Case> all;
+std::vector<NormShape> norm_shapes() {
+  std::vector<NormShape> all;
   for (const std::int64_t channels : {5, 16, 24, 40}) {
     for (const bool has_residual : {false, true}) {
       for (const bool has_relu : {false, true}) {
@@ -70,8 +69,8 @@ std::vector<Case> cases() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, BatchNormCase, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& tested) { return name_of(tested.param); });
+INSTANTIATE_TEST_SUITE_P(Shapes, BatchNormCase, testing::ValuesIn(norm_shapes()),
+                         [](const testing::TestParamInfo<NormShape>& tested) { return name_of(tested.param); });
 
 /// Batch-norms in a row behind the pictures, so that every number is made by own kernels alone.
 NetworkSpec norms_on_pictures(std::int64_t channels, std::int64_t side) {
@@ -172,34 +171,12 @@ TEST(BatchNormPrecision, GivesAConstantChannelItsShift) {
   }
 }
 
-struct Step {
-  std::vector<float> logits;
-  std::map<std::string, std::vector<float>> gradients;
-  std::vector<float> statistics;
-
-  bool operator==(const Step&) const = default;
-};
-
-Step step_with_threads(const NetworkSpec& network, int threads) {
-  const int before = omp_get_max_threads();
-  omp_set_num_threads(threads);
-  CompiledNetwork compiled(network, {.batch = 3}, random_parameters(network, 5));
-  Step step;
-  step.logits = compiled.forward(random_values(picture_elements(network, 3), 6));
-  compiled.backward(random_values(3 * network.num_classes, 7));
-  step.gradients = plain_gradients(compiled.store());
-  const auto statistics = compiled.store().statistics();
-  step.statistics.assign(statistics.begin(), statistics.end());
-  omp_set_num_threads(before);
-  return step;
-}
-
 TEST(BatchNormThreads, GiveTheSameBits) {
   // Few blocks of channels: pictures are shared out; many: whole blocks are.
   for (const std::int64_t channels : {5, 16, 48, 200}) {
     const NetworkSpec network = norms_on_pictures(channels, 13);
 
-    const Step alone = step_with_threads(network, 1);
+    const StepResult alone = step_with_threads(network, 1);
 
     EXPECT_EQ(step_with_threads(network, 2), alone) << channels << " channels, 2 threads";
     EXPECT_EQ(step_with_threads(network, 3), alone) << channels << " channels, 3 threads";

@@ -1,7 +1,6 @@
 // Batch normalisation with ReLU and max pooling in one operation, against plain loops of the three: windows that overlap, leave
 // a rest, reach into padding or beyond the picture; a gradient from two readers; equal bits for any number of threads.
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <limits>
@@ -20,7 +19,7 @@ Pool max_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding, bo
   return {.kind = Pool::Kind::max, .kernel = kernel, .stride = stride, .padding = padding, .ceil_mode = ceil_mode};
 }
 
-struct Case {
+struct NormPoolWindow {
   std::string name;
   Pool pool;
   std::int64_t side = 0;
@@ -28,9 +27,9 @@ struct Case {
   bool has_two_readers = false;
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const NormPoolWindow& c, std::ostream* out) { *out << c.name; }
 
-NetworkSpec network_of(const Case& c) {
+NetworkSpec network_of(const NormPoolWindow& c) {
   NetworkBuilder net(network_head(3, c.side));
   net.append("conv", Convolution{.out_channels = c.channels, .kernel = 3, .padding = 1});
   net.append("bn", BatchNorm{});
@@ -43,7 +42,7 @@ NetworkSpec network_of(const Case& c) {
   return finish_with_features(std::move(net));
 }
 
-class BatchNormPoolCase : public testing::TestWithParam<Case> {
+class BatchNormPoolCase : public testing::TestWithParam<NormPoolWindow> {
  protected:
   void SetUp() override {
     int pooled = 0;
@@ -58,7 +57,7 @@ TEST_P(BatchNormPoolCase, EqualsPlainLoopsInEvaluation) {
   expect_evaluation_matches_reference(network_of(GetParam()), {.batch = 3});
 }
 
-std::vector<Case> cases() {
+std::vector<NormPoolWindow> norm_pool_windows() {
   struct Window {
     const char* name;
     Pool pool;
@@ -70,7 +69,7 @@ std::vector<Case> cases() {
       {"2x2_with_a_rest", max_pool(2, 2, 0), 7},        {"2x2_with_gaps", max_pool(2, 3, 0), 8},
       {"3x3_stride1_padded", max_pool(3, 1, 1), 5},     {"3x3_ceil_beyond_the_padding", max_pool(3, 2, 1, true), 8},
   };
-  std::vector<Case> all;
+  std::vector<NormPoolWindow> all;
   for (const Window& window : windows) {
     for (const std::int64_t channels : {5, 16, 24}) {
       all.push_back(
@@ -81,8 +80,8 @@ std::vector<Case> cases() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Windows, BatchNormPoolCase, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& tested) { return tested.param.name; });
+INSTANTIATE_TEST_SUITE_P(Windows, BatchNormPoolCase, testing::ValuesIn(norm_pool_windows()),
+                         [](const testing::TestParamInfo<NormPoolWindow>& tested) { return tested.param.name; });
 
 /// Behind the pictures, so that every number is made by own kernels alone.
 NetworkSpec pooled_pictures(std::int64_t channels, std::int64_t side) {
@@ -94,30 +93,11 @@ NetworkSpec pooled_pictures(std::int64_t channels, std::int64_t side) {
   return finish_with_features(std::move(net));
 }
 
-struct Step {
-  std::vector<float> logits;
-  std::map<std::string, std::vector<float>> gradients;
-
-  bool operator==(const Step&) const = default;
-};
-
-Step step_with_threads(const NetworkSpec& network, int threads) {
-  const int before = omp_get_max_threads();
-  omp_set_num_threads(threads);
-  CompiledNetwork compiled(network, {.batch = 3}, random_parameters(network, 5));
-  Step step;
-  step.logits = compiled.forward(random_values(picture_elements(network, 3), 6));
-  compiled.backward(random_values(3 * network.num_classes, 7));
-  step.gradients = plain_gradients(compiled.store());
-  omp_set_num_threads(before);
-  return step;
-}
-
 TEST(BatchNormPool, GivesTheSameBitsForAnyNumberOfThreads) {
   for (const std::int64_t channels : {5, 48, 200}) {
     const NetworkSpec network = pooled_pictures(channels, 13);
 
-    const Step alone = step_with_threads(network, 1);
+    const StepResult alone = step_with_threads(network, 1);
 
     EXPECT_EQ(step_with_threads(network, 2), alone) << channels << " channels, 2 threads";
     EXPECT_EQ(step_with_threads(network, 3), alone) << channels << " channels, 3 threads";

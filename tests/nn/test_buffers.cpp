@@ -13,6 +13,7 @@
 #include "dtrain/models.hpp"
 #include "src/nn/buffers.hpp"
 #include "tests/nn/small_networks.hpp"
+#include "tests/nn/test_device.hpp"
 
 namespace dtrain::nn {
 namespace {
@@ -197,15 +198,10 @@ class Interpreter {
   std::vector<std::string> faults_;
 };
 
-const Device& device() {
-  static const Device the_device;
-  return the_device;
-}
-
 /// Layers keep a reference to the options they were built with.
 struct Program {
   Program(const NetworkSpec& network, bool training)
-      : options{.batch = 2, .training = training}, instructions(build_program(network, options, device())) {}
+      : options{.batch = 2, .training = training}, instructions(build_program(network, options, test_device())) {}
 
   std::vector<std::string> faults(BufferAssignment assignment) const {
     return Interpreter(instructions, std::move(assignment), options.training).run();

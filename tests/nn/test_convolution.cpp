@@ -11,31 +11,31 @@
 namespace dtrain {
 namespace {
 
-struct Case {
+struct ConvolutionShape {
   std::string name;
   std::int64_t in_channels = 0;
   std::int64_t side = 0;
   Convolution layer;
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const ConvolutionShape& c, std::ostream* out) { *out << c.name; }
 
 /// The layer alone, reading the pictures as a network's first convolution does.
-NetworkSpec on_pictures(const Case& c) {
+NetworkSpec on_pictures(const ConvolutionShape& c) {
   NetworkBuilder net(network_head(c.in_channels, c.side));
   net.append("conv", c.layer);
   return finish_with_features(std::move(net));
 }
 
 /// The layer behind a 1×1 convolution, whose gradients are functions of the layer's data gradient.
-NetworkSpec behind_another(const Case& c) {
+NetworkSpec behind_another(const ConvolutionShape& c) {
   NetworkBuilder net(network_head(4, c.side));
   net.append("front", Convolution{.out_channels = c.in_channels, .kernel = 1, .has_bias = true});
   net.append("conv", c.layer);
   return finish_with_features(std::move(net));
 }
 
-class ConvolutionCase : public testing::TestWithParam<Case> {};
+class ConvolutionCase : public testing::TestWithParam<ConvolutionShape> {};
 
 TEST_P(ConvolutionCase, EqualsPlainLoopsOnPictures) {
   expect_matches_reference(on_pictures(GetParam()), {.batch = 2, .conv_algorithm = ConvAlgorithm::direct});
@@ -49,8 +49,8 @@ TEST_P(ConvolutionCase, EqualsPlainLoopsInEvaluation) {
   expect_evaluation_matches_reference(behind_another(GetParam()), {.batch = 3, .conv_algorithm = ConvAlgorithm::direct});
 }
 
-std::vector<Case> convolution_cases() {
-  std::vector<Case> cases;
+std::vector<ConvolutionShape> convolution_cases() {
+  std::vector<ConvolutionShape> cases;
   struct Window {
     const char* name;
     std::int64_t kernel, stride, padding, side;
@@ -77,7 +77,7 @@ std::vector<Case> convolution_cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, ConvolutionCase, testing::ValuesIn(convolution_cases()),
-                         [](const testing::TestParamInfo<Case>& tested) { return tested.param.name; });
+                         [](const testing::TestParamInfo<ConvolutionShape>& tested) { return tested.param.name; });
 
 // Winograd F(4×4, 3×3) adds and subtracts with factors up to 5 (input) and 8 (output) before the products are summed: worst
 // case ‖Aᵀ‖∞²·‖Bᵀ‖∞²·‖G‖∞² = 19²·10²·1² = 36 100 ulps, and, errors being independent, near the root of that, 190. Hence 256
@@ -85,7 +85,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ConvolutionCase, testing::ValuesIn(convolution_
 constexpr Tolerances kWinograd{.logits = 256 * kUlp, .gradients = 512 * kUlp};
 
 /// 3 pictures of 14×14 have 3·4·4 = 48 tiles, 4 of which reach over the border: the least for which Winograd is chosen.
-const Case kEnoughTiles{"winograd", 16, 14, Convolution{.out_channels = 32, .kernel = 3, .stride = 1, .padding = 1}};
+const ConvolutionShape kEnoughTiles{"winograd", 16, 14, Convolution{.out_channels = 32, .kernel = 3, .stride = 1, .padding = 1}};
 
 bool has_winograd() {
   const auto all_bits = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
@@ -110,7 +110,7 @@ TEST(ConvolutionWinograd, IsChosenForEnoughTilesAndNeverWhenDirectIsAsked) {
 TEST(ConvolutionWinograd, EqualsPlainLoops) { expect_matches_reference(on_pictures(kEnoughTiles), {.batch = 3}, kWinograd); }
 
 TEST(ConvolutionWinograd, EqualsPlainLoopsWithBiasAndGivesTheLayerInFrontItsGradient) {
-  Case biased = kEnoughTiles;
+  ConvolutionShape biased = kEnoughTiles;
   biased.layer.has_bias = true;
   expect_matches_reference(behind_another(biased), {.batch = 3}, kWinograd);
 }

@@ -12,7 +12,7 @@
 namespace dtrain {
 namespace {
 
-struct Case {
+struct PoolWindow {
   std::string name;
   Pool layer;
   std::int64_t side = 0;
@@ -20,16 +20,16 @@ struct Case {
   std::int64_t side_out = 0;  ///< by PyTorch's rule, worked out by hand
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const PoolWindow& c, std::ostream* out) { *out << c.name; }
 
-NetworkSpec network_of(const Case& c) {
+NetworkSpec network_of(const PoolWindow& c) {
   NetworkBuilder net(network_head(3, c.side));
   net.append("conv", Convolution{.out_channels = c.channels, .kernel = 1, .has_bias = true});
   net.append("pool", c.layer);
   return finish_with_features(std::move(net));
 }
 
-class PoolCase : public testing::TestWithParam<Case> {};
+class PoolCase : public testing::TestWithParam<PoolWindow> {};
 
 TEST_P(PoolCase, EqualsPlainLoopsInTraining) {
   const NetworkSpec network = network_of(GetParam());
@@ -40,7 +40,7 @@ TEST_P(PoolCase, EqualsPlainLoopsInTraining) {
 
 TEST_P(PoolCase, EqualsPlainLoopsInEvaluation) { expect_evaluation_matches_reference(network_of(GetParam()), {.batch = 2}); }
 
-std::vector<Case> cases() {
+std::vector<PoolWindow> pool_windows() {
   struct Window {
     const char* name;
     std::int64_t kernel, stride, padding;
@@ -59,7 +59,7 @@ std::vector<Case> cases() {
       {"2x2_ceil_padded_drops_a_window_in_the_padding", 2, 2, 1, true, 6, 4},
       {"3x3_ceil_larger_than_the_picture", 3, 2, 0, true, 2, 1},
   };
-  std::vector<Case> all;
+  std::vector<PoolWindow> all;
   for (const Window& window : windows) {
     for (const std::int64_t channels : {5, 16, 24}) {
       for (const auto kind : {Pool::Kind::max, Pool::Kind::average}) {
@@ -80,12 +80,12 @@ std::vector<Case> cases() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Windows, PoolCase, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& tested) { return tested.param.name; });
+INSTANTIATE_TEST_SUITE_P(Windows, PoolCase, testing::ValuesIn(pool_windows()),
+                         [](const testing::TestParamInfo<PoolWindow>& tested) { return tested.param.name; });
 
 TEST(PoolErrors, RefuseAnAverageWhoseWindowEndsBeyondThePaddedPicture) {
   const NetworkSpec network = network_of(
-      {"refused", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 2, .padding = 1, .ceil_mode = true}, 8, 16});
+      PoolWindow{"refused", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 2, .padding = 1, .ceil_mode = true}, 8, 16});
 
   try {
     (void)Graph::plan_parameters(network, {.batch = 1}, false);
