@@ -57,13 +57,13 @@ run_ctest() {
 say "release"
 cmake --preset release -DDTRAIN_TESTS=ON -DDTRAIN_BENCH=ON -DDTRAIN_TEST_PYTORCH=$pytorch >/dev/null
 cmake --build --preset release --parallel "$jobs"
-run_ctest release ctest --preset release
+run_ctest release ctest --preset release --parallel "$jobs"
 
 if [ "$asan" = yes ]; then
   say "debug: AddressSanitizer and UndefinedBehaviorSanitizer, fast tests"
   cmake --preset debug -DDTRAIN_TEST_PYTORCH=OFF >/dev/null
   cmake --build --preset debug --parallel "$jobs"
-  run_ctest debug ctest --preset debug --label-exclude slow
+  run_ctest debug ctest --preset debug --label-exclude slow --parallel "$jobs"
 fi
 
 if [ "$tsan" = yes ]; then

@@ -28,12 +28,13 @@ class Input:
     num_classes: int = 1000
 
 
-def input_of(name):
+def input_of(name, size=None):
+    """With pictures of another side where `size` is given."""
     if name == "lenet5":
-        return Input(channels=1, size=28, num_classes=10)
+        return Input(channels=1, size=size or 28, num_classes=10)
     if name in CIFAR_DEPTHS:
-        return Input(size=32, num_classes=10)
-    return Input(size=IMAGE_SIZES.get(name, 224))
+        return Input(size=size or 32, num_classes=10)
+    return Input(size=size or IMAGE_SIZES.get(name, 224))
 
 
 def build(name, num_classes=None):

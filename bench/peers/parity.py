@@ -215,6 +215,7 @@ def main():
     parser.add_argument("model", help="resnet18, resnet50, resnet20, …")
     parser.add_argument("--dtrain", help="the binary (default: $DTRAIN, or build/release/launch/dtrain)")
     parser.add_argument("--threads", type=int, default=2, help="of either program (default 2)")
+    parser.add_argument("--size", type=int, help="side of the pictures (default: what the network is made for)")
     parser.add_argument("--steps", type=int, default=5, help="whose losses are compared (default 5)")
     parser.add_argument("--perturbed-runs", type=int, default=8, help="PyTorch runs that measure the spread (default 8)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and random pictures (default 1)")
@@ -222,7 +223,7 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     binary = find_binary(options.dtrain)
-    wanted = networks.input_of(options.model)
+    wanted = networks.input_of(options.model, options.size)
 
     with work_directory(options) as work:
         kind = pictures.write_pictures(work / "pictures" / "train", wanted, options.seed)

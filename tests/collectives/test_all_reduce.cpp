@@ -45,8 +45,9 @@ class AllReduceBy : public testing::TestWithParam<Case> {
   /// Sums `count` values of a function of (rank, i), and returns this rank's result.
   template <typename Value>
   std::span<const float> sum(std::int64_t count, const Value& value) {
-    std::fill(window_.own().begin(), window_.own().end(), kUntouched);
-    const std::span<float> slice = window_.own().subspan(kBeside, static_cast<std::size_t>(count));
+    const std::span<float> own = window_.own().first(static_cast<std::size_t>(count + 2 * kBeside));
+    std::fill(own.begin(), own.end(), kUntouched);
+    const std::span<float> slice = own.subspan(kBeside, static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) slice[static_cast<std::size_t>(i)] = value(communicator_.rank(), i);
     all_reduce_.run(kBeside, count);
     return slice;
@@ -99,7 +100,7 @@ TEST_P(AllReduceBy, GivesAllRanksTheSameBitsTwice) {
 }
 
 TEST_P(AllReduceBy, RunsManyTimesBackToBack) {
-  constexpr int kRounds = 200;
+  constexpr int kRounds = 50;
   const std::span<float> own = window_.own().first(101);
   float expected = 1.0f;
   std::fill(own.begin(), own.end(), 1.0f);

@@ -93,8 +93,8 @@ TEST(Communicator, SumsInRankOrderToTheBit) {
 
 // Long enough that every rank sums a block instead of everything, at any rank count above one.
 TEST(Communicator, SumsLongArraysInRankOrderToTheBit) {
-  expect_sums_in_rank_order<float>(300007);
-  expect_sums_in_rank_order<double>(150001);
+  expect_sums_in_rank_order<float>(140001);
+  expect_sums_in_rank_order<double>(70001);
 }
 
 TEST(Communicator, FindsExtremesAndAgreement) {

@@ -2,6 +2,7 @@
 #include "tests/end_to_end/running.hpp"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -224,6 +225,12 @@ Outcome Job::outcome() const {
 }
 
 Outcome run(const Command& command, double limit_s) { return Job(command).wait(limit_s); }
+
+void expect_refused(const Outcome& outcome, const std::vector<std::string>& says) {
+  EXPECT_EQ(outcome.exit_code, 3) << outcome;
+  for (const std::string& text : says) EXPECT_TRUE(outcome.says(text)) << "no \"" << text << "\" in " << outcome;
+  EXPECT_FALSE(outcome.says("total images/sec")) << outcome;
+}
 
 bool is_alive(pid_t process) {
   const std::vector<std::string> state = process_state(std::to_string(process));

@@ -73,6 +73,9 @@ class Job {
 
 Outcome run(const Command& command, double limit_s = kLimitS);
 
+/// Fails unless the run ended for bad data or files (exit code 3), without a result, and said all of these texts.
+void expect_refused(const Outcome& outcome, const std::vector<std::string>& says);
+
 /// Whether a process exists and is not merely waiting to be collected.
 bool is_alive(pid_t process);
 

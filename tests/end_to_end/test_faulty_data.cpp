@@ -34,11 +34,6 @@ struct Damage {
   }
 };
 
-void expect_refused(const Outcome& outcome, const std::vector<std::string>& says) {
-  EXPECT_EQ(outcome.exit_code, 3) << outcome;
-  for (const std::string& text : says) EXPECT_TRUE(outcome.says(text)) << "no \"" << text << "\" in " << outcome;
-}
-
 TEST(FaultyData, AMissingFolderIsNamed) {
   expect_refused(train_on("/nonexistent/pictures"), {"/nonexistent/pictures", "no such directory"});
 }

@@ -26,7 +26,7 @@ const fs::path& finished_run() {
   return out;
 }
 
-fs::path checkpoint(std::int64_t step) { return CheckpointPaths{.out = finished_run()}.checkpoint(step); }
+fs::path finished_checkpoint(std::int64_t step) { return checkpoint(finished_run(), step); }
 
 fs::path copy_of(const fs::path& file) {
   const fs::path copy = new_path(file.filename().string());
@@ -39,16 +39,10 @@ std::vector<std::string> with(const std::string& option, const fs::path& file, c
           "--global-batch", "16",  "--steps",   "4", option,   file.string()};
 }
 
-void expect_refused(const Outcome& outcome, const std::vector<std::string>& says) {
-  EXPECT_EQ(outcome.exit_code, 3) << outcome;
-  for (const std::string& text : says) EXPECT_TRUE(outcome.says(text)) << "no \"" << text << "\" in " << outcome;
-  EXPECT_FALSE(outcome.says("total images/sec")) << outcome;
-}
-
 TEST(FaultyCheckpoint, TruncatedIsRefused) {
   for (const double share : {0.0, 1e-6, 0.3, 0.999}) {
     SCOPED_TRACE(share);
-    const fs::path file = copy_of(checkpoint(2));
+    const fs::path file = copy_of(finished_checkpoint(2));
     truncate_file(file, share);
 
     expect_refused(run({.arguments = with("--resume", file)}), {file.string()});
@@ -57,7 +51,7 @@ TEST(FaultyCheckpoint, TruncatedIsRefused) {
 }
 
 TEST(FaultyCheckpoint, BitFlippedIsRefused) {
-  const fs::path file = copy_of(checkpoint(2));
+  const fs::path file = copy_of(finished_checkpoint(2));
   flip_bit(file);
 
   expect_refused(run({.arguments = with("--resume", file)}), {file.string(), "checksum"});
@@ -65,7 +59,7 @@ TEST(FaultyCheckpoint, BitFlippedIsRefused) {
 }
 
 TEST(FaultyCheckpoint, BitFlippedIsRefusedOnAllRanks) {
-  const fs::path file = copy_of(checkpoint(2));
+  const fs::path file = copy_of(finished_checkpoint(2));
   flip_bit(file);
 
   const Outcome outcome = run({.ranks = 2, .arguments = with("--resume", file)});
@@ -75,7 +69,7 @@ TEST(FaultyCheckpoint, BitFlippedIsRefusedOnAllRanks) {
 }
 
 TEST(FaultyCheckpoint, OfAnotherModelIsRefused) {
-  expect_refused(run({.arguments = with("--resume", checkpoint(2), "resnet32")}),
+  expect_refused(run({.arguments = with("--resume", finished_checkpoint(2), "resnet32")}),
                  {"a checkpoint of model resnet32", "one of model resnet20"});
 }
 

@@ -20,13 +20,13 @@ struct FinishedRun {
 };
 
 /// Twelve steps on two ranks: two epochs of five, and two steps.
-const FinishedRun& finished_run() {
+const FinishedRun& reported_run() {
   static const FinishedRun finished;
   return finished;
 }
 
 TEST(Output, EndsWithTheThroughputOfAllRanks) {
-  const FinishedRun& finished = finished_run();
+  const FinishedRun& finished = reported_run();
 
   ASSERT_EQ(finished.outcome.exit_code, 0) << finished.outcome;
   EXPECT_EQ(finished.outcome.count("total images/sec: "), 1) << finished.outcome;
@@ -39,7 +39,7 @@ TEST(Output, EndsWithTheThroughputOfAllRanks) {
 
 // Warm-up steps are left out: a fifth of the run, at least one, at most ten; two of twelve.
 TEST(Output, CountsThroughputWithoutTheWarmUpSteps) {
-  const auto steps = metrics_lines(finished_run().out / "metrics.jsonl", "loss");
+  const auto steps = metrics_lines(reported_run().out / "metrics.jsonl", "loss");
   double samples = 0.0;
   double seconds = 0.0;
   for (std::size_t i = 2; i < steps.size(); ++i) {
@@ -47,13 +47,13 @@ TEST(Output, CountsThroughputWithoutTheWarmUpSteps) {
     seconds += steps[i].at("step_s").get<double>();
   }
 
-  const double mean = read_json(finished_run().out / "report.json").at("images_per_s").at("mean");
+  const double mean = read_json(reported_run().out / "report.json").at("images_per_s").at("mean");
 
   EXPECT_NEAR(mean, samples / seconds, 1e-6 * mean);
 }
 
 TEST(Output, WithoutATerminalIsPlainLines) {
-  const Outcome& outcome = finished_run().outcome;
+  const Outcome& outcome = reported_run().outcome;
 
   EXPECT_EQ(outcome.count("\r"), 0) << outcome;
   EXPECT_EQ(outcome.count("\033"), 0) << outcome;
@@ -63,7 +63,7 @@ TEST(Output, WithoutATerminalIsPlainLines) {
 }
 
 TEST(Output, NamesWhatWasWrittenAndTellsThePlanFirst) {
-  const FinishedRun& finished = finished_run();
+  const FinishedRun& finished = reported_run();
 
   for (const fs::path& file :
        {finished.out / "last.safetensors", finished.out / "checkpoints", finished.out / "metrics.jsonl"}) {
@@ -76,7 +76,7 @@ TEST(Output, NamesWhatWasWrittenAndTellsThePlanFirst) {
 }
 
 TEST(Metrics, HaveOneLineForEveryStep) {
-  const auto steps = metrics_lines(finished_run().out / "metrics.jsonl", "loss");
+  const auto steps = metrics_lines(reported_run().out / "metrics.jsonl", "loss");
 
   ASSERT_EQ(steps.size(), 12U);
   for (std::size_t i = 0; i < steps.size(); ++i) {
@@ -101,7 +101,7 @@ TEST(Metrics, HaveOneLineForEveryStep) {
 }
 
 TEST(Metrics, HaveOneLineForEveryEvaluation) {
-  const auto evaluations = metrics_lines(finished_run().out / "metrics.jsonl", "val_loss");
+  const auto evaluations = metrics_lines(reported_run().out / "metrics.jsonl", "val_loss");
 
   EXPECT_EQ(whole_numbers(evaluations, "step"), (std::vector<std::int64_t>{5, 10, 12}));
   for (const Json& line : evaluations) {
@@ -111,7 +111,7 @@ TEST(Metrics, HaveOneLineForEveryEvaluation) {
 }
 
 TEST(Report, SaysWhatRanAndHowItWent) {
-  const FinishedRun& finished = finished_run();
+  const FinishedRun& finished = reported_run();
   const Json report = read_json(finished.out / "report.json");
   const auto steps = metrics_lines(finished.out / "metrics.jsonl", "loss");
   const auto evaluations = metrics_lines(finished.out / "metrics.jsonl", "val_loss");
@@ -138,7 +138,7 @@ TEST(Report, SaysWhatRanAndHowItWent) {
 }
 
 TEST(Report, HoldsTimesRatesAndMemory) {
-  const Json report = read_json(finished_run().out / "report.json");
+  const Json report = read_json(reported_run().out / "report.json");
   SCOPED_TRACE(report.dump(2));
 
   for (const char* field : {"mean", "median"}) EXPECT_GT(report.at("images_per_s").at(field).get<double>(), 0.0);

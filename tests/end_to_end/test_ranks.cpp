@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <utility>
 
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
@@ -26,11 +28,14 @@ TrainedRun trained(int ranks, const std::vector<std::string>& options) {
 }
 
 /// The weights from which training with seed 1 starts.
-TensorFile starting_weights() {
-  const fs::path file = new_path("start.safetensors");
-  const Outcome outcome = run({.arguments = {"init", "--model", "resnet20", "--seed", "1", "--out", file.string()}});
-  EXPECT_EQ(outcome.exit_code, 0) << outcome;
-  return read_tensor_file(file);
+const TensorFile& starting_weights() {
+  static const TensorFile weights = [] {
+    const fs::path file = new_path("start.safetensors");
+    const Outcome outcome = run({.arguments = {"init", "--model", "resnet20", "--seed", "1", "--out", file.string()}});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome;
+    return read_tensor_file(file);
+  }();
+  return weights;
 }
 
 // A rank that computes with weights of its own would spoil its share of the evaluation, which is exact over all ranks: what the
@@ -69,37 +74,44 @@ std::string split_name(const testing::TestParamInfo<Split>& split) {
          std::to_string(split.param.local_batch) + "_" + split.param.algorithm;
 }
 
+/// Whole batches only: an epoch's last batch of another size is cut differently by ranks and by micro-batches, and batch-norm
+/// sees it. Saved after every step.
+TrainedRun trained_on_whole_batches(int ranks, const Split& split, const std::string& algorithm) {
+  const std::int64_t steps = std::min<std::int64_t>(5, kTrainPictures / split.global_batch);
+  auto options = options_of(split.global_batch, split.local_batch, steps, algorithm);
+  options.insert(options.end(), {"--checkpoint-every", "1", "--keep-checkpoints", "100"});
+  return trained(ranks, options);
+}
+
+/// What one rank makes of a split, once for all algorithms.
+const TrainedRun& of_one_rank(const Split& split) {
+  static std::map<std::pair<std::int64_t, std::int64_t>, TrainedRun> runs;
+  const std::pair batches{split.global_batch, split.local_batch};
+  if (!runs.contains(batches)) runs[batches] = trained_on_whole_batches(0, split, "auto");
+  return runs[batches];
+}
+
+TensorFile after_first_step(const TrainedRun& run) {
+  return read_tensor_file(checkpoint(run.out, 1));
+}
+
 class AnyNumberOfRanks : public testing::TestWithParam<Split> {};
 
 // In exact arithmetic the two runs are equal, uneven shares (33 = 17 + 16) and batch-norm included. In fp32 the gradients of
 // the P shares are equal bit by bit and only their sum is taken in another order, which moves it by (P − 1)·2⁻²⁴ of the sum of
 // magnitudes: after one step the weights are apart by a few 10⁻⁷ of the way they have gone, where cancellation between shares
 // may cost one more digit.
-TEST_P(AnyNumberOfRanks, MakeTheStepThatOneRankMakes) {
-  const Split split = GetParam();
-  const auto options = options_of(split.global_batch, split.local_batch, 1, split.algorithm);
-
-  const TrainedRun one = trained(0, options);
-  const TrainedRun many = trained(split.ranks, options);
-
-  EXPECT_EQ(many.report.at("ranks"), split.ranks);
-  EXPECT_LE(distance_per_way(one.weights, many.weights, starting_weights()), 1e-5);
-  EXPECT_NEAR(one.report.at("loss_first").get<double>(), many.report.at("loss_first").get<double>(), 1e-6);
-  expect_ranks_agree(many);
-}
-
 // Further steps start from these differences and amplify them: a network with batch-norm at random weights answers a change of
 // 10⁻⁶ with one of 10⁻² in the gradient. A wrong mean or a lost share would put the runs as far apart as they have gone (1).
-// Whole batches only: an epoch's last batch of another size is cut differently by ranks and by micro-batches, and batch-norm
-// sees it.
-TEST_P(AnyNumberOfRanks, StayWithOneRankOverFurtherSteps) {
+TEST_P(AnyNumberOfRanks, MakeTheStepsThatOneRankMakes) {
   const Split split = GetParam();
-  const std::int64_t whole_batches = std::min<std::int64_t>(5, kTrainPictures / split.global_batch);
-  const auto options = options_of(split.global_batch, split.local_batch, whole_batches, split.algorithm);
 
-  const TrainedRun one = trained(0, options);
-  const TrainedRun many = trained(split.ranks, options);
+  const TrainedRun& one = of_one_rank(split);
+  const TrainedRun many = trained_on_whole_batches(split.ranks, split, split.algorithm);
 
+  EXPECT_EQ(many.report.at("ranks"), split.ranks);
+  EXPECT_NEAR(one.report.at("loss_first").get<double>(), many.report.at("loss_first").get<double>(), 1e-6);
+  EXPECT_LE(distance_per_way(after_first_step(one), after_first_step(many), starting_weights()), 1e-5);
   EXPECT_LE(distance_per_way(one.weights, many.weights, starting_weights()), 1e-2);
   // Averaged over ranks with equal weight; micro-batches count by their samples, which differs where shares do.
   const bool is_even = split.global_batch % split.ranks == 0;

@@ -19,8 +19,6 @@ std::vector<std::string> joined(std::vector<std::string> words, const std::vecto
 const std::vector<std::string> kThirteenSteps{"--global-batch",     "16", "--steps", "13", "--eval-every", "2",
                                               "--checkpoint-every", "3"};
 
-fs::path checkpoint(const fs::path& out, std::int64_t step) { return CheckpointPaths{.out = out}.checkpoint(step); }
-
 /// The uninterrupted run on this number of ranks, with all its checkpoints; made once.
 const fs::path& uninterrupted(int ranks) {
   static std::map<int, fs::path> runs;

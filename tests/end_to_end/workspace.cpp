@@ -87,6 +87,8 @@ std::vector<std::string> training_into(const fs::path& out, const std::vector<st
   return arguments;
 }
 
+fs::path checkpoint(const fs::path& out, std::int64_t step) { return CheckpointPaths{.out = out}.checkpoint(step); }
+
 std::string read_text(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
@@ -151,13 +153,13 @@ std::string fingerprint(const fs::path& report) { return read_json(report).at("f
 double distance_per_way(const TensorFile& a, const TensorFile& b, const TensorFile& start) {
   double apart = 0.0;
   double way = 0.0;
-  for (const FileTensor& tensor : a.tensors) {
-    if (tensor.type != ElementType::f32 || is_statistic(tensor.name)) continue;
-    const auto& other = values(b, tensor.name);
-    const auto& before = values(start, tensor.name);
-    for (std::size_t i = 0; i < tensor.f32.size(); ++i) {
-      apart += std::pow(double{tensor.f32[i]} - double{other.at(i)}, 2);
-      way += std::pow(double{tensor.f32[i]} - double{before.at(i)}, 2);
+  for (const FileTensor& before : start.tensors) {
+    if (before.type != ElementType::f32 || is_statistic(before.name)) continue;
+    const auto& one = values(a, before.name);
+    const auto& other = values(b, before.name);
+    for (std::size_t i = 0; i < before.f32.size(); ++i) {
+      apart += std::pow(double{one.at(i)} - double{other.at(i)}, 2);
+      way += std::pow(double{one.at(i)} - double{before.f32[i]}, 2);
     }
   }
   if (way == 0.0) throw std::runtime_error("the weights have not moved");

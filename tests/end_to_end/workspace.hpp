@@ -35,6 +35,9 @@ std::vector<std::string> training(const std::vector<std::string>& more);
 /// The same with --out.
 std::vector<std::string> training_into(const std::filesystem::path& out, const std::vector<std::string>& more);
 
+/// Path of the checkpoint after a step of the run in `out`.
+std::filesystem::path checkpoint(const std::filesystem::path& out, std::int64_t step);
+
 /// Everything in a file; empty when there is none.
 std::string read_text(const std::filesystem::path& path);
 void write_text(const std::filesystem::path& path, const std::string& text);
@@ -54,7 +57,7 @@ std::vector<Json> metrics_lines(const std::filesystem::path& path, const std::st
 std::vector<std::int64_t> whole_numbers(const std::vector<Json>& lines, const std::string& key);
 std::string fingerprint(const std::filesystem::path& report);
 
-/// ‖a − b‖ / ‖a − start‖ over all trained tensors taken as one vector: 1 is as far apart as training has gone.
+/// ‖a − b‖ / ‖a − start‖ over the trained tensors of `start` taken as one vector: 1 is as far apart as training has gone.
 double distance_per_way(const TensorFile& a, const TensorFile& b, const TensorFile& start);
 /// Largest |a − b| / max(|a|, 1) over the running statistics.
 double statistics_difference(const TensorFile& a, const TensorFile& b);
