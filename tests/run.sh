@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: installs what is missing, builds release and runs all of ctest; then the fast tests again under AddressSanitizer
-# and UndefinedBehaviorSanitizer, and the comm thread's under ThreadSanitizer. Ends with ctest's closing line of each.
+# Runs every test: installs what is missing, builds release and runs all of ctest; then, under AddressSanitizer
+# and UndefinedBehaviorSanitizer, the fast tests of core, nn, data and collectives and two whole runs, and the comm thread's under ThreadSanitizer. Ends with ctest's closing line of each.
 #   bash tests/run.sh [--without-asan] [--without-tsan] [--jobs N]
 # DTRAIN_TEST_DATA=DIR     directory of real data; tests that need one skip, saying so, without it
 # DTRAIN_TEST_PYTORCH=1    also holds dtrain against PyTorch (installs Debian's python3-torch)
@@ -60,7 +60,7 @@ cmake --build --preset release --parallel "$jobs"
 run_ctest release ctest --preset release --parallel "$jobs"
 
 if [ "$asan" = yes ]; then
-  say "debug: AddressSanitizer and UndefinedBehaviorSanitizer, fast tests"
+  say "debug: AddressSanitizer and UndefinedBehaviorSanitizer"
   cmake --preset debug -DDTRAIN_TEST_PYTORCH=OFF >/dev/null
   cmake --build --preset debug --parallel "$jobs"
   run_ctest debug ctest --preset debug --label-exclude slow --parallel "$jobs"
