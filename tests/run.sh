@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test: installs what is missing, builds release and runs all of ctest; then, under AddressSanitizer
-# and UndefinedBehaviorSanitizer, the fast tests of core, nn, data and collectives and two whole runs, and the comm thread's under ThreadSanitizer. Ends with ctest's closing line of each.
+# Runs every test: installs what is missing, builds release and runs all of ctest; then, under AddressSanitizer and
+# UndefinedBehaviorSanitizer, the fast tests and two whole runs, and under ThreadSanitizer the comm thread's. Ends with ctest's closing
+# line of each.
 #   bash tests/run.sh [--without-asan] [--without-tsan] [--jobs N]
 # DTRAIN_TEST_DATA=DIR     directory of real data; tests that need one skip, saying so, without it
 # DTRAIN_TEST_PYTORCH=1    also holds dtrain against PyTorch (installs Debian's python3-torch)
@@ -19,7 +20,7 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     --help | -h)
-      sed -n '2,6s/^# \{0,1\}//p' "$0"
+      sed -n '2,7s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)

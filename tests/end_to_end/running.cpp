@@ -232,9 +232,15 @@ void expect_refused(const Outcome& outcome, const std::vector<std::string>& says
   EXPECT_FALSE(outcome.says("total images/sec")) << outcome;
 }
 
-bool is_alive(pid_t process) {
-  const std::vector<std::string> state = process_state(std::to_string(process));
-  return !state.empty() && state.front() != "Z" && state.front() != "X";
+bool has_gone(pid_t process) {
+  const auto is_running = [&] {
+    const std::vector<std::string> state = process_state(std::to_string(process));
+    return !state.empty() && state.front() != "Z" && state.front() != "X";
+  };
+  for (Patience patience(kPromptlyS); is_running();) {
+    if (!patience.lasts()) return false;
+  }
+  return true;
 }
 
 }  // namespace dtrain

@@ -76,7 +76,8 @@ Outcome run(const Command& command, double limit_s = kLimitS);
 /// Fails unless the run ended for bad data or files (exit code 3), without a result, and said all of these texts.
 void expect_refused(const Outcome& outcome, const std::vector<std::string>& says);
 
-/// Whether a process exists and is not merely waiting to be collected.
-bool is_alive(pid_t process);
+/// Whether a process ends within kPromptlyS: mpirun does not wait until the kernel has taken down the memory of one it killed.
+/// One that merely waits to be collected has ended.
+bool has_gone(pid_t process);
 
 }  // namespace dtrain
