@@ -1,6 +1,7 @@
-"""Trains a network with dtrain and with PyTorch (both memory formats) in turn, beside the convolution floor: speed and memory.
+"""Trains a network with dtrain and with PyTorch (all its modes) in turn, beside the convolution floor: speed and memory.
 
-One rank, synthetic pictures. The floor is the time of the network's convolutions alone, without the stem's backward data.
+One rank, synthetic pictures. The floor is the time of the network's convolutions alone, without the stem's backward data. PyTorch runs
+as it comes and with an allocator that keeps freed memory, in both memory formats: its best mode of the four is what dtrain is held against.
 """
 
 import argparse
@@ -14,27 +15,33 @@ import rounds
 from dtrain_command import REPOSITORY, CommandFailed, clean_environment, find_binary, read_report, run
 
 HERE = Path(__file__).resolve().parent
-MEMORY_FORMATS = ("contiguous", "channels_last")
+# glibc's malloc gives large blocks back to the kernel, and PyTorch's next step pays for getting them again; with these it keeps them.
+KEEPING_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 40), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+PYTORCH_MODES = {f"PyTorch {memory_format}{suffix}": (memory_format, allocator)
+                 for suffix, allocator in (("", {}), (", memory kept", KEEPING_ALLOCATOR))
+                 for memory_format in ("contiguous", "channels_last")}
 
 
-def measure_dtrain(binary, model, options, folder):
+def measure_dtrain(name, binary, model, batch, options, folder):
     def measure(steps):
         report = folder / "dtrain.json"
         report.unlink(missing_ok=True)
-        run([binary, "--model", model, "--data", "synthetic", "--global-batch", options.batch, "--local-batch", options.batch,
+        run([binary, "--model", model, "--data", "synthetic", "--global-batch", batch, "--local-batch", batch,
              "--steps", steps + options.warmup, "--threads", options.threads, "--precision", options.precision, "--seed", 1,
              "--lr", 0.01, "--schedule", "constant", "--report", report])
         return rounds.figures_of(read_report(report), "dtrain")
-    return rounds.Program("dtrain", measure)
+    return rounds.Program(name, measure, batch)
 
 
-def measure_pytorch(memory_format, model, options):
+def measure_pytorch(name, model, options):
+    memory_format, allocator = PYTORCH_MODES[name]
+
     def measure(steps):
         printed = run([sys.executable, HERE / "train_pytorch.py", "--model", model, "--batch", options.batch, "--steps", steps,
                        "--warmup", options.warmup, "--threads", options.threads, "--memory-format", memory_format,
-                       "--precision", options.precision], environment=clean_environment(options.threads))
-        return rounds.figures_of(json.loads(printed), memory_format)
-    return rounds.Program(f"PyTorch {memory_format}", measure)
+                       "--precision", options.precision], environment=clean_environment(options.threads) | allocator)
+        return rounds.figures_of(json.loads(printed), name)
+    return rounds.Program(name, measure, options.batch)
 
 
 def measure_floor(binary, model, options, folder):
@@ -45,25 +52,27 @@ def measure_floor(binary, model, options, folder):
         run([binary, "--model", model, "--batch", options.batch, "--threads", options.threads, *precision, "--json", file],
             environment=clean_environment(options.threads))
         return rounds.Figures(read_report(file)["images_per_s"])
-    return rounds.Program("convolution floor", measure)
+    return rounds.Program("convolution floor", measure, options.batch)
 
 
 def compare(model, options, binary, floor, folder):
     """Measures one network; returns its figures as they go into the JSON file."""
-    programs = [measure_dtrain(binary, model, options, folder),
-                *[measure_pytorch(memory_format, model, options) for memory_format in MEMORY_FORMATS]]
+    other_batches = {f"dtrain, batch {batch}": batch for batch in options.also_batches}
+    programs = [measure_dtrain("dtrain", binary, model, options.batch, options, folder),
+                *[measure_dtrain(name, binary, model, batch, options, folder) for name, batch in other_batches.items()],
+                *[measure_pytorch(name, model, options) for name in PYTORCH_MODES]]
     if floor:
         programs.append(measure_floor(floor, model, options, folder))
     print(f"{model}, batch {options.batch}, {options.threads} threads, {options.precision}; images/s", flush=True)
     results = rounds.run_rounds(programs, options.rounds,
-                                lambda speed: max(5, math.ceil(options.seconds * speed / options.batch)))
+                                lambda speed, batch: max(5, math.ceil(options.seconds * speed / batch)))
     figures = {name: rounds.summary(runs) for name, runs in results.items()}
-    best = max((f"PyTorch {memory_format}" for memory_format in MEMORY_FORMATS),
-               key=lambda name: figures[name]["images_per_s"]["median"])
-    leanest = min(figures[f"PyTorch {memory_format}"]["peak_rss_bytes"] for memory_format in MEMORY_FORMATS)
+    best = max(PYTORCH_MODES, key=lambda name: figures[name]["images_per_s"]["median"])
+    leanest = min(figures[name]["peak_rss_bytes"] for name in PYTORCH_MODES)
     return {"model": model, "programs": figures, "best_pytorch": best,
             "speedup": rounds.ratio(results["dtrain"], results[best]),
             "of_floor": rounds.ratio(results["dtrain"], results["convolution floor"]) if floor else None,
+            "of_main_batch": {name: rounds.ratio(results[name], results["dtrain"]) for name in other_batches},
             "memory_of_best_pytorch": figures["dtrain"]["peak_rss_bytes"] / figures[best]["peak_rss_bytes"],
             "memory_of_leanest_pytorch": figures["dtrain"]["peak_rss_bytes"] / leanest}
 
@@ -76,7 +85,9 @@ def table(comparisons):
             rows.append([one["model"], name, f"{speeds['median']:.2f} ({speeds['min']:.2f} … {speeds['max']:.2f})",
                          rounds.gigabytes(figures["peak_rss_bytes"])])
         rows.append([one["model"], f"dtrain / {one['best_pytorch']}", rounds.ratio_text(one["speedup"]),
-                     f"{one['memory_of_best_pytorch']:.2f}"])
+                     f"{one['memory_of_best_pytorch']:.2f} (of the leanest mode {one['memory_of_leanest_pytorch']:.2f})"])
+        for name, kept in one["of_main_batch"].items():
+            rows.append([one["model"], f"{name} / dtrain", rounds.ratio_text(kept), "–"])
         if one["of_floor"]:
             rows.append([one["model"], "dtrain / floor", rounds.ratio_text(one["of_floor"]), "–"])
     return rounds.markdown_table(["network", "program", "images/s: median (min … max)", "peak memory, GB"], rows)
@@ -99,6 +110,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--also-batches", type=lambda text: [int(n) for n in text.split(",")], default=[], metavar="N,N,…",
+                        help="dtrain at these batch sizes too")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a run's measured steps (default 10)")
     parser.add_argument("--warmup", type=int, default=3, help="steps that PyTorch leaves out, and dtrain runs in addition")
@@ -117,7 +130,8 @@ def main():
         comparisons = [compare(model, options, binary, floor, Path(folder)) for model in options.models]
     print(", ".join(f"{name}: {value}" for name, value in conditions.items()))
     print(table(comparisons))
-    settings = {name: getattr(options, name) for name in ("rounds", "threads", "batch", "precision", "seconds", "warmup")}
+    settings = {name: getattr(options, name) for name in ("rounds", "threads", "batch", "also_batches", "precision", "seconds",
+                                                          "warmup")}
     rounds.write_json(options.json, {"conditions": conditions, "settings": settings, "comparisons": comparisons})
     requirements = []
     for one in comparisons:

@@ -29,7 +29,7 @@ def measure_dtrain(binary, allreduce, options, folder):
              "--steps", steps + options.warmup, "--threads", options.threads, "--precision", options.precision, "--seed", 1,
              "--lr", 0.01, "--schedule", "constant", "--allreduce", allreduce, "--report", report])
         return rounds.figures_of(read_report(report), f"--allreduce {allreduce}")
-    return rounds.Program(f"dtrain --allreduce {allreduce}", measure)
+    return rounds.Program(f"dtrain --allreduce {allreduce}", measure, options.batch * options.ranks)
 
 
 def measure_ddp(options):
@@ -39,7 +39,7 @@ def measure_ddp(options):
                        "--memory-format", "channels_last", "--precision", options.precision],
                       environment=clean_environment(options.threads))
         return rounds.figures_of(json.loads(printed), "DDP")
-    return rounds.Program("PyTorch DDP over gloo", measure)
+    return rounds.Program("PyTorch DDP over gloo", measure, options.batch * options.ranks)
 
 
 def main():
@@ -65,8 +65,8 @@ def main():
         with_exchange = measure_dtrain(binary, options.allreduce, options, Path(folder))
         without = measure_dtrain(binary, "none", options, Path(folder))
         programs = [with_exchange, without] + ([measure_ddp(options)] if options.ddp else [])
-        results = rounds.run_rounds(programs, options.rounds, lambda speed: max(
-            5, math.ceil(options.seconds * speed / (options.batch * options.ranks))))
+        results = rounds.run_rounds(programs, options.rounds,
+                                    lambda speed, batch: max(5, math.ceil(options.seconds * speed / batch)))
     kept = rounds.ratio(results[with_exchange.name], results[without.name])
     figures = {name: rounds.summary(runs) for name, runs in results.items()}
 

@@ -22,6 +22,7 @@ class Program:
     """measure(steps) runs the program and returns images_per_s and, where it has them, peak_rss_bytes and losses."""
     name: str
     measure: Callable
+    batch: int  # pictures a step, all ranks together
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ def figures_of(report, name):
 def run_rounds(programs, rounds, choose_steps):
     """Returns name -> list of Figures, one a round. Each round begins with another program.
 
-    choose_steps(images_per_s) turns the speed of a first, uncounted run of two steps into the steps of the others."""
+    choose_steps(images_per_s, batch) turns the speed of a first, uncounted run of two steps into the steps of the others."""
     steps = {}
     for program in programs:
-        steps[program.name] = choose_steps(program.measure(2).images_per_s)
+        steps[program.name] = choose_steps(program.measure(2).images_per_s, program.batch)
     results = {program.name: [] for program in programs}
     for index in range(rounds):
         for offset in range(len(programs)):
