@@ -64,9 +64,9 @@ Options parse(int argc, char** argv) {
 
 struct Problem {
   Dims src, weights, dst;
-  std::int64_t stride = 1, padding = 0;
+  Dims strides, padding;
   bool is_first = false;  ///< reads the pictures
-  auto key() const { return std::tuple(src, weights, dst, stride, padding, is_first); }
+  auto key() const { return std::tuple(src, weights, dst, strides, padding, is_first); }
   bool operator<(const Problem& other) const { return key() < other.key(); }
 };
 
@@ -80,10 +80,10 @@ std::map<Problem, int> convolutions_of(const NetworkSpec& network, std::int64_t 
     const Dims src = input == kNetworkInput ? Dims{batch, network.channels, network.height, network.width}
                                             : shapes[static_cast<std::size_t>(input)];
     ++counts[Problem{.src = src,
-                     .weights = {spec->out_channels, src[1], spec->kernel, spec->kernel},
+                     .weights = {spec->out_channels, src[1], spec->kernel.height, spec->kernel.width},
                      .dst = shapes[i],
-                     .stride = spec->stride,
-                     .padding = spec->padding,
+                     .strides = {spec->stride, spec->stride},
+                     .padding = {spec->padding.height, spec->padding.width},
                      .is_first = input == kNetworkInput}];
   }
   return counts;
@@ -96,8 +96,8 @@ class FloorTimer {
         src_(any(problem.src)),
         weights_(any(problem.weights)),
         dst_(any(problem.dst)),
-        strides_{problem.stride, problem.stride},
-        padding_{problem.padding, problem.padding} {}
+        strides_(problem.strides),
+        padding_(problem.padding) {}
 
   /// Seconds of the fastest algorithm for each direction.
   double forward() {
@@ -224,7 +224,7 @@ int run(const Options& options) {
       std::printf("%d x ic %lld oc %lld hw %lld k %lld s %lld: forward %.2f ms, data %.2f ms, weights %.2f ms\n", count,
                   static_cast<long long>(problem.weights[1]), static_cast<long long>(problem.weights[0]),
                   static_cast<long long>(problem.src[2]), static_cast<long long>(problem.weights[2]),
-                  static_cast<long long>(problem.stride), forward * 1e3, data * 1e3, weights * 1e3);
+                  static_cast<long long>(problem.strides[0]), forward * 1e3, data * 1e3, weights * 1e3);
     }
   }
   const double images_per_s = static_cast<double>(options.batch) / (forward_s + data_s + weights_s);

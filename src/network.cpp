@@ -41,11 +41,12 @@ std::optional<Shape> output_shape(const LayerSpec& layer, const std::vector<Shap
   return std::visit(Match{
                         [&](const Convolution& conv) {
                           check_picture();
-                          check(conv.out_channels > 0 && conv.kernel > 0 && conv.stride > 0 && conv.padding >= 0,
+                          check(conv.out_channels > 0 && conv.kernel.height > 0 && conv.kernel.width > 0 && conv.stride > 0 &&
+                                    conv.padding.height >= 0 && conv.padding.width >= 0,
                                 "a convolution has positive extents");
                           return picture(src[0], conv.out_channels,
-                                         window_places(src[2], conv.kernel, conv.stride, conv.padding),
-                                         window_places(src[3], conv.kernel, conv.stride, conv.padding));
+                                         window_places(src[2], conv.kernel.height, conv.stride, conv.padding.height),
+                                         window_places(src[3], conv.kernel.width, conv.stride, conv.padding.width));
                         },
                         [&](const Pool& pool) {
                           check_picture();
@@ -53,9 +54,10 @@ std::optional<Shape> output_shape(const LayerSpec& layer, const std::vector<Shap
                                 "a pooling window has positive extents and at most half of it is padding");
                           return picture(src[0], src[1], pool_places(src[2], pool), pool_places(src[3], pool));
                         },
-                        [&](const GlobalAveragePool&) {
+                        [&](const AdaptiveAveragePool& pool) {
                           check_picture();
-                          return picture(src[0], src[1], 1, 1);
+                          check(pool.side > 0, "adaptive pooling has a positive extent");
+                          return picture(src[0], src[1], pool.side, pool.side);
                         },
                         [&](const PadShortcut& shortcut) {
                           check_picture();
@@ -79,6 +81,16 @@ std::optional<Shape> output_shape(const LayerSpec& layer, const std::vector<Shap
                         [&](const Add&) {
                           check(inputs.size() == 2 && inputs[0] == inputs[1], "an addition has two inputs of equal shape");
                           return std::optional(src);
+                        },
+                        [&](const Concat&) {
+                          check_picture();
+                          std::int64_t channels = 0;
+                          for (const Shape& input : inputs) {
+                            check(input.size() == 4 && input[0] == src[0] && input[2] == src[2] && input[3] == src[3],
+                                  "concatenated pictures differ in channels alone");
+                            channels += input[1];
+                          }
+                          return picture(src[0], channels, src[2], src[3]);
                         },
                         [&](const Relu&) { return std::optional(src); },
                         [&](const Dropout&) { return std::optional(src); },
@@ -139,7 +151,8 @@ std::vector<ParameterSpec> parameters_of(const Node& node, const Shape& src) {
   const auto named = [&](const char* suffix) { return node.name + "." + suffix; };
   std::vector<ParameterSpec> specs;
   if (const auto* conv = std::get_if<Convolution>(&node.layer)) {
-    specs.push_back({named("weight"), {conv->out_channels, src[1], conv->kernel, conv->kernel}, Kind::conv_weight});
+    specs.push_back(
+        {named("weight"), {conv->out_channels, src[1], conv->kernel.height, conv->kernel.width}, Kind::conv_weight});
     if (conv->has_bias) specs.push_back({named("bias"), {conv->out_channels}, Kind::bias});
   } else if (std::holds_alternative<BatchNorm>(node.layer)) {
     specs.push_back({named("weight"), {src[1]}, Kind::norm_weight});
@@ -180,10 +193,15 @@ std::vector<std::string> tensor_names(const NetworkSpec& network) {
 }
 
 std::vector<std::string> head_tensor_names(const NetworkSpec& network) {
-  const auto head = std::find_if(network.nodes.rbegin(), network.nodes.rend(),
-                                 [](const Node& node) { return std::holds_alternative<Linear>(node.layer); });
-  if (head == network.nodes.rend()) return {};
-  return {head->name + ".weight", head->name + ".bias"};
+  const auto by_node = parameters_by_node(network);
+  for (std::size_t node = by_node.size(); node-- > 0;) {
+    const LayerSpec& layer = network.nodes[node].layer;
+    if (!std::holds_alternative<Linear>(layer) && !std::holds_alternative<Convolution>(layer)) continue;
+    std::vector<std::string> names;
+    for (const ParameterSpec& spec : by_node[node]) names.push_back(spec.name);
+    return names;
+  }
+  return {};
 }
 
 std::int64_t forward_flops(const NetworkSpec& network) {
@@ -193,7 +211,7 @@ std::int64_t forward_flops(const NetworkSpec& network) {
     const Node& node = network.nodes[i];
     const Shape src = input_shapes(network, node, outputs, 1).front();
     if (const auto* conv = std::get_if<Convolution>(&node.layer)) {
-      flops += 2 * conv->kernel * conv->kernel * src[1] * element_count(outputs[i]);
+      flops += 2 * conv->kernel.height * conv->kernel.width * src[1] * element_count(outputs[i]);
     } else if (std::holds_alternative<Linear>(node.layer)) {
       flops += 2 * src[1] * element_count(outputs[i]);
     }

@@ -23,33 +23,37 @@ struct Elements {
   std::int64_t count;
 };
 
-/// g ← g + wd·w; v ← μ·v + g; w ← w − η·v, or for Nesterov w ← w − η·(g + μ·v).
+/// g ← g + wd·w; v ← μ·v + g; w ← w − η·v, or for Nesterov w ← w − η·(g + μ·v). Result: 0, or NaN where a weight is not finite.
 template <bool nesterov>
-[[gnu::always_inline]] inline void update_elements(const Elements& e, const UpdateRates& rates) {
+[[gnu::always_inline]] inline float update_elements(const Elements& e, const UpdateRates& rates) {
   const float rate = rates.learning_rate;
   const float momentum = rates.momentum;
   const float decay = rates.weight_decay;
-#pragma omp simd
+  float zero = 0.0f;
+#pragma omp simd reduction(+ : zero)
   for (std::int64_t i = 0; i < e.count; ++i) {
     const float w = e.weights[i];
     const float g = e.gradients[i] + decay * w;
     const float v = momentum * e.velocity[i] + g;
     e.velocity[i] = v;
-    e.weights[i] = w - rate * (nesterov ? g + momentum * v : v);
+    const float updated = w - rate * (nesterov ? g + momentum * v : v);
+    e.weights[i] = updated;
+    zero += updated * 0.0f;
   }
+  return zero;
 }
 
 // The same loop for any x86-64 and for processors with AVX2; which one runs is decided by the processor at hand.
 template <bool nesterov>
-void update_baseline(const Elements& elements, const UpdateRates& rates) {
-  update_elements<nesterov>(elements, rates);
+float update_baseline(const Elements& elements, const UpdateRates& rates) {
+  return update_elements<nesterov>(elements, rates);
 }
 template <bool nesterov>
-[[gnu::target("avx2")]] void update_avx2(const Elements& elements, const UpdateRates& rates) {
-  update_elements<nesterov>(elements, rates);
+[[gnu::target("avx2")]] float update_avx2(const Elements& elements, const UpdateRates& rates) {
+  return update_elements<nesterov>(elements, rates);
 }
 
-using Update = void (*)(const Elements&, const UpdateRates&);
+using Update = float (*)(const Elements&, const UpdateRates&);
 
 Update choose_update(OptimizerKind kind) {
   const bool nesterov = kind == OptimizerKind::nesterov;
@@ -80,7 +84,7 @@ Optimizer::Optimizer(OptimizerKind kind, const ParameterStore& parameters)
   for (std::size_t r = 0; r < runs_.size(); ++r) runs_[r].end = r + 1 < runs_.size() ? runs_[r + 1].begin : size_;
 }
 
-void Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRates& rates) {
+bool Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRates& rates) {
   check(static_cast<std::int64_t>(parameters.weights().size()) == size_, "an optimizer belongs to one parameter store");
   check(0 <= slice.begin && slice.begin <= slice.end && slice.end <= size_, "a slice lies within the arena");
   const Update update_run = choose_update(kind_);
@@ -90,16 +94,19 @@ void Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRate
   const float* const gradients = parameters.gradients().data();
   float* const velocity = velocity_.floats().data();
 
-#pragma omp parallel if (slice.size() >= kParallelFromElements)
+  bool is_finite = true;
+#pragma omp parallel if (slice.size() >= kParallelFromElements) reduction(&& : is_finite)
   {
     const Slice part = part_of(slice, omp_get_num_threads(), omp_get_thread_num());
     auto run = std::partition_point(runs_.begin(), runs_.end(), [&](const Run& r) { return r.end <= part.begin; });
     for (; run != runs_.end() && run->begin < part.end; ++run) {
       const std::int64_t begin = std::max(run->begin, part.begin);
       const std::int64_t end = std::min(run->end, part.end);
-      update_run({weights + begin, gradients + begin, velocity + begin, end - begin}, run->decays ? rates : undecayed);
+      const Elements elements{weights + begin, gradients + begin, velocity + begin, end - begin};
+      is_finite = update_run(elements, run->decays ? rates : undecayed) == 0.0f && is_finite;
     }
   }
+  return is_finite;
 }
 
 }  // namespace dtrain

@@ -39,7 +39,8 @@ StepReport Trainer::step() {
   const double drain_s = seconds();
   const auto trained = static_cast<std::int64_t>(replica_.parameters().gradients().size());
   phases_.exchange = reducer_.drain([&](const Range& bucket) {
-    optimizer_.update(replica_.parameters(), Slice{bucket.begin, std::min(bucket.end, trained)}, rates);
+    const Slice slice{bucket.begin, std::min(bucket.end, trained)};
+    weights_are_finite_ = optimizer_.update(replica_.parameters(), slice, rates) && weights_are_finite_;
   });
   phases_.update = seconds() - drain_s - phases_.exchange;
   return finish_report(position, rates, begin_s);
@@ -106,11 +107,12 @@ StepReport Trainer::finish_report(const StepPosition& position, const UpdateRate
                     .phases = phases_,
                     .exchange_s = reducer_.exchange_s(),
                     .stop_requested = step_sums.stops > 0.0f};
-  if (!std::isfinite(report.loss)) {
+  if (!std::isfinite(report.loss) || !weights_are_finite_) {
     throw DivergedError(
         Fault{.doing = "training step " + std::to_string(step_),
-              .expected = "a finite loss",
-              .found = std::to_string(report.loss) + " at learning rate " + std::to_string(rates.learning_rate),
+              .expected = "a finite loss and finite weights",
+              .found = "loss " + std::to_string(report.loss) + (weights_are_finite_ ? "" : " and weights that are not finite") +
+                       " at learning rate " + std::to_string(rates.learning_rate),
               .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
   }
   return report;

@@ -43,7 +43,8 @@ class Trainer {
   Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader, GradientReducer& reducer,
           Optimizer& optimizer, const std::atomic<bool>* stop_requested, std::int64_t first_step);
 
-  /// One step of all ranks. Errors: CommError, DataError; DivergedError on all ranks alike when the loss is not finite.
+  /// One step of all ranks. Errors: CommError, DataError; DivergedError on all ranks alike when the loss or a weight is not
+  /// finite.
   StepReport step();
   std::int64_t steps_done() const { return step_; }
 
@@ -63,6 +64,7 @@ class Trainer {
   Optimizer& optimizer_;
   const std::atomic<bool>* stop_requested_;
   std::int64_t step_;
+  bool weights_are_finite_ = true;
   std::int64_t true_batch_ = 0;  ///< samples of the step over all ranks
   LossSums sums_;
   StepPhases phases_;

@@ -12,12 +12,22 @@
 
 namespace dtrain {
 
-/// 2-D convolution, square kernel, equal padding on all sides. src (n, in, h, w) → dst (n, out, h', w').
+/// Height and width; a single number stands for a square.
+struct Extent {
+  std::int64_t height = 0;
+  std::int64_t width = 0;
+
+  constexpr Extent(std::int64_t side) : height(side), width(side) {}  // NOLINT: `.kernel = 3` should read so
+  constexpr Extent(std::int64_t h, std::int64_t w) : height(h), width(w) {}
+  bool operator==(const Extent&) const = default;
+};
+
+/// 2-D convolution; rows and columns are padded on both sides alike. src (n, in, h, w) → dst (n, out, h', w').
 struct Convolution {
   std::int64_t out_channels = 0;
-  std::int64_t kernel = 1;
+  Extent kernel = 1;
   std::int64_t stride = 1;
-  std::int64_t padding = 0;
+  Extent padding = 0;
   bool has_bias = false;
 };
 
@@ -40,8 +50,11 @@ struct Pool {
   bool ceil_mode = false;  ///< round the output extent up; a last window that would start in the padding is dropped
 };
 
-/// (n, c, h, w) → (n, c, 1, 1).
-struct GlobalAveragePool {};
+/// Average pooling to `side`×`side` pixels whatever the picture's size: (n, c, h, w) → (n, c, side, side). Window i of extent e
+/// covers rows ⌊i·e/side⌋ … ⌈(i+1)·e/side⌉−1, so windows overlap where side does not divide e. Source: PyTorch.
+struct AdaptiveAveragePool {
+  std::int64_t side = 1;
+};
 
 /// (n, c, h, w) → (n, c·h·w), row-major.
 struct Flatten {};
@@ -53,6 +66,9 @@ struct Linear {
 
 /// Sum of two inputs of equal shape.
 struct Add {};
+
+/// Inputs of equal n, h, w, one behind the other in c: (n, c0, h, w), (n, c1, h, w) … → (n, c0 + c1 + …, h, w).
+struct Concat {};
 
 /// Zeroes elements with probability p in training and scales the rest by 1/(1−p); identity in evaluation.
 struct Dropout {
@@ -66,7 +82,7 @@ struct PadShortcut {
 };
 
 using LayerSpec =
-    std::variant<Convolution, BatchNorm, Relu, Pool, GlobalAveragePool, Flatten, Linear, Add, Dropout, PadShortcut>;
+    std::variant<Convolution, BatchNorm, Relu, Pool, AdaptiveAveragePool, Flatten, Linear, Add, Concat, Dropout, PadShortcut>;
 
 /// Index of a node in NetworkSpec::nodes.
 using LayerIndex = int;
@@ -98,7 +114,7 @@ std::vector<std::vector<ParameterSpec>> parameters_by_node(const NetworkSpec& ne
 /// Names of all those tensors, in the same order: what checkpoints and weight files list.
 std::vector<std::string> tensor_names(const NetworkSpec& network);
 
-/// Names of the head's tensors: weight and bias of the last linear layer; empty when there is none.
+/// Names of the head's tensors: those of the last layer with weights, linear or convolution; empty when there is none.
 std::vector<std::string> head_tensor_names(const NetworkSpec& network);
 
 /// Floating-point operations (2 per multiply-add) of convolutions and linear layers, forward, one picture.

@@ -35,9 +35,10 @@ class Optimizer {
   /// Updates the weights of one slice; slots that do not decay are passed without decay.
   /// sgd:      g ← g + wd·w; v ← μ·v + g; w ← w − η·v                (the rate is *not* inside the velocity)
   /// nesterov: g ← g + wd·w; v ← μ·v + g; w ← w − η·(g + μ·v)
+  /// Result: whether all updated weights are finite. A loss can hide those that are not: oneDNN's ReLU makes 0 of NaN.
   /// Cost: reads g, w, v and writes w, v once: 20 bytes an element. Threads: all OpenMP threads of the caller.
   /// Source: torch.optim.SGD with dampening 0 (its v starts as the first g, which equals v = 0 before it).
-  void update(ParameterStore& parameters, Slice slice, const UpdateRates& rates);
+  [[nodiscard]] bool update(ParameterStore& parameters, Slice slice, const UpdateRates& rates);
 
   /// Velocity, laid out as the weight arena; checkpoints save and restore it.
   std::span<float> velocity() { return velocity_.floats().first(static_cast<std::size_t>(size_)); }

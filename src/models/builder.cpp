@@ -18,6 +18,11 @@ std::int64_t NetworkBuilder::channels(LayerIndex node) const {
     if (const auto* conv = std::get_if<Convolution>(&at.layer)) return conv->out_channels;
     if (const auto* shortcut = std::get_if<PadShortcut>(&at.layer)) return shortcut->out_channels;
     if (const auto* linear = std::get_if<Linear>(&at.layer)) return linear->out_features;
+    if (std::holds_alternative<Concat>(at.layer)) {
+      std::int64_t sum = 0;
+      for (const LayerIndex input : at.inputs) sum += channels(input);
+      return sum;
+    }
     check(!std::holds_alternative<Flatten>(at.layer), "channels are asked before flattening");
     node = at.inputs.front();
   }
@@ -34,8 +39,13 @@ LayerIndex NetworkBuilder::add(std::string name, LayerIndex branch, LayerIndex s
   return newest();
 }
 
+LayerIndex NetworkBuilder::concat(std::string name, std::vector<LayerIndex> nodes) {
+  network_.nodes.push_back({.name = std::move(name), .layer = Concat{}, .inputs = std::move(nodes)});
+  return newest();
+}
+
 void NetworkBuilder::append_classifier(const std::string& linear_name) {
-  append("avgpool", GlobalAveragePool{});
+  append("avgpool", AdaptiveAveragePool{});
   append("flatten", Flatten{});
   append(linear_name, Linear{.out_features = network_.num_classes});
 }

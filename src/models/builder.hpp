@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "dtrain/layers.hpp"
 
@@ -24,6 +25,8 @@ class NetworkBuilder {
   LayerIndex append_behind(LayerIndex input, std::string name, LayerSpec layer);
   /// Appends the sum of two nodes.
   LayerIndex add(std::string name, LayerIndex branch, LayerIndex shortcut);
+  /// Appends the channels of all nodes, one behind the other.
+  LayerIndex concat(std::string name, std::vector<LayerIndex> nodes);
 
   /// Appends global average pooling ("avgpool"), "flatten" and the linear head, which is named `linear_name`.
   void append_classifier(const std::string& linear_name);

@@ -12,22 +12,27 @@ namespace {
 class BatchNormLayer final : public Layer {
  public:
   BatchNormLayer(const BatchNorm& spec, LayerContext context)
-      : context_(std::move(context)), norm_(spec, context_.name, context_.src.at(0)), has_residual_(context_.src.size() == 2) {}
+      : context_(std::move(context)),
+        dst_(channel_blocked_desc(context_.dst_shape, channel_block(context_.src.at(0)))),
+        norm_(spec, context_.name, dst_.dims(), channel_block(context_.src[0])),
+        has_residual_(!context_.concatenates && context_.src.size() == 2) {}
 
-  Desc dst_desc() const override { return context_.src[0]; }
+  Desc dst_desc() const override { return dst_; }
 
   LayerNeeds needs() const override {
     LayerNeeds needs;
-    needs.src_in_backward = {true};
-    needs.dst_may_replace_src = {!context_.options.training};
+    needs.src_in_backward.assign(context_.src.size(), true);
+    needs.dst_may_replace_src.assign(context_.src.size(), !context_.options.training && !context_.concatenates);
     if (has_residual_) {
-      needs.src_in_backward.push_back(false);
-      needs.dst_may_replace_src.push_back(true);
+      needs.src_in_backward[1] = false;
+      needs.dst_may_replace_src[1] = true;
       needs.residual_diff_is_diff_dst = true;
     }
-    if (keeps_signs()) needs.workspace_bytes = context_.src[0].get_size() / sizeof(float) / 8;
-    needs.diff_src_may_replace_diff_dst = !has_residual_;
-    needs.diff_dst_addends = 2;
+    if (keeps_signs()) needs.workspace_bytes = dst_.get_size() / sizeof(float) / 8;
+    needs.diff_src_may_replace_diff_dst = !has_residual_ && !context_.concatenates;
+    needs.diff_dst_addends = kMaxAddends;
+    needs.adds_to_diff_src = context_.concatenates;
+    needs.dst_may_be_slice = true;
     return needs;
   }
 
@@ -39,29 +44,38 @@ class BatchNormLayer final : public Layer {
   }
 
   void bound() override {
-    src_ = floats(connections_.src[0]);
-    residual_ = has_residual_ ? floats(connections_.src[1]) : nullptr;
-    dst_ = floats(connections_.dst);
+    src_ = residual_ = dst_planes_ = diff_src_ = {};
+    diff_dst_.clear();
+    adds_to_diff_src_.clear();
+    for (std::size_t k = 0; k < connections_.src.size(); ++k) {
+      (has_residual_ && k == 1 ? residual_ : src_).append(connections_.src[k]);
+    }
+    dst_planes_.append(connections_.dst);
     signs_ = keeps_signs() ? static_cast<std::uint8_t*>(connections_.workspace.get_data_handle()) : nullptr;
-    if (connections_.diff_dst.empty()) return;
-    diff_dst_ = floats(connections_.diff_dst[0]);
-    diff_more_ = connections_.diff_dst.size() > 1 ? floats(connections_.diff_dst[1]) : nullptr;
-    diff_src_ = connections_.diff_src[0] ? floats(*connections_.diff_src[0]) : nullptr;
+    for (const dnnl::memory& addend : connections_.diff_dst) diff_dst_.emplace_back().append(addend);
+    if (diff_dst_.empty()) return;
+    for (std::size_t k = 0; k < (has_residual_ ? 1 : connections_.src.size()); ++k) {
+      const auto& diff_src = connections_.diff_src[k];
+      diff_src ? diff_src_.append(*diff_src) : diff_src_.append_absent(context_.src[k]);
+      const auto blocks = static_cast<std::size_t>((context_.src[k].dims()[1] + norm_.block() - 1) / norm_.block());
+      adds_to_diff_src_.insert(adds_to_diff_src_.end(), blocks, connections_.adds_to_diff_src[k]);
+    }
   }
 
   void forward(const PassOptions& pass) override {
     const auto normalise = [&](std::int64_t block, std::int64_t picture) {
-      const std::int64_t at = norm_.plane(block, picture);
-      norm_.kernels().normalise(src_ + at, residual_ != nullptr ? residual_ + at : nullptr, norm_.channels(block),
-                                context_.relu, dst_ + at, signs_at(at), norm_.pixels());
+      norm_.kernels().normalise(src_.at(block, picture), has_residual_ ? residual_.at(block, picture) : nullptr,
+                                norm_.channels(block), context_.relu, dst_planes_.at(block, picture), signs_at(block, picture),
+                                norm_.pixels());
     };
     norm_.forward(src_, context_.options.training, pass, normalise);
   }
 
   void backward(const PassOptions& pass) override {
     const NormMask mask = !context_.relu ? NormMask::none : has_residual_ ? NormMask::kept : NormMask::recomputed;
-    // The masked sum of gradients must be in memory: as the residual's gradient, or because two addends would be read twice.
-    const bool keeps_masked = has_residual_ || diff_more_ != nullptr;
+    // The masked sum of gradients must be in memory: as the residual's gradient, or because several addends would be read
+    // twice.
+    const bool keeps_masked = has_residual_ || diff_dst_.size() > 1;
     const NormKernels& kernels = norm_.kernels();
     norm_.for_each_block(
         [&](std::int64_t block, std::int64_t picture) {
@@ -70,44 +84,43 @@ class BatchNormLayer final : public Layer {
         },
         [&](std::int64_t block) { norm_.finish_gradients(block, pass); },
         [&](std::int64_t block, std::int64_t picture) {
-          if (diff_src_ == nullptr) return;
+          if (diff_src_.at(block, picture) == nullptr) return;
           kernels.backward_data(backward_plane(block, picture), norm_.channels(block), keeps_masked ? NormMask::none : mask,
                                 norm_.offset(block), norm_.slope(block));
         });
   }
 
   std::string describe() const override {
-    return std::string("batch-norm") + (has_residual_ ? " + add" : "") + (context_.relu ? " + relu" : "") + " nChw" +
-           std::to_string(norm_.block()) + "c";
+    return std::string(context_.concatenates ? "concat + " : "") + "batch-norm" + (has_residual_ ? " + add" : "") +
+           (context_.relu ? " + relu" : "") + " nChw" + std::to_string(norm_.block()) + "c";
   }
 
  private:
   /// The ReLU's mask of a residual sum is kept as bits, a 32nd of reading the result again; without residual it follows from
   /// src.
   bool keeps_signs() const { return context_.options.training && has_residual_ && context_.relu; }
-  std::uint8_t* signs_at(std::int64_t element) const { return signs_ != nullptr ? signs_ + element / 8 : nullptr; }
+  std::uint8_t* signs_at(std::int64_t block, std::int64_t picture) const {
+    return signs_ != nullptr ? signs_ + norm_.plane(block, picture, norm_.pixels()) / 8 : nullptr;
+  }
 
   NormPlane backward_plane(std::int64_t block, std::int64_t picture) const {
-    const std::int64_t at = norm_.plane(block, picture);
-    return NormPlane{.src = src_ + at,
-                     .kept_signs = signs_at(at),
-                     .diff_dst = diff_dst_ + at,
-                     .diff_more = diff_more_ != nullptr ? diff_more_ + at : nullptr,
-                     .diff_src = diff_src_ != nullptr ? diff_src_ + at : nullptr,
+    return NormPlane{.src = src_.at(block, picture),
+                     .kept_signs = signs_at(block, picture),
+                     .diff_dst = addends_at(diff_dst_, block, picture),
+                     .diff_src = diff_src_.at(block, picture),
+                     .adds_to_diff_src = adds_to_diff_src_[static_cast<std::size_t>(block)],
                      .pixels = norm_.pixels()};
   }
 
   LayerContext context_;
+  Desc dst_;
   ChannelNorm norm_;
   bool has_residual_ = false;
   LayerConnections connections_;
-  const float* src_ = nullptr;
-  const float* residual_ = nullptr;
-  float* dst_ = nullptr;
+  Planes src_, residual_, dst_planes_, diff_src_;
+  std::vector<Planes> diff_dst_;
+  std::vector<bool> adds_to_diff_src_;  // per block
   std::uint8_t* signs_ = nullptr;
-  float* diff_dst_ = nullptr;
-  const float* diff_more_ = nullptr;
-  float* diff_src_ = nullptr;
 };
 
 }  // namespace

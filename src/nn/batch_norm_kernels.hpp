@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "src/nn/addends.hpp"
+
 namespace dtrain::nn {
 
 /// A block's channels of one pixel; any address that a float may have.
@@ -26,9 +28,9 @@ struct VecOf<16> {
 struct NormPlane {
   const float* src;                ///< what was normalised
   const std::uint8_t* kept_signs;  ///< as normalise left them; read only where NormMask::kept
-  float* diff_dst;                 ///< gradient of the result; overwritten by the masked sum where keeps_masked
-  const float* diff_more;          ///< second addend of the gradient, or null
-  float* diff_src;                 ///< may be diff_dst
+  Addends diff_dst;       ///< gradient of the result; its first addend is overwritten by the masked sum where keeps_masked
+  float* diff_src;        ///< may be diff_dst.first
+  bool adds_to_diff_src;  ///< diff_src holds the gradient from other readers of src
   std::int64_t pixels;
 };
 
@@ -64,8 +66,7 @@ inline constexpr std::uint8_t kNoMaximum = 255;
 struct PooledPlane {
   const float* src;               ///< what was normalised, src_height·src_width pixels
   const std::uint8_t* positions;  ///< a byte an element of dst, as normalise_pooled left them
-  float* diff_dst;                ///< dst_height·dst_width pixels; overwritten by the sum where there is diff_more
-  const float* diff_more;         ///< second addend of the gradient, or null
+  Addends diff_dst;               ///< dst_height·dst_width pixels; the first addend is overwritten by the sum of several
   float* diff_src;                ///< src_height·src_width pixels
 };
 
@@ -76,9 +77,10 @@ struct NormKernels {
   /// where dst is positive: block/8 bytes a pixel.
   void (*normalise)(const float* src, const float* residual, const NormChannels& channels, bool relu, float* dst,
                     std::uint8_t* signs, std::int64_t pixels);
-  /// d = mask·(diff_dst + diff_more), stored to diff_dst where keeps_masked; adds Σd and Σd·(x − mean).
+  /// d = mask·(sum of diff_dst), stored to its first addend where keeps_masked; adds Σd and Σd·(x − mean).
   void (*backward_sums)(const NormPlane& plane, const NormChannels& channels, NormMask mask, bool keeps_masked, NormSums to);
-  /// diff_src = scale·d − offset − slope·(x − mean), d as above (mask recomputed unless `none`).
+  /// diff_src = scale·d − offset − slope·(x − mean), added to it where adds_to_diff_src; d is the first addend, masked again
+  /// unless `none`.
   void (*backward_data)(const NormPlane& plane, const NormChannels& channels, NormMask mask, const float* offset,
                         const float* slope);
   /// dst = max over each window of relu(src·scale + shift); positions: a byte an element of dst, or null.

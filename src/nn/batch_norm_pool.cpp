@@ -13,7 +13,7 @@ namespace {
 class BatchNormPoolLayer final : public Layer {
  public:
   BatchNormPoolLayer(const BatchNorm& spec, LayerContext context)
-      : context_(std::move(context)), norm_(spec, context_.name, context_.src.at(0)) {
+      : context_(std::move(context)), norm_(spec, context_.name, context_.src.at(0).dims(), channel_block(context_.src[0])) {
     const Pool& pool = *context_.pool;
     const Dims src = context_.src[0].dims();
     const Shape& dst = context_.dst_shape;
@@ -34,7 +34,8 @@ class BatchNormPoolLayer final : public Layer {
     LayerNeeds needs;
     needs.src_in_backward = {true};
     needs.dst_may_replace_src = {false};
-    needs.diff_dst_addends = 2;
+    needs.diff_dst_addends = kMaxAddends;
+    needs.dst_may_be_slice = true;
     if (context_.options.training) needs.workspace_bytes = dst_.get_size() / sizeof(float);
     return needs;
   }
@@ -48,20 +49,19 @@ class BatchNormPoolLayer final : public Layer {
 
   void bound() override {
     const bool training = context_.options.training;
-    src_ = floats(connections_.src[0]);
-    to_ = floats(connections_.dst);
+    src_ = to_ = diff_src_ = {};
+    diff_dst_.clear();
+    src_.append(connections_.src[0]);
+    to_.append(connections_.dst);
     positions_ = training ? static_cast<std::uint8_t*>(connections_.workspace.get_data_handle()) : nullptr;
-    if (connections_.diff_dst.empty()) return;
-    diff_dst_ = floats(connections_.diff_dst[0]);
-    diff_more_ = connections_.diff_dst.size() > 1 ? floats(connections_.diff_dst[1]) : nullptr;
-    diff_src_ = connections_.diff_src[0] ? floats(*connections_.diff_src[0]) : nullptr;
+    for (const dnnl::memory& addend : connections_.diff_dst) diff_dst_.emplace_back().append(addend);
+    if (!diff_dst_.empty() && connections_.diff_src[0]) diff_src_.append(*connections_.diff_src[0]);
   }
 
   void forward(const PassOptions& pass) override {
     const auto pool = [&](std::int64_t block, std::int64_t picture) {
-      const std::int64_t at = dst_plane(block, picture);
-      norm_.kernels().normalise_pooled(src_ + norm_.plane(block, picture), norm_.channels(block), window_, to_ + at,
-                                       positions_ != nullptr ? positions_ + at : nullptr);
+      norm_.kernels().normalise_pooled(src_.at(block, picture), norm_.channels(block), window_, to_.at(block, picture),
+                                       positions_ != nullptr ? positions_ + dst_plane(block, picture) : nullptr);
     };
     norm_.forward(src_, context_.options.training, pass, pool);
   }
@@ -75,7 +75,7 @@ class BatchNormPoolLayer final : public Layer {
         },
         [&](std::int64_t block) { norm_.finish_gradients(block, pass); },
         [&](std::int64_t block, std::int64_t picture) {
-          if (diff_src_ == nullptr) return;
+          if (diff_src_.is_empty()) return;
           kernels.backward_data_pooled(backward_plane(block, picture), norm_.channels(block), window_, norm_.offset(block),
                                        norm_.slope(block));
         });
@@ -89,13 +89,10 @@ class BatchNormPoolLayer final : public Layer {
   }
 
   PooledPlane backward_plane(std::int64_t block, std::int64_t picture) const {
-    const std::int64_t src_at = norm_.plane(block, picture);
-    const std::int64_t dst_at = dst_plane(block, picture);
-    return {.src = src_ + src_at,
-            .positions = positions_ + dst_at,
-            .diff_dst = diff_dst_ + dst_at,
-            .diff_more = diff_more_ != nullptr ? diff_more_ + dst_at : nullptr,
-            .diff_src = diff_src_ != nullptr ? diff_src_ + src_at : nullptr};
+    return {.src = src_.at(block, picture),
+            .positions = positions_ + dst_plane(block, picture),
+            .diff_dst = addends_at(diff_dst_, block, picture),
+            .diff_src = diff_src_.is_empty() ? nullptr : diff_src_.at(block, picture)};
   }
 
   LayerContext context_;
@@ -103,12 +100,9 @@ class BatchNormPoolLayer final : public Layer {
   PoolWindow window_{};
   Desc dst_;
   LayerConnections connections_;
-  const float* src_ = nullptr;
-  float* to_ = nullptr;
+  Planes src_, to_, diff_src_;
+  std::vector<Planes> diff_dst_;
   std::uint8_t* positions_ = nullptr;
-  float* diff_dst_ = nullptr;
-  const float* diff_more_ = nullptr;
-  float* diff_src_ = nullptr;
 };
 
 }  // namespace

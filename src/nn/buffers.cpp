@@ -56,9 +56,11 @@ class Assigner {
   void assign_results() {
     const std::vector<int> last = last_uses();
     for (int i = 0; i < count_; ++i) {
-      const BufferId replaced = replaceable_input(i);
-      BufferId& dst = buffers(i).dst;
-      dst = replaced != kNoBuffer ? replaced : create(at(i).dst.get_size(), i, i);
+      const int whole = at(i).is_part() ? at(i).part_of : i;
+      BufferId& dst = buffers(whole).dst;  // of a Concat, created for its first part
+      if (dst == kNoBuffer && !at(i).is_part()) dst = replaceable_input(i);
+      if (dst == kNoBuffer) dst = create(at(whole).dst.get_size(), i, i);
+      buffers(i).dst = dst;
       lifetime(dst).last = std::max(lifetime(dst).last, last[static_cast<std::size_t>(i)]);
       if (at(i).needs.workspace_bytes > 0) {
         const int until = training_ && at(i).has_gradient ? backward_time(i) : i;
@@ -92,12 +94,19 @@ class Assigner {
       const int now = backward_time(i);
       for (const BufferId diff : own.diff_dst) lifetime(diff).last = std::max(lifetime(diff).last, now);
       own.diff_src.assign(at(i).inputs.size(), kNoBuffer);
+      own.adds_to_diff_src.assign(at(i).inputs.size(), false);
       for (std::size_t k = 0; k < at(i).inputs.size(); ++k) {
         const int input = at(i).inputs[k];
         if (input == kNetworkInput || !at(input).has_gradient) continue;
-        own.diff_src[k] = gradient_buffer(i, k, input, now);
+        if (at(input).part_of == i) {
+          buffers(input).diff_dst = own.diff_dst;
+          continue;
+        }
+        std::vector<BufferId>& gradients = buffers(input).diff_dst;
+        own.adds_to_diff_src[k] = at(i).needs.adds_to_diff_src && !gradients.empty();
+        own.diff_src[k] = own.adds_to_diff_src[k] ? gradients.front() : gradient_buffer(i, k, input, now);
         lifetime(own.diff_src[k]).last = std::max(lifetime(own.diff_src[k]).last, backward_time(input));
-        buffers(input).diff_dst.push_back(own.diff_src[k]);
+        if (!own.adds_to_diff_src[k]) gradients.push_back(own.diff_src[k]);
       }
     }
   }
@@ -108,7 +117,7 @@ class Assigner {
     const LayerNeeds& needs = at(i).needs;
     const BufferId diff_dst = buffers(i).diff_dst.front();
     if (input_index == 1 && needs.residual_diff_is_diff_dst) return diff_dst;
-    const bool same_size = lifetime(diff_dst).size_bytes == at(input).dst.get_size();
+    const bool same_size = !at(i).is_part() && lifetime(diff_dst).size_bytes == at(input).dst.get_size();
     if (input_index == 0 && needs.diff_src_may_replace_diff_dst && same_size) return diff_dst;
     return create(at(input).dst.get_size(), now, now);
   }

@@ -13,12 +13,14 @@ namespace dtrain::nn {
 using BufferId = int;
 inline constexpr BufferId kNoBuffer = -1;
 
+/// Of an instruction whose result is a part of another's (program.hpp), dst and diff_dst are the whole's.
 struct InstructionBuffers {
   BufferId dst = kNoBuffer;
   BufferId workspace = kNoBuffer;
   std::vector<BufferId> diff_dst;  ///< gradients of the result, one per reader (aliases counted once); the layer adds up the
                                    ///< first diff_dst_addends, the rest are added to the first beforehand
   std::vector<BufferId> diff_src;  ///< per input; kNoBuffer: not wanted
+  std::vector<bool> adds_to_diff_src;  ///< per input: the buffer holds another reader's gradient, to be added to
 };
 
 struct BufferAssignment {

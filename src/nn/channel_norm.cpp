@@ -8,11 +8,16 @@
 
 namespace dtrain::nn {
 
-ChannelNorm::ChannelNorm(const BatchNorm& spec, const std::string& name, const Desc& src)
-    : spec_(spec), name_(name), block_(channel_block(src)) {
+Addends addends_at(const std::vector<Planes>& gradients, std::int64_t block, std::int64_t picture) {
+  Addends addends{.first = gradients[0].at(block, picture), .more = {}, .more_count = static_cast<int>(gradients.size()) - 1};
+  for (int k = 0; k < addends.more_count; ++k) addends.more[k] = gradients[static_cast<std::size_t>(k) + 1].at(block, picture);
+  return addends;
+}
+
+ChannelNorm::ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block)
+    : spec_(spec), name_(name), block_(block) {
   check(block_ != 0, "batch-norm: its src has channel blocks");
-  const Dims dims = src.dims();
-  batch_ = dims[0], channels_ = dims[1], pixels_ = dims[2] * dims[3];
+  batch_ = src[0], channels_ = src[1], pixels_ = src[2] * src[3];
   blocks_ = (channels_ + block_ - 1) / block_;
   kernels_ = &norm_kernels(static_cast<int>(block_));
   const auto padded = static_cast<std::size_t>(blocks_ * block_);
@@ -67,11 +72,11 @@ NormSums ChannelNorm::zeroed_sums(std::int64_t block, std::int64_t picture) {
 
 // Note [Moments are taken around the first pixel]: Σ(x−o)² − (Σ(x−o))²/M cancels badly when |mean| ≫ σ; with o a sample
 // of the channel, |mean − o| is of the order of σ.
-void ChannelNorm::sum_moments(const float* src, std::int64_t block, std::int64_t picture) {
-  kernels_->moments(src + plane(block, picture), pixels_, src + plane(block, 0), zeroed_sums(block, picture));
+void ChannelNorm::sum_moments(const Planes& src, std::int64_t block, std::int64_t picture) {
+  kernels_->moments(src.at(block, picture), pixels_, src.at(block, 0), zeroed_sums(block, picture));
 }
 
-void ChannelNorm::finish_moments(const float* src, std::int64_t block, const PassOptions& pass) {
+void ChannelNorm::finish_moments(const Planes& src, std::int64_t block, const PassOptions& pass) {
   const auto count = static_cast<double>(batch_ * pixels_);
   for (std::int64_t lane = 0; lane < block_; ++lane) {
     const std::int64_t channel = block * block_ + lane;
@@ -82,7 +87,7 @@ void ChannelNorm::finish_moments(const float* src, std::int64_t block, const Pas
       sum += sums(block, picture).sums[lane];
       square += sums(block, picture).products[lane];
     }
-    const double mean = static_cast<double>(src[plane(block, 0) + lane]) + sum / count;
+    const double mean = static_cast<double>(src.at(block, 0)[lane]) + sum / count;
     const double variance = std::max(0.0, (square - sum * sum / count) / count);
     set_channel(channel, static_cast<float>(mean), 1.0 / std::sqrt(variance + spec_.epsilon));
 

@@ -15,13 +15,17 @@
 
 #include "src/nn/batch_norm_kernels.hpp"
 #include "src/nn/layer.hpp"
+#include "src/nn/planes.hpp"
 
 namespace dtrain::nn {
 
+/// A plane of every addend of a gradient: one to kMaxAddends.
+Addends addends_at(const std::vector<Planes>& gradients, std::int64_t block, std::int64_t picture);
+
 class ChannelNorm {
  public:
-  /// src: nChw8c or nChw16c.
-  ChannelNorm(const BatchNorm& spec, const std::string& name, const Desc& src);
+  /// src: shape (n, c, h, w) of what is normalised, in blocks of `block` channels.
+  ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block);
 
   std::vector<LayerParameter> parameters() const;
   void connect(ParameterStore& store);
@@ -31,11 +35,10 @@ class ChannelNorm {
   std::int64_t pixels() const { return pixels_; }
   std::int64_t block() const { return block_; }
   const NormKernels& kernels() const { return *kernels_; }
-  /// Offset in elements of a block's pixels in a picture, of src or of any tensor with as many blocks and `pixels` pixels.
+  /// Offset in elements of a plane of `pixels` pixels in a dense tensor with as many blocks: of a workspace.
   std::int64_t plane(std::int64_t block, std::int64_t picture, std::int64_t pixels) const {
     return (picture * blocks_ + block) * pixels * block_;
   }
-  std::int64_t plane(std::int64_t block, std::int64_t picture) const { return plane(block, picture, pixels_); }
   /// mean, γ/σ and β − mean·γ/σ of a block's channels.
   NormChannels channels(std::int64_t block) const {
     return {mean_.data() + block * block_, scale_.data() + block * block_, shift_.data() + block * block_};
@@ -47,8 +50,8 @@ class ChannelNorm {
   /// Evaluation: channels() from the running statistics.
   void use_running_statistics();
   /// Moments of one plane, then channels() and the running statistics from all planes of a block.
-  void sum_moments(const float* src, std::int64_t block, std::int64_t picture);
-  void finish_moments(const float* src, std::int64_t block, const PassOptions& pass);
+  void sum_moments(const Planes& src, std::int64_t block, std::int64_t picture);
+  void finish_moments(const Planes& src, std::int64_t block, const PassOptions& pass);
   /// Zeroed accumulators of one plane for Σd and Σd(x − mean), then diff_γ, diff_β, offset and slope from all planes of a
   /// block.
   NormSums zeroed_sums(std::int64_t block, std::int64_t picture);
@@ -56,7 +59,7 @@ class ChannelNorm {
 
   /// channels() from the batch in training, else from the running statistics; then apply(block, picture) for all planes.
   template <typename Apply>
-  void forward(const float* src, bool training, const PassOptions& pass, Apply apply) {
+  void forward(const Planes& src, bool training, const PassOptions& pass, Apply apply) {
     if (!training) {
       use_running_statistics();
       for_each_plane(apply);

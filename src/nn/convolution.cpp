@@ -5,6 +5,7 @@
 #include "dtrain/error.hpp"
 #include "src/nn/block_transpose.hpp"
 #include "src/nn/layer.hpp"
+#include "src/nn/rectify.hpp"
 #include "src/nn/weights_view.hpp"
 
 namespace dtrain::nn {
@@ -22,10 +23,22 @@ constexpr std::int64_t kLeastWinogradTiles = 48;
 
 struct Problem {
   Dims src, weights, bias, dst, strides, padding;
+  bool relu = false;  ///< applied to the result
 };
 
+dnnl::primitive_attr forward_attributes(const Problem& problem) {
+  dnnl::primitive_attr attributes = user_scratchpad();
+  if (problem.relu) {
+    dnnl::post_ops operations;
+    operations.append_eltwise(1.0f, algorithm::eltwise_relu, 0.0f, 0.0f);
+    attributes.set_post_ops(operations);
+  }
+  return attributes;
+}
+
 algorithm choose_algorithm(const Problem& problem, ConvAlgorithm asked) {
-  const bool is_3x3 = problem.weights[2] == 3 && problem.weights[3] == 3 && problem.strides[0] == 1 && problem.padding[0] == 1;
+  const bool is_3x3 =
+      problem.weights[2] == 3 && problem.weights[3] == 3 && problem.strides[0] == 1 && problem.padding == Dims{1, 1};
   if (asked == ConvAlgorithm::direct || !is_3x3) return algorithm::convolution_direct;
   const auto tiles = problem.dst[0] * ((problem.dst[2] + 3) / 4) * ((problem.dst[3] + 3) / 4);
   const bool fills_vectors = problem.weights[0] % 16 == 0 && problem.weights[1] % 16 == 0;
@@ -55,18 +68,19 @@ convolution_forward::primitive_desc forward_desc(const Problem& problem, const L
                                                       problem.padding, problem.padding)
                           : convolution_forward::desc(kind, choice, src, any_desc(problem.weights), plain_desc(problem.bias),
                                                       dst, problem.strides, problem.padding, problem.padding);
-    return convolution_forward::primitive_desc(desc, user_scratchpad(), context.device.engine);
+    return convolution_forward::primitive_desc(desc, forward_attributes(problem), context.device.engine);
   });
 }
 
 Problem problem_of(const Convolution& spec, const LayerContext& context) {
   const Dims src = context.src.at(0).dims();
   return Problem{.src = src,
-                 .weights = {spec.out_channels, src[1], spec.kernel, spec.kernel},
+                 .weights = {spec.out_channels, src[1], spec.kernel.height, spec.kernel.width},
                  .bias = spec.has_bias ? Dims{spec.out_channels} : Dims{},
                  .dst = context.dst_shape,
                  .strides = {spec.stride, spec.stride},
-                 .padding = {spec.padding, spec.padding}};
+                 .padding = {spec.padding.height, spec.padding.width},
+                 .relu = context.relu};
 }
 
 class ConvolutionLayer final : public Layer {
@@ -106,6 +120,8 @@ class ConvolutionLayer final : public Layer {
     needs.dst_may_replace_src = {false};
     needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
     if (!context_.options.training) return needs;
+    needs.dst_in_backward = problem_.relu;
+    needs.diff_dst_addends = problem_.relu ? kMaxAddends : 1;
     needs.scratch_bytes = std::max(needs.scratch_bytes, gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
     if (wants_diff_src()) {
       needs.scratch_bytes =
@@ -150,7 +166,7 @@ class ConvolutionLayer final : public Layer {
       arguments.emplace_back(DNNL_ARG_BIAS, dnnl::memory(plain_desc(problem_.bias), device.engine, store.values(*bias).data()));
     }
     forward_ = PrimitiveCall(convolution_forward(forward_desc_), arguments);
-    scratch_base_ = to.scratch;
+    to_ = to;
     if (!context_.options.training) return;
 
     if (to.diff_src[0]) {
@@ -185,7 +201,12 @@ class ConvolutionLayer final : public Layer {
         weight_place, bias_place, device);
   }
 
-  void bound() override { scratch_.bind(static_cast<std::byte*>(scratch_base_.get_data_handle())); }
+  void bound() override {
+    scratch_.bind(static_cast<std::byte*>(to_.scratch.get_data_handle()));
+    dst_runs_ = Runs(to_.dst);
+    diff_dst_.clear();
+    for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
+  }
 
   void renew_weights() override {
     forward_weights_.renew(context_.device.stream);
@@ -195,6 +216,7 @@ class ConvolutionLayer final : public Layer {
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
 
   void backward(const PassOptions& pass) override {
+    if (problem_.relu) rectify_gradient(dst_runs_, diff_dst_, diff_dst_[0]);
     backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
     if (data_transpose_) data_transpose_->run(floats(master_weights_), floats(transposed_weights_));
     if (backward_data_) backward_data_.run(context_.device.stream);
@@ -202,7 +224,7 @@ class ConvolutionLayer final : public Layer {
 
   std::string describe() const override {
     std::ostringstream text;
-    text << "convolution " << forward_desc_.impl_info_str();
+    text << "convolution " << (problem_.relu ? "+ relu " : "") << forward_desc_.impl_info_str();
     if (context_.options.training) {
       text << " | weights " << weights_desc_.impl_info_str();
       if (wants_diff_src()) text << " | data " << data_desc_.impl_info_str();
@@ -247,7 +269,9 @@ class ConvolutionLayer final : public Layer {
   BackwardWeights backward_weights_;
   PrimitiveCall forward_, backward_data_;
   ScratchViews scratch_;
-  dnnl::memory scratch_base_;
+  LayerConnections to_;
+  Runs dst_runs_;
+  std::vector<Runs> diff_dst_;
 };
 
 }  // namespace

@@ -5,44 +5,45 @@
 #include "dtrain/error.hpp"
 #include "dtrain/random.hpp"
 #include "src/nn/layer.hpp"
+#include "src/nn/rectify.hpp"
 
 namespace dtrain::nn {
 namespace {
 
 std::int64_t element_count(const Desc& desc) { return static_cast<std::int64_t>(desc.get_size() / sizeof(float)); }
 
+/// The ReLU of a convolution or batch-norm is taken in by them (fusion.hpp), unless it is to write into a slice.
 class ReluLayer final : public Layer {
  public:
-  explicit ReluLayer(LayerContext context) : context_(std::move(context)), size_(element_count(context_.src.at(0))) {}
+  explicit ReluLayer(LayerContext context) : context_(std::move(context)) {}
 
-  Desc dst_desc() const override { return context_.src[0]; }
+  Desc dst_desc() const override { return context_.src.at(0); }
   LayerNeeds needs() const override {
     return {.src_in_backward = {false},
             .dst_in_backward = true,
             .dst_may_replace_src = {true},
-            .diff_src_may_replace_diff_dst = true};
+            .diff_src_may_replace_diff_dst = true,
+            .diff_dst_addends = kMaxAddends,
+            .dst_may_be_slice = true};
   }
   void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
-  void forward(const PassOptions&) override {
-    const float* src = floats(to_.src[0]);
-    float* dst = floats(to_.dst);
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < size_; ++i) dst[i] = src[i] < 0.0f ? 0.0f : src[i];  // NaN passes
+  void bound() override {
+    dst_ = Runs(to_.dst);
+    diff_dst_.clear();
+    for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
+    if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
   }
+  void forward(const PassOptions&) override { rectify(Runs(to_.src[0]), dst_); }  // src may be pictures, which move
   void backward(const PassOptions&) override {
-    if (!to_.diff_src[0]) return;
-    const float* dst = floats(to_.dst);
-    const float* diff_dst = floats(to_.diff_dst[0]);
-    float* diff_src = floats(*to_.diff_src[0]);
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < size_; ++i) diff_src[i] = dst[i] > 0.0f ? diff_dst[i] : 0.0f;
+    if (to_.diff_src[0]) rectify_gradient(dst_, diff_dst_, diff_src_);
   }
   std::string describe() const override { return "relu"; }
 
  private:
   LayerContext context_;
-  std::int64_t size_;
   LayerConnections to_;
+  Runs dst_, diff_src_;
+  std::vector<Runs> diff_dst_;
 };
 
 class AddLayer final : public Layer {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace dtrain::nn {
 namespace {
@@ -14,6 +15,19 @@ bool is(const NetworkSpec& network, LayerIndex node) {
 
 bool is_max_pool(const NetworkSpec& network, LayerIndex node) {
   return is<Pool>(network, node) && std::get<Pool>(network.nodes[static_cast<std::size_t>(node)].layer).kind == Pool::Kind::max;
+}
+
+/// Channels that fill blocks of every size.
+constexpr std::int64_t kWholeBlocks = 16;
+
+/// A Concat whose inputs a batch-norm can read as if they lay one behind the other.
+bool is_readable_in_parts(const NetworkSpec& network, const std::vector<Shape>& shapes, LayerIndex node) {
+  if (!is<Concat>(network, node)) return false;
+  const std::vector<LayerIndex>& inputs = network.nodes[static_cast<std::size_t>(node)].inputs;
+  const std::set<LayerIndex> distinct(inputs.begin(), inputs.end());
+  return distinct.size() == inputs.size() && std::all_of(inputs.begin(), inputs.end(), [&](LayerIndex input) {
+           return input != kNetworkInput && shapes[static_cast<std::size_t>(input)][1] % kWholeBlocks == 0;
+         });
 }
 
 /// The only node that reads `node`, or -1.
@@ -40,11 +54,17 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
     taken_by[static_cast<std::size_t>(node)] = owner;
     covered[static_cast<std::size_t>(owner)].push_back(node);
   };
+  const std::vector<Shape> shapes = output_shapes(network, 1);
   for (LayerIndex node = 0; node < count; ++node) {
     if (taken_by[static_cast<std::size_t>(node)] >= 0) continue;
+    if (is_readable_in_parts(network, shapes, node) && is<BatchNorm>(network, only_reader(readers, node))) {
+      take(only_reader(readers, node), node);
+      continue;
+    }
+    const bool concatenates = !covered[static_cast<std::size_t>(node)].empty();
     take(node, node);
     LayerIndex last = node;
-    if (is<BatchNorm>(network, node)) {
+    if (is<BatchNorm>(network, node) && !concatenates) {
       const LayerIndex add = only_reader(readers, node);
       if (add >= 0 && is<Add>(network, add) && taken_by[static_cast<std::size_t>(add)] < 0 &&
           network.nodes[static_cast<std::size_t>(add)].inputs[0] == node) {
@@ -52,12 +72,14 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
         last = add;
       }
     }
+    const LayerIndex relu = only_reader(readers, last);
+    if (!is<Relu>(network, relu)) continue;
+    const LayerIndex behind = only_reader(readers, relu);
     if (is<BatchNorm>(network, node) || is<Add>(network, node)) {
-      const LayerIndex relu = only_reader(readers, last);
-      if (relu < 0 || !is<Relu>(network, relu)) continue;
       take(node, relu);
-      const LayerIndex pool = only_reader(readers, relu);
-      if (last == node && is<BatchNorm>(network, node) && is_max_pool(network, pool)) take(node, pool);
+      if (last == node && is<BatchNorm>(network, node) && !concatenates && is_max_pool(network, behind)) take(node, behind);
+    } else if (is<Convolution>(network, node) && !is<Concat>(network, behind)) {
+      take(node, relu);
     }
   }
 
@@ -72,10 +94,12 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
     for (const LayerIndex inner : nodes) {
       if (inner == owner) continue;
       if (is<Relu>(network, inner)) operation.relu = true;
+      if (is<Concat>(network, inner)) operation.concatenates = true;
       if (is<Pool>(network, inner)) operation.pool = std::get<Pool>(network.nodes[static_cast<std::size_t>(inner)].layer);
     }
     const auto read = [&](LayerIndex input) { operation.inputs.push_back(input < 0 ? kNetworkInput : operation_of.at(input)); };
-    for (const LayerIndex input : network.nodes[static_cast<std::size_t>(owner)].inputs) read(input);
+    const LayerIndex reading = operation.concatenates ? nodes.front() : owner;  // the Concat reads for its batch-norm
+    for (const LayerIndex input : network.nodes[static_cast<std::size_t>(reading)].inputs) read(input);
     for (const LayerIndex inner : nodes) {
       if (inner != owner && is<Add>(network, inner)) read(network.nodes[static_cast<std::size_t>(inner)].inputs[1]);
     }

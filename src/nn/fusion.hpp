@@ -1,5 +1,6 @@
 // Turns a network's nodes into the operations that run: batch-norm takes in the ReLU, the ReLU and max pooling, or the Add and
-// ReLU behind it; Add takes in its ReLU. Pure; the network description itself stays as published.
+// ReLU behind it, and the Concat in front; Add and convolution take in their ReLU. Pure; the network description itself stays
+// as published.
 #pragma once
 
 #include <optional>
@@ -16,12 +17,16 @@ struct Operation {
   std::vector<int> inputs;        ///< a batch-norm with a second input adds it (residual) before its ReLU
   bool relu = false;              ///< ReLU applied to the result
   std::optional<Pool> pool{};     ///< max pooling applied behind the ReLU
+  bool concatenates = false;      ///< a batch-norm that works on the channels of all inputs, one behind the other
   std::vector<LayerIndex> nodes;  ///< all nodes covered, in execution order
 };
 
 /// Operations in execution order; the last one gives the logits.
 /// A batch-norm whose only reader is a ReLU, a ReLU with max pooling behind, an Add, or an Add with a ReLU behind takes those
 /// in, at the place of the last of them. Where both inputs of an Add are such batch-norms, the first one does.
+/// A batch-norm that alone reads a Concat takes that in: it reads the parts where they are. DenseNet's features, which many
+/// batch-norms read, are thus never copied.
+/// A convolution takes in the ReLU that alone reads it, unless that is to write into a Concat: then it is the copying.
 std::vector<Operation> fuse(const NetworkSpec& network);
 
 }  // namespace dtrain::nn

@@ -8,6 +8,7 @@
 #include "dtrain/error.hpp"
 #include "src/nn/buffers.hpp"
 #include "src/nn/program.hpp"
+#include "src/nn/rectify.hpp"
 
 namespace dtrain {
 
@@ -33,10 +34,18 @@ struct Graph::Compiled {
   }
 
   /// Memory of a buffer with a layout; its address is set by bind.
-  dnnl::memory view(BufferId buffer, const Desc& desc) {
+  dnnl::memory view(BufferId buffer, const Desc& desc, std::size_t offset_bytes = 0) {
     dnnl::memory memory = unbound(desc, device);
-    views.emplace_back(memory, offsets[static_cast<std::size_t>(buffer)]);
+    views.emplace_back(memory, offsets[static_cast<std::size_t>(buffer)] + offset_bytes);
     return memory;
+  }
+
+  /// Memory of an instruction's result, or of a gradient of it: a slice where it is part of another's.
+  dnnl::memory result_view(BufferId buffer, const Instruction& instruction) {
+    if (!instruction.is_part()) return view(buffer, instruction.dst);
+    const Desc& whole = program[static_cast<std::size_t>(instruction.part_of)].dst;
+    return view(buffer, channel_slice_desc(whole, instruction.dst.dims()[1]),
+                channel_offset_bytes(whole, instruction.first_channel));
   }
 
   static Desc bytes_desc(std::size_t bytes) {
@@ -50,16 +59,17 @@ struct Graph::Compiled {
       const Instruction& instruction = program[i];
       const InstructionBuffers& buffers = assignment.instructions[i];
       LayerConnections to{
-          .dst = view(buffers.dst, instruction.dst), .workspace = {}, .scratch = scratch, .parameters = &parameters};
+          .dst = result_view(buffers.dst, instruction), .workspace = {}, .scratch = scratch, .parameters = &parameters};
       results.push_back(to.dst);
       for (const int input : instruction.inputs) {
         to.src.push_back(input == kNetworkInput ? pictures : results[static_cast<std::size_t>(input)]);
       }
       if (buffers.workspace != kNoBuffer) to.workspace = view(buffers.workspace, bytes_desc(instruction.needs.workspace_bytes));
       to.diff_src.resize(instruction.inputs.size());
+      to.adds_to_diff_src = buffers.adds_to_diff_src;
       extra_sums.emplace_back();
       for (std::size_t k = 0; k < buffers.diff_dst.size(); ++k) {
-        const dnnl::memory addend = view(buffers.diff_dst[k], instruction.dst);
+        const dnnl::memory addend = result_view(buffers.diff_dst[k], instruction);
         if (static_cast<int>(k) < instruction.needs.diff_dst_addends) {
           to.diff_dst.push_back(addend);
         } else {
@@ -82,13 +92,7 @@ struct Graph::Compiled {
   /// from is added to `to` before the layer's backward runs.
   struct Sum {
     dnnl::memory from, to;
-    void run() const {
-      const float* addend = floats(from);
-      float* sum = floats(to);
-      const auto size = static_cast<std::int64_t>(to.get_desc().get_size() / sizeof(float));
-#pragma omp parallel for simd schedule(static)
-      for (std::int64_t i = 0; i < size; ++i) sum[i] += addend[i];
-    }
+    void run() const { add(Runs(from), Runs(to)); }
   };
 
   Device device;

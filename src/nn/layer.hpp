@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dtrain/graph.hpp"
+#include "src/nn/addends.hpp"
 #include "src/nn/fusion.hpp"
 #include "src/nn/onednn.hpp"
 
@@ -21,6 +22,7 @@ struct LayerContext {
   const CompileOptions& options;
   std::string name;
   bool relu = false;                 ///< applies ReLU to its result
+  bool concatenates = false;         ///< works on the channels of all inputs, one behind the other
   std::optional<Pool> pool;          ///< max pooling applied behind the ReLU
   std::vector<Desc> src;             ///< layouts of the inputs as they are
   Shape dst_shape;                   ///< of the result
@@ -36,6 +38,8 @@ struct LayerNeeds {
   bool diff_src_may_replace_diff_dst = false;  ///< input 0: backward may write over what it reads
   bool residual_diff_is_diff_dst = false;      ///< input 1: backward leaves its gradient in diff_dst[0]
   int diff_dst_addends = 1;                    ///< gradients of the result that backward adds up by itself
+  bool adds_to_diff_src = false;               ///< backward can add to a gradient that another reader has left
+  bool dst_may_be_slice = false;               ///< dst and diff_dst may be slices of the channels of larger tensors
   std::size_t workspace_bytes = 0;             ///< kept from forward to backward
   std::size_t scratch_bytes = 0;               ///< lost after each call
 };
@@ -52,6 +56,7 @@ struct LayerConnections {
   dnnl::memory dst;
   std::vector<dnnl::memory> diff_dst;                 ///< 1 … diff_dst_addends; empty when inference only
   std::vector<std::optional<dnnl::memory>> diff_src;  ///< per input; empty: not wanted
+  std::vector<bool> adds_to_diff_src;                 ///< per input: diff_src holds the gradient from other readers
   dnnl::memory workspace;                             ///< unset when workspace_bytes is 0
   dnnl::memory scratch;
   ParameterStore* parameters = nullptr;
@@ -91,14 +96,17 @@ std::unique_ptr<Layer> make_convolution(const Convolution& spec, LayerContext co
 std::unique_ptr<Layer> make_batch_norm(const BatchNorm& spec, LayerContext context);
 std::unique_ptr<Layer> make_batch_norm_pool(const BatchNorm& spec, LayerContext context);
 std::unique_ptr<Layer> make_pool(const Pool& spec, LayerContext context);
-std::unique_ptr<Layer> make_global_average_pool(LayerContext context);
+std::unique_ptr<Layer> make_adaptive_pool(const AdaptiveAveragePool& spec, LayerContext context);
 std::unique_ptr<Layer> make_linear(const Linear& spec, LayerContext context);
 std::unique_ptr<Layer> make_relu(LayerContext context);
 std::unique_ptr<Layer> make_add(LayerContext context);
+std::unique_ptr<Layer> make_concat(LayerContext context);
 std::unique_ptr<Layer> make_dropout(const Dropout& spec, LayerContext context);
 std::unique_ptr<Layer> make_flatten(LayerContext context);
 std::unique_ptr<Layer> make_pad_shortcut(const PadShortcut& spec, LayerContext context);
 std::unique_ptr<Layer> make_reorder(const Desc& dst, LayerContext context);
+/// Copies its input to a slice of the channels of a larger tensor.
+std::unique_ptr<Layer> make_slice_copy(LayerContext context);
 Desc convolution_src_wish(const Convolution& spec, const LayerContext& context);
 
 }  // namespace dtrain::nn

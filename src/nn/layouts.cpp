@@ -50,10 +50,29 @@ Desc channel_blocked_desc(const Dims& dims, int block) {
 int channel_block(const Desc& desc) {
   if (desc.dims().size() != 4) return 0;
   for (const int block : {16, 8}) {
-    if (desc == channel_blocked_desc(desc.dims(), block)) return block;
+    Desc blocked = channel_blocked_desc(desc.dims(), block);
+    blocked.data.format_desc.blocking.strides[0] = desc.data.format_desc.blocking.strides[0];
+    if (desc == blocked) return block;
   }
   return 0;
 }
+
+Desc channel_slice_desc(const Desc& whole, std::int64_t channels) {
+  const int block = channel_block(whole);
+  check(block != 0 || whole == plain_desc(whole.dims()), "channel_slice_desc: pictures, row-major or in blocks of channels");
+  check(block == 0 || channels % block == 0, "channel_slice_desc: whole blocks");
+  Desc slice = whole;
+  slice.data.dims[1] = channels;
+  slice.data.padded_dims[1] = channels;
+  return slice;
+}
+
+std::size_t channel_offset_bytes(const Desc& whole, std::int64_t channel) {
+  const Dims dims = whole.dims();
+  return static_cast<std::size_t>(channel * dims[2] * dims[3]) * sizeof(float);
+}
+
+std::int64_t picture_stride(const Desc& desc) { return desc.data.format_desc.blocking.strides[0]; }
 
 bool is_blocked(const Desc& desc) {
   return desc.data.format_kind == dnnl_blocked && desc.data.extra.flags == dnnl_memory_extra_flag_none &&

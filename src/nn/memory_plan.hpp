@@ -21,7 +21,9 @@ struct ArenaPlan {
 
 inline constexpr std::size_t kArenaAlignment = 64;
 /// Bytes up to the next multiple of kArenaAlignment.
-constexpr std::size_t aligned_size(std::size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
+constexpr std::size_t aligned_size(std::size_t bytes) {
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
 
 /// Greedy by size: the largest buffer first, each at the lowest gap among the placed buffers that overlap it in time.
 /// Cost: quadratic in the number of buffers. Source: Pisarchyk & Lee 2020, "greedy by size".

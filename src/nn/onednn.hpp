@@ -46,8 +46,16 @@ Desc any_desc(const Dims& dims);    ///< f32, layout left to the primitive
 Desc plain_desc(const Dims& dims);  ///< f32, row-major, 1–4 dimensions
 /// (n, c, h, w) with `block` channels innermost (8 or 16): nChw8c, nChw16c.
 Desc channel_blocked_desc(const Dims& dims, int block);
-/// The block of such a layout, 0 for any other.
+/// The block of such a layout, or of a slice of its channels; 0 for any other.
 int channel_block(const Desc& desc);
+
+/// `channels` of a picture tensor (row-major or in blocks of channels), whose memory begins at channel_offset_bytes: pictures
+/// keep their distance.
+Desc channel_slice_desc(const Desc& whole, std::int64_t channels);
+/// Where channel `channel` (the first of a block) begins in a picture.
+std::size_t channel_offset_bytes(const Desc& whole, std::int64_t channel);
+/// Elements from a picture to the next.
+std::int64_t picture_stride(const Desc& desc);
 
 /// Whether a layout is made of strides and inner blocks, so that Layout can express it.
 bool is_blocked(const Desc& desc);

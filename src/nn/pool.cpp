@@ -46,13 +46,6 @@ Window window_of(const Pool& spec, const LayerContext& context) {
   return window;
 }
 
-Window whole_picture(const LayerContext& context) {
-  const Dims src = context.src.at(0).dims();
-  const Dims picture{src[2], src[3]};
-  return {
-      .kind = algorithm::pooling_avg_exclude_padding, .kernel = picture, .strides = picture, .front = {0, 0}, .behind = {0, 0}};
-}
-
 class PoolLayer final : public Layer {
  public:
   PoolLayer(const Window& window, LayerContext context) : context_(std::move(context)) {
@@ -130,11 +123,6 @@ class PoolLayer final : public Layer {
 
 std::unique_ptr<Layer> make_pool(const Pool& spec, LayerContext context) {
   const Window window = window_of(spec, context);
-  return std::make_unique<PoolLayer>(window, std::move(context));
-}
-
-std::unique_ptr<Layer> make_global_average_pool(LayerContext context) {
-  const Window window = whole_picture(context);
   return std::make_unique<PoolLayer>(window, std::move(context));
 }
 

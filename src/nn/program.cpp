@@ -2,6 +2,7 @@
 #include "src/nn/program.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "dtrain/error.hpp"
 
@@ -14,7 +15,14 @@ class ProgramBuilder {
       : network_(network), options_(options), device_(device), shapes_(output_shapes(network, options.batch)) {}
 
   std::vector<Instruction> build() && {
-    for (const Operation& operation : fuse(network_)) append(operation);
+    const std::vector<Operation> operations = fuse(network_);
+    for (const Operation& operation : operations) {
+      for (const int input : operation.inputs) ++readers_[input];
+    }
+    for (const Operation& operation : operations) {
+      const Node& node = network_.nodes[static_cast<std::size_t>(operation.node)];
+      std::holds_alternative<Concat>(node.layer) ? append_concat(operation, node) : append(operation, node);
+    }
     return std::move(program_);
   }
 
@@ -47,25 +55,34 @@ class ProgramBuilder {
     return static_cast<int>(program_.size()) - 1;
   }
 
-  void append(const Operation& operation) {
-    const Node& node = network_.nodes[static_cast<std::size_t>(operation.node)];
-    std::vector<int> inputs;
-    for (const int input : operation.inputs) inputs.push_back(input == kNetworkInput ? kNetworkInput : result_of_[input]);
+  std::vector<int> instructions_of(const std::vector<int>& operations) const {
+    std::vector<int> instructions;
+    for (const int operation : operations) {
+      instructions.push_back(operation == kNetworkInput ? kNetworkInput : result_of_[static_cast<std::size_t>(operation)]);
+    }
+    return instructions;
+  }
 
+  int push_reorder(const std::string& name, int input, const Desc& wish) {
+    return push({.name = name + ".reorder",
+                 .layer = make_reorder(wish, context(name + ".reorder", {input})),
+                 .inputs = {input},
+                 .nodes = {},
+                 .dst = {},
+                 .needs = {}});
+  }
+
+  void append(const Operation& operation, const Node& node) {
+    std::vector<int> inputs = instructions_of(operation.inputs);
     LayerContext layer_context = context(node.name, inputs);
     layer_context.dst_shape = shapes_[static_cast<std::size_t>(operation.nodes.back())];
     layer_context.relu = operation.relu;
     layer_context.pool = operation.pool;
+    layer_context.concatenates = operation.concatenates;
     for (std::size_t k = 0; k < inputs.size(); ++k) {
       const Desc wish = wished_src(node.layer, layer_context, static_cast<int>(k));
       if (wish == layer_context.src[k]) continue;
-      LayerContext reorder_context = context(node.name + ".reorder", {inputs[k]});
-      inputs[k] = push({.name = node.name + ".reorder",
-                        .layer = make_reorder(wish, std::move(reorder_context)),
-                        .inputs = {inputs[k]},
-                        .nodes = {},
-                        .dst = {},
-                        .needs = {}});
+      inputs[k] = push_reorder(node.name, inputs[k], wish);
       layer_context.src[k] = wish;
     }
     layer_context.position = operation.node;
@@ -77,12 +94,61 @@ class ProgramBuilder {
                                .needs = {}}));
   }
 
+  /// See Note [Parts are made in place]. An input that cannot be made in place is copied to its slice.
+  void append_concat(const Operation& operation, const Node& node) {
+    std::vector<int> inputs = instructions_of(operation.inputs);
+    const int block = common_block(inputs);
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      const Desc actual = desc_of_input(inputs[k]);
+      const Desc wish = block != 0 ? channel_blocked_desc(actual.dims(), block) : plain_desc(actual.dims());
+      const bool is_read_by_others = readers_[operation.inputs[k]] > 1;
+      if (wish != actual) inputs[k] = push_reorder(node.name, inputs[k], wish);
+      const bool is_made_in_place = inputs[k] != kNetworkInput && at(inputs[k]).needs.dst_may_be_slice && !is_read_by_others;
+      if (is_made_in_place) continue;
+      const std::string name = node.name + ".copy" + std::to_string(k);
+      inputs[k] = push({.name = name,
+                        .layer = make_slice_copy(context(name, {inputs[k]})),
+                        .inputs = {inputs[k]},
+                        .nodes = {},
+                        .dst = {},
+                        .needs = {}});
+    }
+    LayerContext layer_context = context(node.name, inputs);
+    layer_context.dst_shape = shapes_[static_cast<std::size_t>(operation.node)];
+    const int whole = push({.name = node.name,
+                            .layer = make_concat(std::move(layer_context)),
+                            .inputs = inputs,
+                            .nodes = operation.nodes,
+                            .dst = {},
+                            .needs = {}});
+    std::int64_t channel = 0;
+    for (const int input : inputs) {
+      Instruction& part = program_[static_cast<std::size_t>(input)];
+      part.part_of = whole;
+      part.first_channel = channel;
+      channel += part.dst.dims()[1];
+    }
+    result_of_.push_back(whole);
+  }
+
+  /// The block of channels that all inputs have and that slices can be cut at; 0: row-major.
+  int common_block(const std::vector<int>& inputs) const {
+    const int block = channel_block(desc_of_input(inputs.front()));
+    if (block == 0) return 0;
+    const bool fits = std::all_of(inputs.begin(), inputs.end(), [&](int input) {
+      const Desc desc = desc_of_input(input);
+      return channel_block(desc) == block && desc.dims()[1] % block == 0;
+    });
+    return fits ? block : 0;
+  }
+
   const NetworkSpec& network_;
   const CompileOptions& options_;
   const Device& device_;
   std::vector<Shape> shapes_;
   std::vector<Instruction> program_;
   std::vector<int> result_of_;  // operation → instruction
+  std::map<int, int> readers_;  // operation → operations that read it
 };
 
 }  // namespace

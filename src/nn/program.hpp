@@ -11,6 +11,9 @@
 namespace dtrain::nn {
 
 /// One instruction of the compiled graph.
+//
+// Note [Parts are made in place]: the inputs of a Concat are parts of its result. Whoever makes a part writes it into its slice
+// of the channels, and reads its gradient from the slices of the gradients of the whole; the Concat itself does nothing.
 struct Instruction {
   std::string name;
   std::unique_ptr<Layer> layer;
@@ -18,7 +21,11 @@ struct Instruction {
   std::vector<LayerIndex> nodes;  ///< nodes of the network covered; none for a reorder
   Desc dst;
   LayerNeeds needs;
-  bool has_gradient = false;  ///< its result depends on a trained parameter, so backward must reach it
+  bool has_gradient = false;       ///< its result depends on a trained parameter, so backward must reach it
+  int part_of = -1;                ///< the Concat of whose result this one's is a slice; -1: of none
+  std::int64_t first_channel = 0;  ///< of the slice
+
+  bool is_part() const { return part_of >= 0; }
 };
 
 /// Instructions in execution order; the last one gives the logits, row-major.

@@ -1,11 +1,14 @@
-// Layers that only move elements: Reorder between layouts (put in by the graph where neighbours disagree), Flatten, and the
-// parameter-free shortcut of CIFAR residual networks.
+// Layers that only move elements, or not even that: Reorder between layouts (put in by the graph where neighbours disagree),
+// Flatten, Concat with the copy of an input that cannot be written in its place, and the parameter-free shortcut of CIFAR
+// residual networks.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "dtrain/error.hpp"
 #include "src/nn/layer.hpp"
+#include "src/nn/rectify.hpp"
 
 namespace dtrain::nn {
 namespace {
@@ -71,6 +74,64 @@ class MoveLayer final : public Layer {
   std::optional<Move> backward_;
 };
 
+/// Its inputs stand in its result already, side by side, and so do their gradients (program.hpp, parts).
+class ConcatLayer final : public Layer {
+ public:
+  explicit ConcatLayer(LayerContext context) : context_(std::move(context)) {
+    const int block = channel_block(context_.src.at(0));
+    const Dims dims = context_.dst_shape;
+    dst_ = block != 0 ? channel_blocked_desc(dims, block) : plain_desc(dims);
+  }
+
+  Desc dst_desc() const override { return dst_; }
+  LayerNeeds needs() const override {
+    LayerNeeds needs;
+    needs.src_in_backward.assign(context_.src.size(), false);
+    needs.dst_may_replace_src.assign(context_.src.size(), false);
+    needs.diff_dst_addends = std::numeric_limits<int>::max();  // those who made the inputs add them up
+    return needs;
+  }
+  void connect(const LayerConnections&, std::byte*) override {}
+  void forward(const PassOptions&) override {}
+  void backward(const PassOptions&) override {}
+  std::string describe() const override { return "concat of " + std::to_string(context_.src.size()) + " in place"; }
+
+ private:
+  LayerContext context_;
+  Desc dst_;
+};
+
+class SliceCopyLayer final : public Layer {
+ public:
+  explicit SliceCopyLayer(LayerContext context) : context_(std::move(context)) {}
+
+  Desc dst_desc() const override { return context_.src.at(0); }
+  LayerNeeds needs() const override {
+    return {
+        .src_in_backward = {false}, .dst_may_replace_src = {false}, .diff_dst_addends = kMaxAddends, .dst_may_be_slice = true};
+  }
+  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void bound() override {
+    dst_ = Runs(to_.dst);
+    diff_dst_.clear();
+    for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
+    if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
+  }
+  void forward(const PassOptions&) override { copy(Runs(to_.src[0]), dst_); }
+  void backward(const PassOptions&) override {
+    if (!to_.diff_src[0]) return;
+    copy(diff_dst_[0], diff_src_);
+    for (std::size_t k = 1; k < diff_dst_.size(); ++k) add(diff_dst_[k], diff_src_);
+  }
+  std::string describe() const override { return "copy into a slice"; }
+
+ private:
+  LayerContext context_;
+  LayerConnections to_;
+  Runs dst_, diff_src_;
+  std::vector<Runs> diff_dst_;
+};
+
 class PadShortcutLayer final : public Layer {
  public:
   PadShortcutLayer(const PadShortcut& spec, LayerContext context) : context_(std::move(context)) {
@@ -131,6 +192,10 @@ class PadShortcutLayer final : public Layer {
 std::unique_ptr<Layer> make_reorder(const Desc& dst, LayerContext context) {
   return std::make_unique<MoveLayer>(std::move(context), dst, dst, "reorder");
 }
+
+std::unique_ptr<Layer> make_concat(LayerContext context) { return std::make_unique<ConcatLayer>(std::move(context)); }
+
+std::unique_ptr<Layer> make_slice_copy(LayerContext context) { return std::make_unique<SliceCopyLayer>(std::move(context)); }
 
 std::unique_ptr<Layer> make_flatten(LayerContext context) {
   const Desc dst = plain_desc(context.dst_shape);

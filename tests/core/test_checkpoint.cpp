@@ -47,7 +47,7 @@ struct TrainingRun {
         copy_from_plain(slot.layout, gradient, store.gradient(slot));
       }
       const auto size = static_cast<std::int64_t>(store.weights().size());
-      optimizer.update(store, {0, size}, {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f});
+      (void)optimizer.update(store, {0, size}, {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f});
       store.statistics()[1] += 0.5f;
       ++store.batches_tracked;
     }

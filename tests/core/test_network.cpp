@@ -41,6 +41,51 @@ TEST(OutputShapes, FollowTheConvolutionFormula) {
   EXPECT_EQ(side(7, 1, 2, 0), 4);
 }
 
+TEST(OutputShapes, FollowTheConvolutionFormulaInEachDirection) {
+  const auto shape = [](Extent kernel, std::int64_t stride, Extent padding) {
+    const Convolution conv{.out_channels = 6, .kernel = kernel, .stride = stride, .padding = padding};
+    return output_shapes(one_layer(conv, 17), 2).front();
+  };
+
+  EXPECT_EQ(shape({1, 7}, 1, {0, 3}), (Shape{2, 6, 17, 17}));
+  EXPECT_EQ(shape({7, 1}, 1, {3, 0}), (Shape{2, 6, 17, 17}));
+  EXPECT_EQ(shape({1, 7}, 1, 0), (Shape{2, 6, 17, 11}));
+  EXPECT_EQ(shape({7, 1}, 1, 0), (Shape{2, 6, 11, 17}));
+  EXPECT_EQ(shape({3, 5}, 2, {1, 0}), (Shape{2, 6, 9, 7}));
+  EXPECT_THROW((void)shape({1, 18}, 1, 0), ConfigError);
+  EXPECT_THROW((void)shape({18, 1}, 1, {0, 9}), ConfigError);
+}
+
+TEST(OutputShapes, OfAdaptivePoolsAreThoseAskedForWhateverThePicture) {
+  const auto shape = [](std::int64_t extent, std::int64_t side) {
+    return output_shapes(one_layer(AdaptiveAveragePool{.side = side}, extent), 2).front();
+  };
+
+  EXPECT_EQ(shape(7, 1), (Shape{2, 1, 1, 1}));
+  EXPECT_EQ(shape(7, 7), (Shape{2, 1, 7, 7}));
+  EXPECT_EQ(shape(13, 6), (Shape{2, 1, 6, 6}));
+  EXPECT_EQ(shape(1, 6), (Shape{2, 1, 6, 6}));
+}
+
+TEST(OutputShapes, OfConcatenationsAddChannels) {
+  NetworkSpec network{.name = "concat", .channels = 3, .height = 5, .width = 4, .num_classes = 1, .nodes = {}};
+  network.nodes = {{"a", Convolution{.out_channels = 2}, {kNetworkInput}},
+                   {"b", Convolution{.out_channels = 7}, {kNetworkInput}},
+                   {"ab", Concat{}, {0, 1}},
+                   {"all", Concat{}, {2, kNetworkInput, 0}},
+                   {"bn", BatchNorm{}, {3}},
+                   {"conv", Convolution{.out_channels = 1, .kernel = {1, 3}}, {3}}};
+
+  const std::vector<Shape> shapes = output_shapes(network, 2);
+
+  EXPECT_EQ(shapes[2], (Shape{2, 9, 5, 4}));
+  EXPECT_EQ(shapes[3], (Shape{2, 14, 5, 4}));
+  const auto parameters = parameters_by_node(network);
+  EXPECT_TRUE(parameters[3].empty());
+  EXPECT_EQ(parameters[4].front().shape, (Shape{14}));
+  EXPECT_EQ(parameters[5].front().shape, (Shape{1, 14, 1, 3}));
+}
+
 TEST(OutputShapes, OfPoolsEqualPyTorchs) {
   // extent, kernel, stride, padding, output in floor mode, in ceil mode: torch.nn.functional.max_pool2d of PyTorch 1.13.
   constexpr std::array<std::array<std::int64_t, 6>, 48> kExpected{
@@ -86,12 +131,13 @@ TEST(OutputShapes, CoverEveryKindOfLayer) {
                    {"relu", Relu{}, {3}},
                    {"pool", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 1, .padding = 0}, {4}},
                    {"dropout", Dropout{}, {5}},
-                   {"gap", GlobalAveragePool{}, {6}},
-                   {"flatten", Flatten{}, {7}},
-                   {"fc", Linear{.out_features = 7}, {8}}};
+                   {"concat", Concat{}, {6, 5, 6}},
+                   {"avgpool", AdaptiveAveragePool{}, {7}},
+                   {"flatten", Flatten{}, {8}},
+                   {"fc", Linear{.out_features = 7}, {9}}};
 
-  const std::vector<Shape> expected{{3, 8, 5, 3}, {3, 8, 5, 3}, {3, 8, 5, 3}, {3, 8, 5, 3}, {3, 8, 5, 3},
-                                    {3, 8, 3, 1}, {3, 8, 3, 1}, {3, 8, 1, 1}, {3, 8},       {3, 7}};
+  const std::vector<Shape> expected{{3, 8, 5, 3}, {3, 8, 5, 3},  {3, 8, 5, 3},  {3, 8, 5, 3}, {3, 8, 5, 3}, {3, 8, 3, 1},
+                                    {3, 8, 3, 1}, {3, 24, 3, 1}, {3, 24, 1, 1}, {3, 24},      {3, 7}};
   EXPECT_EQ(output_shapes(network, 3), expected);
 }
 
@@ -123,6 +169,31 @@ TEST(OutputShapes, RefuseMalformedDescriptions) {
   EXPECT_THROW((void)output_shapes(forward_reference, 1), std::logic_error);
 
   EXPECT_THROW((void)output_shapes(one_layer(Linear{.out_features = 2}, 4), 1), std::logic_error);
+  EXPECT_THROW((void)output_shapes(one_layer(AdaptiveAveragePool{.side = 0}, 4), 1), std::logic_error);
+  for (const Extent kernel : {Extent(0, 1), Extent(1, 0)}) {
+    EXPECT_THROW((void)output_shapes(one_layer(Convolution{.out_channels = 1, .kernel = kernel}, 4), 1), std::logic_error);
+  }
+  for (const Extent padding : {Extent(-1, 0), Extent(0, -1)}) {
+    EXPECT_THROW((void)output_shapes(one_layer(Convolution{.out_channels = 1, .padding = padding}, 4), 1), std::logic_error);
+  }
+}
+
+TEST(OutputShapes, RefuseToConcatenateWhatDiffersInMoreThanChannels) {
+  for (const Extent kernel : {Extent(2, 1), Extent(1, 2)}) {
+    NetworkSpec smaller = one_layer(Convolution{.out_channels = 1, .kernel = kernel}, 4);
+    smaller.nodes.push_back({"concat", Concat{}, {kNetworkInput, 0}});
+    EXPECT_THROW((void)output_shapes(smaller, 1), std::logic_error);
+  }
+
+  NetworkSpec rows = one_layer(Flatten{}, 4);
+  rows.nodes.push_back({"concat", Concat{}, {0, 0}});
+  EXPECT_THROW((void)output_shapes(rows, 1), std::logic_error);
+  rows.nodes.back().inputs = {kNetworkInput, 0};
+  EXPECT_THROW((void)output_shapes(rows, 1), std::logic_error);
+
+  NetworkSpec nothing = one_layer(Concat{}, 4);
+  nothing.nodes.front().inputs.clear();
+  EXPECT_THROW((void)output_shapes(nothing, 1), std::logic_error);
 }
 
 TEST(ParametersByNode, HaveTorchvisionsNamesShapesAndOrder) {
@@ -151,14 +222,21 @@ TEST(TensorNames, ListEveryTensorInExecutionOrder) {
                                       "fc.weight", "fc.bias"}));
 }
 
-TEST(HeadTensorNames, AreThoseOfTheLastLinearLayer) {
+TEST(HeadTensorNames, AreThoseOfTheLastLayerThatIsLinearOrAConvolution) {
+  NetworkSpec convolutional = test::small_network();
+  convolutional.nodes.push_back({"expand", Convolution{.out_channels = 3, .has_bias = true}, {2}});
+  convolutional.nodes.push_back({"norm", BatchNorm{}, {6}});
+
   EXPECT_EQ(head_tensor_names(test::small_network()), (std::vector<std::string>{"fc.weight", "fc.bias"}));
+  EXPECT_EQ(head_tensor_names(convolutional), (std::vector<std::string>{"expand.weight", "expand.bias"}));
   EXPECT_TRUE(head_tensor_names(one_layer(Relu{}, 2)).empty());
 }
 
 TEST(ForwardFlops, CountTwoPerMultiplyAdd) {
   // conv: 2·3·3·2 per output of 5·8·8; linear: 2·80·3.
   EXPECT_EQ(forward_flops(test::small_network()), 2 * 9 * 2 * 5 * 64 + 2 * 80 * 3);
+  // 2·1·3 per output of 5·4·2.
+  EXPECT_EQ(forward_flops(one_layer(Convolution{.out_channels = 5, .kernel = {1, 3}}, 4)), 2 * 3 * 5 * 4 * 2);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 
 #include "dtrain/optimizer.hpp"
@@ -38,13 +39,13 @@ TEST(Optimizer, SgdEqualsTwoStepsByHand) {
 
   set_weight(store, "w", 2.0f, 3.0f);  // g = 3 + ½·2 = 4; v = 4; w = 2 − 4/4 = 1
   set_weight(store, "b", 2.0f, 3.0f);  // g = 3;            v = 3; b = 2 − 3/4 = 1.25
-  optimizer.update(store, whole(store), kRates);
+  (void)optimizer.update(store, whole(store), kRates);
   EXPECT_EQ(weight_of(store, "w"), 1.0f);
   EXPECT_EQ(weight_of(store, "b"), 1.25f);
 
   set_weight(store, "w", 1.0f, 1.5f);   // g = 1.5 + ½ = 2; v = 2 + 2 = 4; w = 1 − 1 = 0
   set_weight(store, "b", 1.25f, 0.5f);  // v = 1.5 + 0.5 = 2; b = 1.25 − 0.5 = 0.75
-  optimizer.update(store, whole(store), kRates);
+  (void)optimizer.update(store, whole(store), kRates);
   EXPECT_EQ(weight_of(store, "w"), 0.0f);
   EXPECT_EQ(weight_of(store, "b"), 0.75f);
 }
@@ -55,15 +56,33 @@ TEST(Optimizer, NesterovEqualsTwoStepsByHand) {
 
   set_weight(store, "w", 2.0f, 3.0f);  // g = 4; v = 4; w = 2 − (4 + 2)/4 = 0.5
   set_weight(store, "b", 2.0f, 4.0f);  // v = 4; b = 2 − (4 + 2)/4 = 0.5
-  optimizer.update(store, whole(store), kRates);
+  (void)optimizer.update(store, whole(store), kRates);
   EXPECT_EQ(weight_of(store, "w"), 0.5f);
   EXPECT_EQ(weight_of(store, "b"), 0.5f);
 
   set_weight(store, "w", 0.5f, 1.75f);  // g = 1.75 + 0.25 = 2; v = 2 + 2 = 4; w = 0.5 − (2 + 2)/4 = −0.5
   set_weight(store, "b", 0.5f, 2.0f);   // v = 2 + 2 = 4; b = 0.5 − (2 + 2)/4 = −0.5
-  optimizer.update(store, whole(store), kRates);
+  (void)optimizer.update(store, whole(store), kRates);
   EXPECT_EQ(weight_of(store, "w"), -0.5f);
   EXPECT_EQ(weight_of(store, "b"), -0.5f);
+}
+
+TEST(Optimizer, SaysWhetherTheUpdatedWeightsAreFinite) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const std::int64_t count : {1, 40, 100'000}) {  // the last one is shared out among threads
+    for (const float broken : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+      ParameterStore store = weight_and_bias(count);
+      Optimizer optimizer(OptimizerKind::sgd, store);
+      EXPECT_TRUE(optimizer.update(store, whole(store), kRates));
+
+      store.gradient(*store.find("b")).back() = broken;
+      EXPECT_TRUE(optimizer.update(store, {0, store.find("b")->offset}, kRates));
+      EXPECT_FALSE(optimizer.update(store, whole(store), kRates));
+
+      store.gradient(*store.find("b")).back() = 0.0f;
+      EXPECT_FALSE(optimizer.update(store, whole(store), kRates)) << "the weight stays broken";
+    }
+  }
 }
 
 TEST(Optimizer, WithoutMomentumIsPlainDescent) {
@@ -72,8 +91,8 @@ TEST(Optimizer, WithoutMomentumIsPlainDescent) {
     Optimizer optimizer(kind, store);
     set_weight(store, "w", 2.0f, 1.0f);
 
-    optimizer.update(store, whole(store), {.learning_rate = 0.5f});
-    optimizer.update(store, whole(store), {.learning_rate = 0.5f});
+    (void)optimizer.update(store, whole(store), {.learning_rate = 0.5f});
+    (void)optimizer.update(store, whole(store), {.learning_rate = 0.5f});
 
     EXPECT_EQ(weight_of(store, "w"), 1.0f);
   }
@@ -98,8 +117,8 @@ std::vector<float> weights_after_updates(OptimizerKind kind, std::int64_t pieces
   for (int step = 0; step < 3; ++step) {
     for (std::size_t i = 0; i < store.gradients().size(); ++i) store.gradients()[i] = 0.1f * store.weights()[i] - 0.03f;
     for (std::int64_t p = 0; p < pieces; ++p) {
-      optimizer.update(store, {size * p / pieces, size * (p + 1) / pieces},
-                       {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f});
+      (void)optimizer.update(store, {size * p / pieces, size * (p + 1) / pieces},
+                             {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f});
     }
   }
   omp_set_num_threads(threads_before);
@@ -135,7 +154,7 @@ TEST(Optimizer, EqualsTheFormulaWrittenAsAPlainLoop) {
     }
 
     for (int step = 0; step < 2; ++step) {
-      optimizer.update(store, whole(store), rates);
+      (void)optimizer.update(store, whole(store), rates);
       for (std::size_t i = 0; i < expected.size(); ++i) {
         // volatile: every operation rounds to f32 by itself, as in the code under test.
         const float decay = static_cast<std::int64_t>(i) < bias_begin ? rates.weight_decay : 0.0f;
@@ -161,7 +180,7 @@ TEST(Optimizer, TouchesNothingOutsideItsSlice) {
   std::fill(store.weights().begin(), store.weights().end(), 1.0f);
   std::fill(store.gradients().begin(), store.gradients().end(), 1.0f);
 
-  optimizer.update(store, {30, 71}, {.learning_rate = 0.5f});
+  (void)optimizer.update(store, {30, 71}, {.learning_rate = 0.5f});
 
   for (std::size_t i = 0; i < store.weights().size(); ++i) EXPECT_EQ(store.weights()[i], i >= 30 && i < 71 ? 0.5f : 1.0f) << i;
 }
@@ -170,9 +189,9 @@ TEST(Optimizer, AcceptsAnEmptySliceAndRefusesOneOutside) {
   ParameterStore store = weight_and_bias(10);
   Optimizer optimizer(OptimizerKind::sgd, store);
 
-  EXPECT_NO_THROW(optimizer.update(store, {5, 5}, {.learning_rate = 1.0f}));
-  EXPECT_THROW(optimizer.update(store, {0, whole(store).end + 1}, {}), std::logic_error);
-  EXPECT_THROW(optimizer.update(store, {4, 3}, {}), std::logic_error);
+  EXPECT_NO_THROW((void)optimizer.update(store, {5, 5}, {.learning_rate = 1.0f}));
+  EXPECT_THROW((void)optimizer.update(store, {0, whole(store).end + 1}, {}), std::logic_error);
+  EXPECT_THROW((void)optimizer.update(store, {4, 3}, {}), std::logic_error);
 }
 
 TEST(Optimizer, KeepsPaddingZero) {
@@ -182,7 +201,7 @@ TEST(Optimizer, KeepsPaddingZero) {
   copy_from_plain(store.trained_slots()[0].layout, std::vector<float>(15, 1.0f), store.weights().first(32));
   copy_from_plain(store.trained_slots()[0].layout, std::vector<float>(15, 0.5f), store.gradients().first(32));
 
-  optimizer.update(store, whole(store), {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.1f});
+  (void)optimizer.update(store, whole(store), {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.1f});
 
   EXPECT_EQ(std::count(store.weights().begin(), store.weights().end(), 0.0f), whole(store).end - 15);
 }

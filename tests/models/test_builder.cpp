@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "dtrain/error.hpp"
+#include "src/models/branches.hpp"
 #include "src/models/builder.hpp"
 
 namespace dtrain {
@@ -32,6 +33,39 @@ TEST(NetworkBuilder, JoinsABranchAndItsShortcut) {
   const NetworkSpec network = std::move(net).finish();
   EXPECT_EQ(network.nodes[1].inputs, std::vector<LayerIndex>{kNetworkInput});
   EXPECT_EQ(network.nodes[2].inputs, (std::vector<LayerIndex>{0, 1}));
+}
+
+TEST(NetworkBuilder, ConcatenatesNodesInTheGivenOrder) {
+  NetworkBuilder net(head());
+  const LayerIndex wide = net.append("wide", Convolution{.out_channels = 4, .kernel = 1});
+  const LayerIndex narrow = net.append_behind(kNetworkInput, "narrow", Convolution{.out_channels = 3, .kernel = 1});
+
+  const LayerIndex inner = net.concat("inner", {narrow, wide});
+  const LayerIndex outer = net.concat("outer", {inner, kNetworkInput, wide});
+
+  EXPECT_EQ(net.newest(), outer);
+  EXPECT_EQ(net.channels(inner), 7);
+  EXPECT_EQ(net.channels(outer), 7 + 2 + 4);
+  const NetworkSpec network = std::move(net).finish();
+  EXPECT_EQ(network.nodes[2].inputs, (std::vector<LayerIndex>{1, 0}));
+  EXPECT_EQ(output_shapes(network, 3).back(), (Shape{3, 13, 8, 8}));
+}
+
+TEST(NetworkBuilder, AppendsBranchesSideBySide) {
+  NetworkBuilder net(head());
+
+  append_branches(net, "block",
+                  {{{"a", convolution_same(4, {1, 3})}, {"b", convolution_same(3, 5)}},
+                   {{"pool", Pool{.kernel = 3, .stride = 1, .padding = 1}}}});
+
+  const NetworkSpec network = std::move(net).finish();
+  std::vector<std::string> names;
+  for (const Node& node : network.nodes) names.push_back(node.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"block.a.conv", "block.a.bn", "block.a.relu", "block.b.conv", "block.b.bn",
+                                             "block.b.relu", "block.pool", "block.concat"}));
+  EXPECT_EQ(network.nodes[6].inputs, std::vector<LayerIndex>{kNetworkInput});
+  EXPECT_EQ(network.nodes[7].inputs, (std::vector<LayerIndex>{5, 6}));
+  EXPECT_EQ(output_shapes(network, 1).back(), (Shape{1, 3 + 2, 8, 8}));
 }
 
 TEST(NetworkBuilder, KnowsChannelsThroughLayersThatKeepThem) {

@@ -45,12 +45,12 @@ class ReferenceLayer {
         for (std::int64_t oh = 0; oh < shape_[2]; ++oh, row += shape_[3]) {
           std::fill_n(row, shape_[3], conv.has_bias ? parameter(".bias")[static_cast<std::size_t>(oc)] : 0.0);
           for (std::int64_t ic = 0; ic < src.shape[1]; ++ic) {
-            for (std::int64_t kh = 0; kh < conv.kernel; ++kh) {
-              const std::int64_t h = oh * conv.stride - conv.padding + kh;
+            for (std::int64_t kh = 0; kh < conv.kernel.height; ++kh) {
+              const std::int64_t h = oh * conv.stride - conv.padding.height + kh;
               if (h < 0 || h >= src.shape[2]) continue;
               const double* src_row = src.row(n, ic, h);
-              const double* kernel_row = weight + ((oc * src.shape[1] + ic) * conv.kernel + kh) * conv.kernel;
-              for (std::int64_t kw = 0; kw < conv.kernel; ++kw) add_shifted(conv, kernel_row[kw], kw, src_row, row);
+              const double* kernel_row = weight + ((oc * src.shape[1] + ic) * conv.kernel.height + kh) * conv.kernel.width;
+              for (std::int64_t kw = 0; kw < conv.kernel.width; ++kw) add_shifted(conv, kernel_row[kw], kw, src_row, row);
             }
           }
         }
@@ -109,14 +109,27 @@ class ReferenceLayer {
     });
   }
 
-  void operator()(const GlobalAveragePool&) {
+  void operator()(const AdaptiveAveragePool& pool) {
     const Value& src = src_[0];
-    for_each_element([&](std::int64_t n, std::int64_t c, std::int64_t, std::int64_t) {
+    const auto begin = [&](std::int64_t window, std::int64_t extent) { return window * extent / pool.side; };
+    const auto end = [&](std::int64_t window, std::int64_t extent) {
+      return static_cast<std::int64_t>(std::ceil(static_cast<double>((window + 1) * extent) / static_cast<double>(pool.side)));
+    };
+    for_each_element([&](std::int64_t n, std::int64_t c, std::int64_t oh, std::int64_t ow) {
       double sum = 0.0;
-      for (std::int64_t h = 0; h < src.shape[2]; ++h) {
-        for (std::int64_t w = 0; w < src.shape[3]; ++w) sum += src.at(n, c, h, w);
+      double pixels = 0.0;
+      for (std::int64_t h = begin(oh, src.shape[2]); h < end(oh, src.shape[2]); ++h) {
+        for (std::int64_t w = begin(ow, src.shape[3]); w < end(ow, src.shape[3]); ++w) sum += src.at(n, c, h, w), pixels += 1.0;
       }
-      return sum / static_cast<double>(src.shape[2] * src.shape[3]);
+      return sum / pixels;
+    });
+  }
+
+  void operator()(const Concat&) {
+    for_each_element([&](std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
+      std::size_t input = 0;
+      while (c >= src_[input].shape[1]) c -= src_[input++].shape[1];
+      return src_[input].at(n, c, h, w);
     });
   }
 
@@ -155,7 +168,7 @@ class ReferenceLayer {
 
   /// dst[ow] += weight·src[ow·stride − padding + kw] wherever that lies inside the picture.
   void add_shifted(const Convolution& conv, double weight, std::int64_t kw, const double* src_row, double* row) const {
-    const std::int64_t shift = kw - conv.padding;
+    const std::int64_t shift = kw - conv.padding.width;
     const std::int64_t first = shift >= 0 ? 0 : (-shift + conv.stride - 1) / conv.stride;
     const std::int64_t room = src_[0].shape[3] - 1 - shift;  // largest ow·stride
     const std::int64_t end = room < 0 ? 0 : std::min(shape_[3], room / conv.stride + 1);

@@ -52,7 +52,7 @@ NetworkSpec residual_chain() {
     net.add(name + ".add", branch, shortcut);
     shortcut = net.append(name + ".relu", Relu{});
   }
-  net.append("avgpool", GlobalAveragePool{});
+  net.append("avgpool", AdaptiveAveragePool{});
   net.append("flatten", Flatten{});
   net.append("fc", Linear{.out_features = 5});
   return finish_with_features(std::move(net));
@@ -202,8 +202,88 @@ NetworkSpec dropouts() {
   return finish_with_features(std::move(net));
 }
 
+NetworkSpec inception_block() {
+  NetworkBuilder net = begin("inception_block", 3, 7);
+  const LayerIndex input = append_stem(net, 32);
+  const auto branch = [&](LayerIndex from, const std::string& name, const Convolution& conv) {
+    net.append_behind(from, name + ".conv", conv);
+    net.append(name + ".bn", BatchNorm{});
+    return net.append(name + ".relu", Relu{});
+  };
+  const LayerIndex a = branch(input, "a", conv1(16));
+  const LayerIndex b = branch(branch(input, "b1", conv1(16)), "b2", conv3(32));
+  const LayerIndex pool =
+      net.append_behind(input, "pool", Pool{.kind = Pool::Kind::max, .kernel = 3, .stride = 1, .padding = 1});
+  const LayerIndex c = branch(pool, "c", conv1(16));
+  const LayerIndex whole = net.concat("cat1", {a, b, pool, c});
+  // Read by six: more gradients than a part adds up by itself.
+  std::vector<LayerIndex> readers;
+  for (int k = 0; k < 5; ++k) readers.push_back(branch(whole, "r" + std::to_string(k), conv1(16)));
+  readers.push_back(net.append_behind(whole, "r5", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 1, .padding = 1}));
+  net.concat("cat2", readers);
+  net.append("last", conv1(8));
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec fire_blocks() {
+  NetworkBuilder net = begin("fire_blocks", 3, 8);
+  net.append("stem", conv1(16, 1, true));
+  net.append("stem.relu", Relu{});
+  for (int fire = 0; fire < 2; ++fire) {
+    const std::string name = "fire" + std::to_string(fire);
+    net.append(name + ".squeeze", conv1(16, 1, true));
+    const LayerIndex squeezed = net.append(name + ".squeeze.relu", Relu{});
+    net.append(name + ".expand1", conv1(16, 1, true));
+    const LayerIndex one = net.append(name + ".expand1.relu", Relu{});
+    net.append_behind(squeezed, name + ".expand3",
+                      Convolution{.out_channels = 32, .kernel = 3, .padding = 1, .has_bias = true});
+    const LayerIndex three = net.append(name + ".expand3.relu", Relu{});
+    net.concat(name + ".cat", {one, three});
+    if (fire == 0) net.append(name + ".pool", Pool{.kind = Pool::Kind::max, .kernel = 3, .stride = 2, .ceil_mode = true});
+  }
+  net.append("classifier", conv1(10, 1, true));
+  net.append("classifier.relu", Relu{});
+  net.append("avgpool", AdaptiveAveragePool{});
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec dense_block() {
+  NetworkBuilder net = begin("dense_block", 3, 6);
+  std::vector<LayerIndex> features{append_stem(net, 32)};
+  for (int layer = 0; layer < 3; ++layer) {
+    const std::string name = "layer" + std::to_string(layer);
+    if (features.size() > 1) net.concat(name + ".cat", features);
+    net.append_behind(features.size() > 1 ? net.newest() : features[0], name + ".norm1", BatchNorm{});
+    net.append(name + ".relu1", Relu{});
+    net.append(name + ".conv1", conv1(32));
+    net.append(name + ".norm2", BatchNorm{});
+    net.append(name + ".relu2", Relu{});
+    features.push_back(net.append(name + ".conv2", conv3(16)));
+  }
+  net.concat("cat", features);
+  net.append("norm", BatchNorm{});
+  net.append("relu", Relu{});
+  net.append("pool", Pool{.kind = Pool::Kind::average, .kernel = 2, .stride = 2});
+  net.append("last", conv1(8));
+  return finish_with_features(std::move(net));
+}
+
+NetworkSpec odd_concat() {
+  NetworkBuilder net = begin("odd_concat", 2, 5);
+  const LayerIndex value = append_stem(net, 5);
+  const LayerIndex conv = net.append("conv", conv3(7));
+  const LayerIndex twice = net.concat("cat1", {value, conv, kNetworkInput, value});
+  net.append("norm", BatchNorm{});
+  const LayerIndex norm = net.append("relu", Relu{});
+  const LayerIndex all = net.concat("cat2", {norm, twice});
+  net.append_behind(all, "norm2", BatchNorm{});
+  net.append("last", conv1(4));
+  return finish_with_features(std::move(net));
+}
+
 std::vector<NetworkSpec> small_networks() {
-  return {residual_chain(),          downsampling_block(), three_readers(),       five_readers(),
+  return {inception_block(),         fire_blocks(),        dense_block(),         odd_concat(),
+          residual_chain(),          downsampling_block(), three_readers(),       five_readers(),
           readers_behind_pools(),    doubled_value(),      norm_plus_its_input(), sums_without_norm(),
           convolutions_and_linear(), relus_in_a_row(),     layers_on_pictures(),  dropouts()};
 }

@@ -23,6 +23,10 @@ NetworkSpec convolutions_and_linear();  ///< LeNet-like: bias, ReLU, pools, thre
 NetworkSpec relus_in_a_row();           ///< element-wise layers that may all run in place
 NetworkSpec layers_on_pictures();       ///< the pictures read by a convolution, a batch-norm, a pool and an Add
 NetworkSpec dropouts();                 ///< dropout on pictures in blocks of channels and on features
+NetworkSpec inception_block();          ///< branches with batch-norm and a pool concatenated; the whole read by six
+NetworkSpec fire_blocks();              ///< convolutions with bias and ReLU concatenated; a convolution as the head
+NetworkSpec dense_block();              ///< every batch-norm reads all features so far
+NetworkSpec odd_concat();               ///< channels that fill no block; inputs read by others, twice, or pictures
 
 /// All of the above, each with its name.
 std::vector<NetworkSpec> small_networks();

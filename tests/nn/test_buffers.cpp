@@ -22,11 +22,12 @@ namespace {
 constexpr int kLoss = 1 << 20;
 using Contribution = std::pair<int, int>;  // reader, input
 
-/// What a buffer holds: one instruction's result or workspace, or the sum of some contributions to its result's gradient.
+/// What a buffer holds: one instruction's result or workspace, a result of which some parts are made, or the sum of some
+/// contributions to its result's gradient.
 struct Content {
-  enum class Kind { nothing, result, workspace, gradient } kind = Kind::nothing;
+  enum class Kind { nothing, result, parts, workspace, gradient } kind = Kind::nothing;
   int instruction = -1;
-  std::multiset<Contribution> contributions;
+  std::multiset<Contribution> contributions;  // of parts: {instruction, 0}
 
   bool operator==(const Content&) const = default;
 };
@@ -42,7 +43,8 @@ class Interpreter {
     for (std::size_t i = 0; i < program_.size(); ++i) {
       for (std::size_t k = 0; k < program_[i].inputs.size(); ++k) {
         const int input = program_[i].inputs[k];
-        if (wants_gradient(input)) contributions_[input].insert({static_cast<int>(i), static_cast<int>(k)});
+        if (wants_gradient(input) && at(input).part_of != static_cast<int>(i))
+          contributions_[input].insert({static_cast<int>(i), static_cast<int>(k)});
       }
     }
     contributions_[last()].insert({kLoss, 0});
@@ -65,6 +67,8 @@ class Interpreter {
   const Instruction& at(int i) const { return program_[static_cast<std::size_t>(i)]; }
   const InstructionBuffers& buffers(int i) const { return assignment_.instructions[static_cast<std::size_t>(i)]; }
   bool wants_gradient(int input) const { return training_ && input != kNetworkInput && at(input).has_gradient; }
+  /// Whose result and gradient buffers an instruction's are.
+  int owner(int i) const { return at(i).is_part() ? at(i).part_of : i; }
   static Content result_of(int i) { return {Content::Kind::result, i, {}}; }
 
   void complain(const std::string& text) { faults_.push_back(text); }
@@ -97,14 +101,38 @@ class Interpreter {
     }
   }
 
+  /// The whole's buffer gains a part; the first one takes it over from whatever it held.
+  void write_part(int i) {
+    Content& content = contents_[static_cast<std::size_t>(buffers(i).dst)];
+    Content grown = content.kind == Content::Kind::parts && content.instruction == owner(i)
+                        ? content
+                        : Content{Content::Kind::parts, owner(i), {}};
+    grown.contributions.insert({i, 0});
+    write(buffers(i).dst, std::move(grown));
+  }
+
+  /// Its parts are all there, and become the result.
+  void complete(int i) {
+    Content parts{Content::Kind::parts, i, {}};
+    for (const int input : at(i).inputs) parts.contributions.insert({input, 0});
+    expect(buffers(i).dst, parts, at(i).name, "its parts");
+    write(buffers(i).dst, result_of(i));
+  }
+
+  bool is_whole(int i) const {
+    return std::any_of(at(i).inputs.begin(), at(i).inputs.end(),
+                       [&](int input) { return input != kNetworkInput && at(input).part_of == i; });
+  }
+
   void forward(int i) {
     const Instruction& instruction = at(i);
+    if (is_whole(i)) return complete(i);
     std::vector<BufferId> in_use{assignment_.scratch};
     for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
       const int input = instruction.inputs[k];
       if (input == kNetworkInput) continue;
       const BufferId src = buffers(input).dst;
-      expect(src, result_of(input), instruction.name, "input " + std::to_string(k) + " in forward");
+      expect(src, result_of(owner(input)), instruction.name, "input " + std::to_string(k) + " in forward");
       const bool twice = std::count(instruction.inputs.begin(), instruction.inputs.end(), input) > 1;
       const bool is_replaced = src == buffers(i).dst && instruction.needs.dst_may_replace_src[k] && !twice;
       if (!is_replaced) in_use.push_back(src);
@@ -117,12 +145,12 @@ class Interpreter {
       in_use.push_back(workspace);
     }
     expect(size(assignment_.scratch) >= instruction.needs.scratch_bytes, i, "the scratch is too small");
-    expect(size(buffers(i).dst) >= instruction.dst.get_size(), i, "its result's buffer is too small");
+    expect(size(buffers(i).dst) >= at(owner(i)).dst.get_size(), i, "its result's buffer is too small");
     expect_apart(i, buffers(i).dst, in_use, "the result");
 
     write(assignment_.scratch, {});
     if (workspace != kNoBuffer) write(workspace, {Content::Kind::workspace, i, {}});
-    write(buffers(i).dst, result_of(i));
+    instruction.is_part() ? write_part(i) : write(buffers(i).dst, result_of(i));
   }
 
   void backward(int i) {
@@ -131,26 +159,25 @@ class Interpreter {
     const InstructionBuffers& own = buffers(i);
 
     // Gradients beyond those that the layer adds up by itself are added to the first.
-    expect(own.diff_dst.size() == contributions_[i].size(), i, "a gradient from each reader");
     std::vector<BufferId> in_use{assignment_.scratch};
-    Content sum{Content::Kind::gradient, i, {}};
+    Content sum{Content::Kind::gradient, owner(i), {}};
     for (std::size_t k = 0; k < own.diff_dst.size(); ++k) {
       const Content& addend = contents_[static_cast<std::size_t>(own.diff_dst[k])];
-      expect(addend.kind == Content::Kind::gradient && addend.instruction == i, i, "its gradient is no longer there");
+      expect(addend.kind == Content::Kind::gradient && addend.instruction == owner(i), i, "its gradient is no longer there");
       sum.contributions.insert(addend.contributions.begin(), addend.contributions.end());
-      expect(size(own.diff_dst[k]) >= instruction.dst.get_size(), i, "a gradient's buffer is too small");
+      expect(size(own.diff_dst[k]) >= at(owner(i)).dst.get_size(), i, "a gradient's buffer is too small");
       if (static_cast<int>(k) < needs.diff_dst_addends) in_use.push_back(own.diff_dst[k]);
     }
-    expect(sum.contributions == contributions_[i], i, "a reader's gradient is missing or counted twice");
+    expect(sum.contributions == contributions_[owner(i)], i, "a reader's gradient is missing or counted twice");
 
     for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
       const int input = instruction.inputs[k];
       if (!needs.src_in_backward[k] || input == kNetworkInput) continue;
-      expect(buffers(input).dst, result_of(input), instruction.name, "input " + std::to_string(k) + " in backward");
+      expect(buffers(input).dst, result_of(owner(input)), instruction.name, "input " + std::to_string(k) + " in backward");
       in_use.push_back(buffers(input).dst);
     }
     if (needs.dst_in_backward) {
-      expect(own.dst, result_of(i), instruction.name, "its result in backward");
+      expect(own.dst, result_of(owner(i)), instruction.name, "its result in backward");
       in_use.push_back(own.dst);
     }
     if (own.workspace != kNoBuffer) {
@@ -168,6 +195,11 @@ class Interpreter {
     for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
       const int input = instruction.inputs[k];
       const BufferId diff_src = own.diff_src.at(k);
+      if (wants_gradient(input) && at(input).part_of == i) {
+        expect(diff_src == kNoBuffer && buffers(input).diff_dst == own.diff_dst, i,
+               "its parts read the gradients of the whole");
+        continue;
+      }
       expect((diff_src != kNoBuffer) == wants_gradient(input), i, "a gradient for each input that wants one, and for no other");
       if (diff_src == kNoBuffer || input == kNetworkInput) continue;
       expect(size(diff_src) >= at(input).dst.get_size(), i, "its input's gradient has too small a buffer");
@@ -181,9 +213,17 @@ class Interpreter {
         expect_apart(i, diff_src, others, "the gradient of input " + std::to_string(k));
         in_use.push_back(diff_src);
       }
-      written.push_back({diff_src, {Content::Kind::gradient, input, {{i, static_cast<int>(k)}}}});
+      Content gradient{Content::Kind::gradient, owner(input), {{i, static_cast<int>(k)}}};
+      if (own.adds_to_diff_src[k]) {
+        const Content& sum = contents_[static_cast<std::size_t>(diff_src)];
+        expect(sum.kind == Content::Kind::gradient && sum.instruction == input, i, "adds to what is not its input's gradient");
+        gradient.contributions.insert(sum.contributions.begin(), sum.contributions.end());
+      }
+      written.push_back({diff_src, std::move(gradient)});
     }
-    for (const BufferId spent : own.diff_dst) contents_[static_cast<std::size_t>(spent)] = {};
+    if (!instruction.is_part() && !is_whole(i)) {  // the gradients of a whole are read by all its parts
+      for (const BufferId spent : own.diff_dst) contents_[static_cast<std::size_t>(spent)] = {};
+    }
     for (auto& [buffer, content] : written) write(buffer, std::move(content));
   }
 
@@ -284,7 +324,7 @@ TEST(Buffers, RunElementwiseLayersInPlaceInEvaluation) {
     }
   }
 
-  EXPECT_GE(in_place, 5);  // relu1, relu2, relu3, the sum with its relu4, relu5
+  EXPECT_GE(in_place, 3);  // relu2, the sum with its relu4, relu5
 }
 
 TEST(Buffers, NeedLessMemoryInEvaluationThanInTraining) {

@@ -82,6 +82,50 @@ TEST(Fusion, TakesAReluIntoAnAddWithoutBatchNorm) {
   EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "add relu < conv1 conv2"}));
 }
 
+TEST(Fusion, LetsABatchNormReadTheInputsOfAConcat) {
+  NetworkBuilder net = begin();
+  const LayerIndex a = net.append("a", kConv);
+  const LayerIndex b = net.append("b", kConv);
+  net.concat("cat1", {a, b});
+  net.append("bn1", BatchNorm{});
+  net.append("relu", Relu{});
+  const LayerIndex c = net.append("c", kConv);
+  net.concat("cat2", {a, b, c});
+  net.append("bn2", BatchNorm{});
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"a < pictures", "b < a", "cat1 bn1 relu < a b", "c < relu", "cat2 bn2 < a b c"}));
+}
+
+TEST(Fusion, LeavesAConcatThatABatchNormCannotReadInParts) {
+  NetworkBuilder net = begin();
+  const LayerIndex a = net.append("a", kConv);
+  const LayerIndex odd = net.append("odd", Convolution{.out_channels = 20});
+  net.concat("cat1", {a, odd});
+  net.append("bn1", BatchNorm{});
+  net.concat("cat2", {a, a});
+  net.append("bn2", BatchNorm{});
+  const LayerIndex twice = net.concat("cat3", {a, net.newest()});
+  net.append("bn3", BatchNorm{});
+  net.append_behind(twice, "other", kConv);
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"a < pictures", "odd < a", "cat1 < a odd", "bn1 < cat1", "cat2 < a a", "bn2 < cat2",
+                                          "cat3 < a bn2", "bn3 < cat3", "other < cat3"}));
+}
+
+TEST(Fusion, LeavesAReluThatWritesIntoAConcat) {
+  NetworkBuilder net = begin();
+  net.append("conv1", kConv);
+  const LayerIndex a = net.append("relu1", Relu{});
+  net.append_behind(kNetworkInput, "conv2", kConv);
+  const LayerIndex b = net.append("relu2", Relu{});
+  net.concat("cat", {a, b});
+  net.append("conv3", kConv);
+  net.append("relu3", Relu{});
+
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "relu1 < conv1", "conv2 < pictures", "relu2 < conv2",
+                                          "cat < relu1 relu2", "conv3 relu3 < cat"}));
+}
+
 const Pool kMaxPool{.kind = Pool::Kind::max, .kernel = 3, .stride = 2, .padding = 1};
 
 TEST(Fusion, TakesReluAndMaxPoolingIntoTheBatchNormInFront) {
@@ -189,14 +233,16 @@ TEST(Fusion, MarksReluOnlyWhereItWasTakenIn) {
   net.append("bn", BatchNorm{});
   net.append("relu2", Relu{});
   net.append("relu3", Relu{});
+  net.append("last", kConv);
   const NetworkSpec network = std::move(net).finish();
 
   const std::vector<Operation> operations = fuse(network);
 
-  ASSERT_EQ(in_words(network, operations), (Lines{"conv < pictures", "relu1 < conv", "bn relu2 < relu1", "relu3 < relu2"}));
-  EXPECT_FALSE(operations[0].relu);
-  EXPECT_FALSE(operations[1].relu);  // it is a ReLU, none was taken in
-  EXPECT_TRUE(operations[2].relu);
+  ASSERT_EQ(in_words(network, operations),
+            (Lines{"conv relu1 < pictures", "bn relu2 < relu1", "relu3 < relu2", "last < relu3"}));
+  EXPECT_TRUE(operations[0].relu);
+  EXPECT_TRUE(operations[1].relu);
+  EXPECT_FALSE(operations[2].relu);  // it is a ReLU, none was taken in
   EXPECT_FALSE(operations[3].relu);
 }
 

@@ -84,8 +84,8 @@ INSTANTIATE_TEST_SUITE_P(Windows, PoolCase, testing::ValuesIn(pool_windows()),
                          [](const testing::TestParamInfo<PoolWindow>& tested) { return tested.param.name; });
 
 TEST(PoolErrors, RefuseAnAverageWhoseWindowEndsBeyondThePaddedPicture) {
-  const NetworkSpec network = network_of(
-      PoolWindow{"refused", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 2, .padding = 1, .ceil_mode = true}, 8, 16});
+  const NetworkSpec network = network_of(PoolWindow{
+      "refused", Pool{.kind = Pool::Kind::average, .kernel = 3, .stride = 2, .padding = 1, .ceil_mode = true}, 8, 16});
 
   try {
     (void)Graph::plan_parameters(network, {.batch = 1}, false);
@@ -109,16 +109,18 @@ TEST(PoolOnPictures, GivesTheLargestOfEachWindow) {
   EXPECT_EQ(logits, (std::vector<float>{6, 8, -1, -3}));
 }
 
-TEST(GlobalAveragePool, EqualsPlainLoops) {
+TEST(AdaptiveAveragePool, EqualsPlainLoops) {
   for (const std::int64_t channels : {5, 16, 24}) {
-    for (const std::int64_t side : {1, 4, 7}) {
-      NetworkBuilder net(network_head(3, side));
-      net.append("conv", Convolution{.out_channels = channels, .kernel = 1, .has_bias = true});
-      net.append("avgpool", GlobalAveragePool{});
-      const NetworkSpec network = finish_with_features(std::move(net));
+    for (const std::int64_t side : {1, 4, 7}) {         // of the picture
+      for (const std::int64_t pixels : {1, 3, 4, 7}) {  // of the result: fewer, as many, and more than there are
+        NetworkBuilder net(network_head(3, side));
+        net.append("conv", Convolution{.out_channels = channels, .kernel = 1, .has_bias = true});
+        net.append("avgpool", AdaptiveAveragePool{.side = pixels});
+        const NetworkSpec network = finish_with_features(std::move(net));
 
-      expect_matches_reference(network, {.batch = 3});
-      expect_evaluation_matches_reference(network, {.batch = 3});
+        expect_matches_reference(network, {.batch = 3});
+        expect_evaluation_matches_reference(network, {.batch = 3});
+      }
     }
   }
 }
