@@ -108,8 +108,8 @@ std::string write_fresh_weights(const InitConfig& config) {
       build_model(config.model, {.num_classes = config.num_classes, .zero_init_last_norm = config.zero_init_gamma});
   ParameterStore parameters = plain_store(network);
   initialize(network, config.seed, parameters);
-  write_tensor_file(config.out, export_weights(parameters, tensor_names(network), config.model));
-  return "wrote " + config.out + ": " + config.model + ", " + std::to_string(network.num_classes) + " classes, " +
+  write_tensor_file(config.out, export_weights(parameters, tensor_names(network), network.name));
+  return "wrote " + config.out + ": " + network.name + ", " + std::to_string(network.num_classes) + " classes, " +
          grouped(parameters.parameter_count()) + " parameters, seed " + std::to_string(config.seed) + "\n";
 }
 

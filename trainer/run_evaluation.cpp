@@ -1,7 +1,6 @@
 // The command `eval`: weights from a file, exact accuracy over all ranks.
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -36,9 +35,14 @@ void write_logits(const std::string& path, const EvaluationResult& result, const
 }
 
 void write_result(const std::string& path, const EvalConfig& config, const EvaluationResult& result) {
-  const nlohmann::ordered_json json{{"model", config.model},          {"weights", config.weights}, {"data", config.data},
-                                    {"top1", result.top1()},          {"top5", result.top5()},     {"loss", result.loss()},
-                                    {"samples", result.sums.samples}, {"seconds", result.seconds}};
+  const nlohmann::ordered_json json{{"model", model_entry(config.model).name},
+                                    {"weights", config.weights},
+                                    {"data", config.data},
+                                    {"top1", result.top1()},
+                                    {"top5", result.top5()},
+                                    {"loss", result.loss()},
+                                    {"samples", result.sums.samples},
+                                    {"seconds", result.seconds}};
   std::ofstream file(path);
   file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
   file.flush();
@@ -54,15 +58,13 @@ void write_result(const std::string& path, const EvalConfig& config, const Evalu
 
 int run_evaluation(const EvalConfig& config, Communicator& communicator, const RunEnvironment& environment) {
   require_valid(validate(config, communicator.size()));
-  const auto& models = list_models();
-  const auto model = std::ranges::find(models, config.model, &ModelEntry::name);
-  check(model != models.end(), "a validated model is in the list");
-  const std::int64_t crop = config.crop > 0 ? config.crop : model->image_size;
+  const ModelEntry& model = model_entry(config.model);
+  const std::int64_t crop = config.crop > 0 ? config.crop : model.image_size;
   const auto dataset =
       open_evaluation_data({.train = config.data,
                             .validation = {},
                             .synthetic_size = config.synthetic_size,
-                            .synthetic_classes = config.num_classes > 0 ? config.num_classes : model->num_classes,
+                            .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
                             .picture_size = crop});
   const TensorFile file = read_tensor_file(config.weights);
   const auto classes = static_cast<std::int64_t>(dataset->class_names().size());

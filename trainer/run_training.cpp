@@ -91,14 +91,12 @@ class TrainingRun {
  private:
   RunData open_data() const {
     require_valid(validate(config_, communicator_.size()));
-    const auto& models = list_models();
-    const auto model = std::ranges::find(models, config_.model, &ModelEntry::name);
-    check(model != models.end(), "a validated model is in the list");
+    const ModelEntry& model = model_entry(config_.model);
     return open_run_data({.train = config_.data,
                           .validation = config_.val_data,
                           .synthetic_size = config_.synthetic_size,
-                          .synthetic_classes = config_.num_classes > 0 ? config_.num_classes : model->num_classes,
-                          .picture_size = config_.crop > 0 ? config_.crop : model->image_size,
+                          .synthetic_classes = config_.num_classes > 0 ? config_.num_classes : model.num_classes,
+                          .picture_size = config_.crop > 0 ? config_.crop : model.image_size,
                           .seed = config_.seed});
   }
 

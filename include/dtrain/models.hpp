@@ -13,9 +13,9 @@ namespace dtrain {
 
 struct ModelOptions {
   std::int64_t num_classes = 0;      ///< 0: the model's own (1000 or 10)
-  std::int64_t image_size = 0;       ///< square pictures; 0: the model's own (224, 32, 28)
+  std::int64_t image_size = 0;       ///< square pictures; 0: the model's own (224, 299, 32, 28)
   bool zero_init_last_norm = false;  ///< γ = 0 in the last batch-norm of every residual block (Goyal et al. 2017)
-  std::optional<float> dropout{};    ///< overrides the model's probability; ConfigError where it has no dropout
+  std::optional<float> dropout{};    ///< probability of every dropout layer; ConfigError where the model has none
 };
 
 struct ModelEntry {
@@ -29,7 +29,11 @@ struct ModelEntry {
 /// All models, in the order in which `dtrain models` lists them.
 const std::vector<ModelEntry>& list_models();
 
-/// Builds a network. Errors: ConfigError: unknown name (names the nearest), picture too small.
+/// The entry of a model, by its own name or by that of tf_cnn_benchmarks ("inception3"). Errors: ConfigError: unknown name.
+const ModelEntry& model_entry(std::string_view name);
+
+/// Builds a network, which has the model's own name whichever was given.
+/// Errors: ConfigError: unknown name (names the nearest), picture too small, dropout where there is none.
 NetworkSpec build_model(std::string_view name, const ModelOptions& options);
 
 }  // namespace dtrain

@@ -15,6 +15,33 @@ struct FamilyOptions {
 /// Source: He et al., CVPR 2016; names and v1.5 as in torchvision.models.resnet.
 NetworkSpec build_resnet(int depth, const FamilyOptions& options);
 
+/// ResNet-50 with 3×3 convolutions of twice the width. Source: Zagoruyko & Komodakis, BMVC 2016; as in torchvision.
+NetworkSpec build_wide_resnet50_2(const FamilyOptions& options);
+
+/// Source: Krizhevsky, arXiv 1404.5997 (2014); names as in torchvision.models.alexnet.
+NetworkSpec build_alexnet(const FamilyOptions& options);
+
+/// depth: 11, 13, 16, 19; has_batch_norm: behind every convolution (torchvision's vgg16_bn and so on).
+/// Source: Simonyan & Zisserman, ICLR 2015; names as in torchvision.models.vgg.
+NetworkSpec build_vgg(int depth, bool has_batch_norm, const FamilyOptions& options);
+
+/// Source: Szegedy et al., CVPR 2015; batch-norm and names as in torchvision.models.googlenet.
+NetworkSpec build_googlenet(const FamilyOptions& options);
+
+/// Source: Szegedy et al., CVPR 2016; names as in torchvision.models.inception.
+NetworkSpec build_inception_v3(const FamilyOptions& options);
+
+/// depth: 121, 161, 169, 201.
+/// Source: Huang et al., CVPR 2017; names as in torchvision.models.densenet.
+NetworkSpec build_densenet(int depth, const FamilyOptions& options);
+
+enum class SqueezeNetVersion { v1_0, v1_1 };
+
+/// The head is a convolution with an output channel for each class.
+/// Source: Iandola et al., arXiv 1602.07360 (2016), and the 1.1 that its authors published; names as in
+/// torchvision.models.squeezenet.
+NetworkSpec build_squeezenet(SqueezeNetVersion version, const FamilyOptions& options);
+
 /// depth 6n + 2: 20, 32, 44, 56, 110; three stages of n basic blocks with 16, 32 and 64 channels; option-A shortcuts.
 /// Source: He et al., CVPR 2016, §4.2; names as in the weights published for it (conv1, layer1.0.bn2, linear).
 NetworkSpec build_cifar_resnet(int depth, const FamilyOptions& options);

@@ -1,4 +1,4 @@
-// Residual networks for ImageNet: ResNet-18, 34, 50, 101, 152, version 1.5, node for node as in torchvision.
+// Residual networks for ImageNet, node for node as in torchvision: ResNet-18, 34, 50, 101, 152 (version 1.5), Wide ResNet-50-2.
 #include <array>
 #include <string>
 
@@ -11,7 +11,8 @@ namespace {
 
 struct Architecture {
   bool has_bottlenecks = false;
-  std::array<int, 4> blocks{};  ///< in each stage
+  std::array<int, 4> blocks{};    ///< in each stage
+  std::int64_t width_factor = 1;  ///< of a bottleneck's 3×3 convolution
 };
 
 Architecture architecture_of(int depth) {
@@ -76,10 +77,7 @@ LayerIndex append_shortcut(NetworkBuilder& net, LayerIndex input, const Imagenet
   return net.append(block.name + ".downsample.1", BatchNorm{});
 }
 
-}  // namespace
-
-NetworkSpec build_resnet(int depth, const FamilyOptions& options) {
-  const Architecture architecture = architecture_of(depth);
+NetworkSpec build_architecture(const Architecture& architecture, const FamilyOptions& options) {
   const std::int64_t expansion = architecture.has_bottlenecks ? 4 : 1;
 
   NetworkBuilder net(options.head);
@@ -89,13 +87,13 @@ NetworkSpec build_resnet(int depth, const FamilyOptions& options) {
   net.append("maxpool", Pool{.kind = Pool::Kind::max, .kernel = 3, .stride = 2, .padding = 1});
 
   for (std::size_t stage = 0; stage < architecture.blocks.size(); ++stage) {
-    const std::int64_t width = std::int64_t{64} << stage;
+    const std::int64_t channels = std::int64_t{64} << stage;
     for (int b = 0; b < architecture.blocks[stage]; ++b) {
       const ImagenetBlock block{.name = "layer" + std::to_string(stage + 1) + "." + std::to_string(b),
-                        .width = width,
-                        .out_channels = width * expansion,
-                        .stride = stage > 0 && b == 0 ? 2 : 1,
-                        .zero_init = options.zero_init_last_norm};
+                                .width = channels * architecture.width_factor,
+                                .out_channels = channels * expansion,
+                                .stride = stage > 0 && b == 0 ? 2 : 1,
+                                .zero_init = options.zero_init_last_norm};
       const LayerIndex input = net.newest();
       const LayerIndex branch =
           architecture.has_bottlenecks ? append_bottleneck_branch(net, block) : append_basic_branch(net, block);
@@ -106,6 +104,18 @@ NetworkSpec build_resnet(int depth, const FamilyOptions& options) {
   }
   net.append_classifier("fc");
   return std::move(net).finish();
+}
+
+}  // namespace
+
+NetworkSpec build_resnet(int depth, const FamilyOptions& options) {
+  return build_architecture(architecture_of(depth), options);
+}
+
+NetworkSpec build_wide_resnet50_2(const FamilyOptions& options) {
+  Architecture architecture = architecture_of(50);
+  architecture.width_factor = 2;
+  return build_architecture(architecture, options);
 }
 
 }  // namespace dtrain

@@ -39,14 +39,6 @@ std::uint64_t fnv1a(const std::string& text) {
   return hash;
 }
 
-const Node& find_node(const NetworkSpec& network, const std::string& name) {
-  return *std::find_if(network.nodes.begin(), network.nodes.end(), [&](const Node& node) { return node.name == name; });
-}
-
-LayerIndex index_of(const NetworkSpec& network, const std::string& name) {
-  return static_cast<LayerIndex>(&find_node(network, name) - network.nodes.data());
-}
-
 std::string fault_of(std::string_view name, const ModelOptions& options) {
   try {
     (void)build_model(name, options);
@@ -57,10 +49,15 @@ std::string fault_of(std::string_view name, const ModelOptions& options) {
 }
 
 TEST(Models, HaveThePublishedParameterCounts) {
-  const std::map<std::string, std::int64_t> expected{{"resnet18", 11689512},  {"resnet34", 21797672},  {"resnet50", 25557032},
-                                                     {"resnet101", 44549160}, {"resnet152", 60192808}, {"resnet20", 269722},
-                                                     {"resnet32", 464154},    {"resnet44", 658586},    {"resnet56", 853018},
-                                                     {"resnet110", 1727962},  {"lenet5", 61706}};
+  const std::map<std::string, std::int64_t> expected{
+      {"resnet18", 11689512},     {"resnet34", 21797672},        {"resnet50", 25557032},     {"resnet101", 44549160},
+      {"resnet152", 60192808},    {"wide_resnet50_2", 68883240}, {"alexnet", 61100840},      {"vgg11", 132863336},
+      {"vgg13", 133047848},       {"vgg16", 138357544},          {"vgg19", 143667240},       {"vgg11_bn", 132868840},
+      {"vgg13_bn", 133053736},    {"vgg16_bn", 138365992},       {"vgg19_bn", 143678248},    {"googlenet", 6624904},
+      {"inception_v3", 23834568}, {"densenet121", 7978856},      {"densenet161", 28681000},  {"densenet169", 14149480},
+      {"densenet201", 20013928},  {"squeezenet1_0", 1248424},    {"squeezenet1_1", 1235496}, {"resnet20", 269722},
+      {"resnet32", 464154},       {"resnet44", 658586},          {"resnet56", 853018},       {"resnet110", 1727962},
+      {"lenet5", 61706}};
 
   ASSERT_EQ(list_models().size(), expected.size());
   for (const ModelEntry& entry : list_models()) {
@@ -69,12 +66,20 @@ TEST(Models, HaveThePublishedParameterCounts) {
 }
 
 TEST(Models, HaveTheTensorNamesShapesAndOrderOfTorchvision) {
-  // FNV-1a of the state_dict's lines, torchvision 0.14.1.
-  const std::map<std::string, std::uint64_t> expected{{"resnet18", 0x57ec3faa9b331d38ULL},
-                                                      {"resnet34", 0x6368208644692e88ULL},
-                                                      {"resnet50", 0xfee1da97b049dc98ULL},
-                                                      {"resnet101", 0x8cbbb7ddbd855f49ULL},
-                                                      {"resnet152", 0x4ae6459a29159dd6ULL}};
+  // FNV-1a of the state_dict's lines, torchvision 0.14.1, aux_logits=False.
+  const std::map<std::string, std::uint64_t> expected{
+      {"resnet18", 0x57ec3faa9b331d38ULL},     {"resnet34", 0x6368208644692e88ULL},
+      {"resnet50", 0xfee1da97b049dc98ULL},     {"resnet101", 0x8cbbb7ddbd855f49ULL},
+      {"resnet152", 0x4ae6459a29159dd6ULL},    {"wide_resnet50_2", 0x04fe47b378919ff4ULL},
+      {"alexnet", 0x6b32841d21fea1f0ULL},      {"vgg11", 0x64255f15a49691f5ULL},
+      {"vgg13", 0x8ac673460d43526aULL},        {"vgg16", 0x71e71fc9a7949c72ULL},
+      {"vgg19", 0x87b90e620444b8aeULL},        {"vgg11_bn", 0xb1e276edc9188ef5ULL},
+      {"vgg13_bn", 0xac666577c967a2f7ULL},     {"vgg16_bn", 0x3bb1681cfcadb517ULL},
+      {"vgg19_bn", 0xc8f9939f19ea6f1dULL},     {"googlenet", 0xd6ea4ff3cb4e49a1ULL},
+      {"inception_v3", 0x8fb7d86e430c3c90ULL}, {"densenet121", 0x58b86a57797b3711ULL},
+      {"densenet161", 0x0d2ab88b169e9f50ULL},  {"densenet169", 0x373306972cabbc73ULL},
+      {"densenet201", 0xe6765ffcac54496dULL},  {"squeezenet1_0", 0xb33b45f47b8be83fULL},
+      {"squeezenet1_1", 0x3398b0dfff7b5e66ULL}};
   for (const auto& [name, hash] : expected) {
     const std::string text = state_dict_text(build_model(name, {}), true);
     EXPECT_EQ(fnv1a(text), hash) << text;
@@ -107,58 +112,47 @@ TEST(Models, NameEveryNodeOnce) {
   }
 }
 
-TEST(Models, OfResNet50HaveTorchvisionsShapesAtAnyPictureSize) {
-  // Output shapes of torchvision.models.resnet50 for 224, 225 and 33 pixels.
-  const std::map<std::int64_t, std::vector<std::int64_t>> sides{
-      {224, {112, 56, 56, 28, 14, 7}}, {225, {113, 57, 57, 29, 15, 8}}, {33, {17, 9, 9, 5, 3, 2}}};
-  for (const auto& [image_size, expected] : sides) {
-    const NetworkSpec network = build_model("resnet50", {.image_size = image_size});
-    const std::vector<Shape> shapes = output_shapes(network, 2);
-    const auto shape = [&](const std::string& name) { return shapes[static_cast<std::size_t>(index_of(network, name))]; };
-    EXPECT_EQ(shape("conv1"), (Shape{2, 64, expected[0], expected[0]}));
-    EXPECT_EQ(shape("maxpool"), (Shape{2, 64, expected[1], expected[1]}));
-    EXPECT_EQ(shape("layer1.2.relu"), (Shape{2, 256, expected[2], expected[2]}));
-    EXPECT_EQ(shape("layer2.0.conv2"), (Shape{2, 128, expected[3], expected[3]}));
-    EXPECT_EQ(shape("layer2.3.relu"), (Shape{2, 512, expected[3], expected[3]}));
-    EXPECT_EQ(shape("layer3.5.relu"), (Shape{2, 1024, expected[4], expected[4]}));
-    EXPECT_EQ(shape("layer4.2.relu"), (Shape{2, 2048, expected[5], expected[5]}));
-    EXPECT_EQ(shape("avgpool"), (Shape{2, 2048, 1, 1}));
-  }
-}
-
-TEST(Models, OfCifarResNetsHalveThePictureTwice) {
-  const NetworkSpec network = build_model("resnet20", {});
-  const std::vector<Shape> shapes = output_shapes(network, 1);
-  const auto shape = [&](const std::string& name) { return shapes[static_cast<std::size_t>(index_of(network, name))]; };
-
-  EXPECT_EQ(shape("layer1.2.relu"), (Shape{1, 16, 32, 32}));
-  EXPECT_EQ(shape("layer2.0.shortcut"), (Shape{1, 32, 16, 16}));
-  EXPECT_EQ(shape("layer3.2.relu"), (Shape{1, 64, 8, 8}));
-}
-
 TEST(Models, CostThePublishedOperations) {
   // 4.09 and 1.81 billion multiply-adds (torchvision's tables, GFLOPS column: 4.09, 1.81), two operations each.
   EXPECT_NEAR(static_cast<double>(forward_flops(build_model("resnet50", {}))), 2 * 4.09e9, 2 * 0.005e9);
   EXPECT_NEAR(static_cast<double>(forward_flops(build_model("resnet18", {}))), 2 * 1.81e9, 2 * 0.005e9);
 }
 
-TEST(Models, PutTheStrideOfABottleneckIntoIts3x3Convolution) {
-  const NetworkSpec network = build_model("resnet50", {});
-
-  EXPECT_EQ(std::get<Convolution>(find_node(network, "layer2.0.conv1").layer).stride, 1);
-  EXPECT_EQ(std::get<Convolution>(find_node(network, "layer2.0.conv2").layer).stride, 2);
-  EXPECT_EQ(std::get<Convolution>(find_node(network, "layer2.0.downsample.0").layer).stride, 2);
-  EXPECT_EQ(std::get<Convolution>(find_node(network, "layer1.0.downsample.0").layer).stride, 1);
+TEST(Models, CostTheOperationsOfTorchvisionsModules) {
+  // Twice the multiply-adds of all Conv2d and Linear modules in a forward pass of one picture, torchvision 0.14.1.
+  const std::map<std::string, std::int64_t> expected{
+      {"alexnet", 1428376960},       {"vgg16", 30940528640},       {"googlenet", 2996752384},
+      {"inception_v3", 11426432192}, {"densenet121", 5668323328},  {"densenet161", 15455814144},
+      {"squeezenet1_0", 1637849152}, {"squeezenet1_1", 698303872}, {"wide_resnet50_2", 22796042240}};
+  for (const auto& [name, flops] : expected) EXPECT_EQ(forward_flops(build_model(name, {})), flops) << name;
 }
 
-TEST(Models, AddTheBranchBeforeItsShortcut) {
-  const NetworkSpec network = build_model("resnet18", {});
+TEST(Models, HaveTheLastLayerWithWeightsAsTheirHead) {
+  const std::map<std::string, std::string> expected{
+      {"alexnet", "classifier.6"},   {"vgg16", "classifier.6"},         {"googlenet", "fc"},      {"inception_v3", "fc"},
+      {"densenet169", "classifier"}, {"squeezenet1_0", "classifier.1"}, {"wide_resnet50_2", "fc"}};
+  for (const auto& [name, head] : expected) {
+    EXPECT_EQ(head_tensor_names(build_model(name, {})), (std::vector<std::string>{head + ".weight", head + ".bias"})) << name;
+  }
+}
 
-  const std::vector<LayerIndex> with_downsample{index_of(network, "layer2.0.bn2"), index_of(network, "layer2.0.downsample.1")};
-  const std::vector<LayerIndex> with_identity{index_of(network, "layer2.1.bn2"), index_of(network, "layer2.0.relu")};
-  EXPECT_EQ(find_node(network, "layer2.0.add").inputs, with_downsample);
-  EXPECT_EQ(find_node(network, "layer2.1.add").inputs, with_identity);
-  EXPECT_LT(with_downsample[0], with_downsample[1]);
+TEST(Models, DropOutAsTorchvisionDoesOrAsAsked) {
+  const std::map<std::string, std::vector<float>> expected{{"alexnet", {0.5f, 0.5f}}, {"vgg19_bn", {0.5f, 0.5f}},
+                                                           {"googlenet", {0.2f}},     {"inception_v3", {0.5f}},
+                                                           {"squeezenet1_1", {0.5f}}, {"densenet121", {}}};
+  const auto probabilities = [](const NetworkSpec& network) {
+    std::vector<float> found;
+    for (const Node& node : network.nodes) {
+      if (const auto* const dropout = std::get_if<Dropout>(&node.layer)) found.push_back(dropout->probability);
+    }
+    return found;
+  };
+  for (const auto& [name, own] : expected) {
+    EXPECT_EQ(probabilities(build_model(name, {})), own) << name;
+    if (own.empty()) continue;
+    EXPECT_EQ(probabilities(build_model(name, {.dropout = 0.125f})), std::vector<float>(own.size(), 0.125f)) << name;
+    EXPECT_EQ(probabilities(build_model(name, {.dropout = 0.0f})), std::vector<float>(own.size(), 0.0f)) << name;
+  }
 }
 
 TEST(Models, ZeroTheLastNormOfEveryBlockWhenAsked) {
@@ -192,7 +186,42 @@ TEST(Models, OfUnknownNameAreRefusedWithTheNearest) {
   EXPECT_NE(fault_of("", {}).find("resnet152"), std::string::npos);
 }
 
+TEST(Models, AreKnownByTheirNamesInTfCnnBenchmarks) {
+  const std::map<std::string, std::string> aliases{{"inception3", "inception_v3"},
+                                                   {"resnet50_v1.5", "resnet50"},
+                                                   {"resnet101_v1.5", "resnet101"},
+                                                   {"resnet152_v1.5", "resnet152"}};
+  for (const auto& [alias, name] : aliases) {
+    EXPECT_EQ(build_model(alias, {}).name, name);
+    EXPECT_EQ(model_entry(alias).name, name);
+    EXPECT_EQ(model_entry(name).name, name);
+    EXPECT_TRUE(std::ranges::none_of(list_models(), [&](const ModelEntry& entry) { return entry.name == alias; })) << alias;
+  }
+  EXPECT_NE(fault_of("inception-3", {}).find("--model inception_v3"), std::string::npos) << fault_of("inception-3", {});
+  EXPECT_NE(fault_of("resnet50_v1_5", {}).find("--model resnet50"), std::string::npos) << fault_of("resnet50_v1_5", {});
+  EXPECT_NE(fault_of("densenet40_k12", {}), "no error");
+  EXPECT_THROW((void)model_entry("inception"), ConfigError);
+}
+
+TEST(Models, TakePicturesDownToTheLeastThatEveryLayerAccepts) {
+  const std::map<std::string, std::int64_t> expected{{"alexnet", 63},     {"vgg11", 32},         {"vgg19_bn", 32},
+                                                     {"googlenet", 15},   {"inception_v3", 75},  {"densenet121", 29},
+                                                     {"densenet161", 29}, {"squeezenet1_0", 21}, {"squeezenet1_1", 17}};
+  for (const auto& [name, least] : expected) {
+    NetworkSpec network = build_model(name, {.image_size = least});
+    EXPECT_EQ(output_shapes(network, 2).back(), (Shape{2, 1000})) << name;
+
+    network.height = network.width = least - 1;
+    EXPECT_THROW((void)output_shapes(network, 2), ConfigError) << name;
+
+    const std::string side = std::to_string(least);
+    const std::string fault = fault_of(name, {.image_size = least - 1});
+    EXPECT_NE(fault.find("at least " + side + "×" + side), std::string::npos) << fault;
+  }
+}
+
 TEST(Models, RefuseWhatTheyCannotHonour) {
+  EXPECT_NE(fault_of("densenet121", {.dropout = 0.5f}).find("no dropout layer"), std::string::npos);
   EXPECT_NE(fault_of("resnet50", {.dropout = 0.5f}).find("dropout"), std::string::npos);
   EXPECT_NE(fault_of("resnet50", {.num_classes = -1}).find("-1"), std::string::npos);
   EXPECT_NE(fault_of("resnet50", {.image_size = 31}).find("at least 32×32"), std::string::npos);

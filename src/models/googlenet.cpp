@@ -1,0 +1,58 @@
+// GoogLeNet with batch-norm and without auxiliary heads, node for node as in torchvision.
+#include <string>
+
+#include "src/models/branches.hpp"
+#include "src/models/builder.hpp"
+#include "src/models/families.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Output channels of a block's convolutions: a row of the paper's table 1.
+struct GoogLeNetBlock {
+  std::string name;
+  std::int64_t conv1x1, reduce3x3, conv3x3, reduce5x5, conv5x5, pool_projection;
+};
+
+Pool ceil_max_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+  return {.kind = Pool::Kind::max, .kernel = kernel, .stride = stride, .padding = padding, .ceil_mode = true};
+}
+
+void append_googlenet_block(NetworkBuilder& net, const GoogLeNetBlock& block) {
+  // The paper's 5×5 convolution is a 3×3 one in torchvision, and so in the weights that are published for it.
+  append_branches(net, block.name,
+                  {{{"branch1", convolution_same(block.conv1x1, 1)}},
+                   {{"branch2.0", convolution_same(block.reduce3x3, 1)}, {"branch2.1", convolution_same(block.conv3x3, 3)}},
+                   {{"branch3.0", convolution_same(block.reduce5x5, 1)}, {"branch3.1", convolution_same(block.conv5x5, 3)}},
+                   {{"branch4.0", ceil_max_pool(3, 1, 1)}, {"branch4.1", convolution_same(block.pool_projection, 1)}}});
+}
+
+}  // namespace
+
+NetworkSpec build_googlenet(const FamilyOptions& options) {
+  NetworkBuilder net(options.head);
+  append_branch(net, kNetworkInput, "",
+                {{"conv1", Convolution{.out_channels = 64, .kernel = 7, .stride = 2, .padding = 3}},
+                 {"maxpool1", ceil_max_pool(3, 2, 0)},
+                 {"conv2", convolution_same(64, 1)},
+                 {"conv3", convolution_same(192, 3)},
+                 {"maxpool2", ceil_max_pool(3, 2, 0)}});
+  append_googlenet_block(net, {"inception3a", 64, 96, 128, 16, 32, 32});
+  append_googlenet_block(net, {"inception3b", 128, 128, 192, 32, 96, 64});
+  net.append("maxpool3", ceil_max_pool(3, 2, 0));
+  append_googlenet_block(net, {"inception4a", 192, 96, 208, 16, 48, 64});
+  append_googlenet_block(net, {"inception4b", 160, 112, 224, 24, 64, 64});
+  append_googlenet_block(net, {"inception4c", 128, 128, 256, 24, 64, 64});
+  append_googlenet_block(net, {"inception4d", 112, 144, 288, 32, 64, 64});
+  append_googlenet_block(net, {"inception4e", 256, 160, 320, 32, 128, 128});
+  net.append("maxpool4", ceil_max_pool(2, 2, 0));
+  append_googlenet_block(net, {"inception5a", 256, 160, 320, 32, 128, 128});
+  append_googlenet_block(net, {"inception5b", 384, 192, 384, 48, 128, 128});
+  net.append("avgpool", AdaptiveAveragePool{});
+  net.append("flatten", Flatten{});
+  net.append("dropout", Dropout{.probability = 0.2f});
+  net.append("fc", Linear{.out_features = options.head.num_classes});
+  return std::move(net).finish();
+}
+
+}  // namespace dtrain
