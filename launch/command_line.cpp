@@ -43,7 +43,9 @@ OptionTable train_table(TrainConfig& c) {
       {
           text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
           whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has"),
-          text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
+          text_option("precision", "fp32|bf16|auto",
+                      "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
+          switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
           text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
           number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),
           on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
@@ -113,7 +115,9 @@ OptionTable eval_table(EvalConfig& c) {
                 text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
                 text_option("weights", "FILE", "Weights (safetensors).", c.weights, "required"),
                 whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has"),
-                text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
+                text_option("precision", "fp32|bf16|auto",
+                            "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
+                switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
                 text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
             });
   add_group(table, "Data",
@@ -131,9 +135,10 @@ OptionTable eval_table(EvalConfig& c) {
   std::vector<Option> placement = placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node);
   std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged
   add_group(table, "Placement", std::move(placement));
-  add_group(table, "Output",
-            {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
-             text_option("logits", "FILE.safetensors", "Logits of all pictures, in the order of the data set.", c.logits, "none")});
+  add_group(
+      table, "Output",
+      {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
+       text_option("logits", "FILE.safetensors", "Logits of all pictures, in the order of the data set.", c.logits, "none")});
   return table;
 }
 

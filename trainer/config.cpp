@@ -92,23 +92,28 @@ class Faults {
   std::vector<std::string> texts_;
 };
 
-/// `known`: what this build can do.
-void check_type(const std::string& value, const std::vector<std::string>& known, const char* option, Faults& faults) {
-  if (value == "bf16") {
-    faults.add({.doing = option,
-                .expected = joined(known),
-                .found = "bf16, while this build computes in fp32 only",
-                .remedy = std::string(option) + " fp32"});
-  } else {
-    faults.one_of(value, known, option);
+void check_precision(const std::string& value, bool allow_slow, Faults& faults) {
+  faults.one_of(value, {"fp32", "bf16", "auto"}, "--precision");
+  if (value != "bf16" || bf16_support() == Bf16Support::native) return;
+  if (bf16_support() == Bf16Support::slow) {
+    if (allow_slow) return;
+    faults.add({.doing = "--precision bf16",
+                .expected = "a CPU that computes bf16 (avx512_bf16 or AMX)",
+                .found = "AVX-512 without it, on which bf16 is imitated and slower than fp32",
+                .remedy = "--precision fp32, or --allow-slow to have it all the same"});
+    return;
   }
+  faults.add({.doing = "--precision bf16",
+              .expected = "a CPU with AVX-512, better with avx512_bf16 or AMX",
+              .found = "one without, for which oneDNN has no bf16 convolutions",
+              .remedy = "--precision fp32"});
 }
 
 /// What training and evaluation are told alike.
 template <typename Config>
 void check_shared(const Config& config, int ranks, Faults& faults) {
   if (config.num_classes != 0) faults.at_least(config.num_classes, 2, "--num-classes");
-  check_type(config.precision, {"fp32", "auto"}, "--precision", faults);
+  check_precision(config.precision, config.allow_slow, faults);
   faults.one_of(config.conv, {"auto", "direct"}, "--conv");
 
   faults.one_of(config.data_format, {"auto", "imagefolder"}, "--data-format");
@@ -253,7 +258,14 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   check_rate(config, faults);
   faults.collect("--allreduce", [&] { parse_all_reduce(config.allreduce); });
   faults.positive(config.fusion_mb, "--fusion-mb");
-  check_type(config.wire_dtype, {"fp32"}, "--wire-dtype", faults);
+  if (config.wire_dtype == "bf16") {
+    faults.add({.doing = "--wire-dtype",
+                .expected = "fp32",
+                .found = "bf16, while this build exchanges fp32 only",
+                .remedy = "--wire-dtype fp32"});
+  } else {
+    faults.one_of(config.wire_dtype, {"fp32"}, "--wire-dtype");
+  }
   check_output(config, faults);
   return faults.take();
 }
@@ -269,6 +281,11 @@ std::vector<std::string> validate(const EvalConfig& config, int ranks) {
   }
   check_shared(config, ranks, faults);
   return faults.take();
+}
+
+Precision parse_precision(std::string_view text) {
+  const bool is_bf16 = text == "bf16" || (text == "auto" && bf16_support() == Bf16Support::native);
+  return is_bf16 ? Precision::bf16 : Precision::fp32;
 }
 
 Interval parse_interval(std::string_view text) {

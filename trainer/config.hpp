@@ -16,7 +16,8 @@ struct TrainConfig {
   // Network
   std::string model = "resnet50";
   std::int64_t num_classes = 0;    ///< 0: as the data set has
-  std::string precision = "auto";  ///< fp32 | bf16 | auto
+  std::string precision = "fp32";  ///< fp32 | bf16 | auto
+  bool allow_slow = false;         ///< bf16 also where the CPU has to imitate it
   std::string conv = "auto";       ///< auto | direct
   std::optional<double> dropout;
   bool zero_init_gamma = false;
@@ -78,7 +79,8 @@ struct EvalConfig {
   std::string model = "resnet50";
   std::string weights;             ///< safetensors file
   std::int64_t num_classes = 0;    ///< 0: as the data set has
-  std::string precision = "auto";  ///< fp32 | bf16 | auto
+  std::string precision = "fp32";  ///< fp32 | bf16 | auto
+  bool allow_slow = false;         ///< bf16 also where the CPU has to imitate it
   std::string conv = "auto";       ///< auto | direct
 
   // Data
@@ -106,6 +108,9 @@ struct EvalConfig {
 /// All faults of a configuration, each with its option; empty when it can run on `ranks` ranks. No I/O.
 std::vector<std::string> validate(const TrainConfig& config, int ranks);
 std::vector<std::string> validate(const EvalConfig& config, int ranks);
+
+/// The precision of a validated configuration: auto takes bf16 where the CPU computes it natively, fp32 elsewhere.
+Precision parse_precision(std::string_view text);
 
 /// How often something happens during training: every so many steps, or every so many epochs, or never (both 0).
 struct Interval {

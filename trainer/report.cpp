@@ -42,7 +42,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
   const Throughput throughput = throughput_of(report.steps);
   const std::int64_t flops = 3 * forward_flops(plan.network);  // forward, backward data, backward weights
   Json json{{"model", plan.network.name},
-            {"precision", "fp32"},
+            {"precision", to_text(plan.compile.precision)},
             {"ranks", communicator.size()},
             {"nodes", communicator.nodes()},
             {"threads_per_rank", report.threads_per_rank},

@@ -69,13 +69,16 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   const TensorFile file = read_tensor_file(config.weights);
   const auto classes = static_cast<std::int64_t>(dataset->class_names().size());
   const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, classes);
-  communicator.require_equal({{"dtrain version", version_text()}, {"data", describe_dataset(*dataset)}});
+  communicator.require_equal({{"dtrain version", version_text()},
+                              {"precision", to_text(parse_precision(config.precision))},
+                              {"data", describe_dataset(*dataset)}});
 
   const std::int64_t global_batch =
       config.global_batch > 0 ? config.global_batch : 32 * static_cast<std::int64_t>(communicator.size());
   const CompileOptions compile{
       .batch = config.local_batch > 0 ? config.local_batch : default_local_batch(global_batch, communicator.size()),
       .training = false,
+      .precision = parse_precision(config.precision),
       .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic};
   Replica replica(network, compile, communicator);
   replica.compile({}, compile.batch);

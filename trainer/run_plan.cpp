@@ -42,8 +42,9 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
        << "\noptimizer=" << config.optimizer << "\nmomentum=" << plan.momentum << "\nweight_decay=" << plan.weight_decay
        << "\nlabel_smoothing=" << plan.label_smoothing << "\nschedule=" << to_text(plan.rate.curve)
        << "\nlearning_rate=" << plan.rate.peak << "\nwarmup_epochs=" << plan.rate.warmup_epochs
-       << "\nwarmup_start=" << plan.rate.warmup_start << "\ntotal_steps=" << plan.total_steps << "\nconv=" << config.conv
-       << "\nallreduce=" << config.allreduce << "\nfusion_mb=" << config.fusion_mb << "\n";
+       << "\nwarmup_start=" << plan.rate.warmup_start << "\ntotal_steps=" << plan.total_steps
+       << "\nprecision=" << to_text(plan.compile.precision) << "\nconv=" << config.conv << "\nallreduce=" << config.allreduce
+       << "\nfusion_mb=" << config.fusion_mb << "\n";
   return text.str();
 }
 
@@ -120,7 +121,7 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   const auto sizes = micro_batch_sizes(plan.samples, plan.global_batch, ranks, 0, plan.local_batch, plan.total_steps);
   plan.compile = CompileOptions{.batch = sizes.empty() ? 1 : sizes.front(),
                                 .training = true,
-                                .precision = Precision::fp32,
+                                .precision = parse_precision(config.precision),
                                 .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic,
                                 .seed = config.seed};
   plan.recipe = describe_recipe(plan, config, ranks);

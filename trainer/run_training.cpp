@@ -205,9 +205,10 @@ class TrainingRun {
     if (config_.allreduce == "none" && ranks > 1) {
       spdlog::warn("--allreduce none: {} replicas train apart, each on its share; for measurement only", ranks);
     }
-    spdlog::info("{}: {} parameters, {:.2f} GFLOPs forward a picture, {} classes, pictures {}x{}", plan_.network.name,
-                 replica_.parameters().parameter_count(), static_cast<double>(forward_flops(plan_.network)) / 1e9,
-                 plan_.network.num_classes, plan_.network.height, plan_.network.width);
+    spdlog::info("{} in {}: {} parameters, {:.2f} GFLOPs forward a picture, {} classes, pictures {}x{}", plan_.network.name,
+                 to_text(plan_.compile.precision), replica_.parameters().parameter_count(),
+                 static_cast<double>(forward_flops(plan_.network)) / 1e9, plan_.network.num_classes, plan_.network.height,
+                 plan_.network.width);
     spdlog::info("{} ranks on {} node(s), global batch {}, {} a rank in micro-batches of at most {}", ranks,
                  communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
     spdlog::info("{} samples, {} steps an epoch, {} steps, peak learning rate {:.4g}, schedule {}", plan_.samples,

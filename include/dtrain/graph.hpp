@@ -16,8 +16,16 @@
 
 namespace dtrain {
 
-/// Type of activations and working weights; master weights, gradients and statistics are always f32.
+/// Type of activations, their gradients and working weights; master weights and their gradients, batch-norm's statistics, all
+/// sums and the loss are f32 always.
 enum class Precision { fp32, bf16 };
+/// "fp32" or "bf16".
+std::string to_text(Precision precision);
+
+/// What bf16 is to this CPU: computed by its instructions (avx512_bf16, AMX), imitated with those for f32 (any other AVX-512, a
+/// few times slower than f32), or not to be had. Respects oneDNN's ONEDNN_MAX_CPU_ISA.
+enum class Bf16Support { native, slow, none };
+Bf16Support bf16_support();
 
 /// automatic may use Winograd for 3×3 stride-1 convolutions (faster, rounding errors about 10× larger); direct never.
 enum class ConvAlgorithm { automatic, direct };

@@ -1,6 +1,7 @@
 // Average pooling to a given number of pixels. An own kernel, because windows of unequal size are not oneDNN's, and because it
 // is bound by memory: forward reads its input once, backward writes it once.
 #include <algorithm>
+#include <array>
 
 #include "src/nn/layer.hpp"
 #include "src/nn/planes.hpp"
@@ -8,13 +9,17 @@
 namespace dtrain::nn {
 namespace {
 
+constexpr std::size_t kMaxBlock = 16;
+
+/// Element: float or BFloat16.
+template <typename Element>
 class AdaptivePoolLayer final : public Layer {
  public:
   AdaptivePoolLayer(const AdaptiveAveragePool& spec, LayerContext context)
       : context_(std::move(context)), side_(spec.side), block_(channel_block(context_.src.at(0))) {
     const Dims src = context_.src[0].dims();
     batch_ = src[0], blocks_ = (src[1] + block_ - 1) / block_, height_ = src[2], width_ = src[3];
-    dst_ = channel_blocked_desc(context_.dst_shape, static_cast<int>(block_));
+    dst_ = channel_blocked_desc(context_.dst_shape, static_cast<int>(block_), context_.src[0].data_type());
   }
 
   Desc dst_desc() const override { return dst_; }
@@ -33,20 +38,19 @@ class AdaptivePoolLayer final : public Layer {
 
   void forward(const PassOptions&) override {
     for_each_plane([&](std::int64_t block, std::int64_t picture) {
-      const float* src = src_.at(block, picture);
-      float* dst = dst_planes_.at(block, picture);
+      const Element* src = src_.at(block, picture);
+      Element* dst = dst_planes_.at(block, picture);
       if (is_identity()) {
         if (src != dst) std::copy_n(src, height_ * width_ * block_, dst);
         return;
       }
       for_each_window([&](const Window& window, std::int64_t pixel) {
-        float* mean = dst + pixel * block_;
-        std::fill_n(mean, block_, 0.0f);
+        std::array<float, kMaxBlock> sum{};
         for_each_pixel(window, [&](std::int64_t at) {
 #pragma omp simd
-          for (std::int64_t c = 0; c < block_; ++c) mean[c] += src[at + c];
+          for (std::int64_t c = 0; c < block_; ++c) sum[c] += to_float(src[at + c]);
         });
-        for (std::int64_t c = 0; c < block_; ++c) mean[c] *= window.share();
+        for (std::int64_t c = 0; c < block_; ++c) assign(dst[pixel * block_ + c], sum[c] * window.share());
       });
     });
   }
@@ -54,19 +58,21 @@ class AdaptivePoolLayer final : public Layer {
   void backward(const PassOptions&) override {
     if (diff_src_.is_empty()) return;
     for_each_plane([&](std::int64_t block, std::int64_t picture) {
-      const float* diff_dst = diff_dst_.at(block, picture);
-      float* diff_src = diff_src_.at(block, picture);
+      const Element* diff_dst = diff_dst_.at(block, picture);
+      Element* diff_src = diff_src_.at(block, picture);
       if (is_identity()) {
         if (diff_src != diff_dst) std::copy_n(diff_dst, height_ * width_ * block_, diff_src);
         return;
       }
-      std::fill_n(diff_src, height_ * width_ * block_, 0.0f);
+      std::fill_n(diff_src, height_ * width_ * block_, Element{});
       for_each_window([&](const Window& window, std::int64_t pixel) {
-        const float* diff = diff_dst + pixel * block_;
+        const Element* diff = diff_dst + pixel * block_;
         const float share = window.share();
         for_each_pixel(window, [&](std::int64_t at) {
 #pragma omp simd
-          for (std::int64_t c = 0; c < block_; ++c) diff_src[at + c] += diff[c] * share;
+          for (std::int64_t c = 0; c < block_; ++c) {
+            assign(diff_src[at + c], to_float(diff_src[at + c]) + to_float(diff[c]) * share);
+          }
         });
       });
     });
@@ -113,13 +119,14 @@ class AdaptivePoolLayer final : public Layer {
   std::int64_t batch_ = 0, blocks_ = 0, height_ = 0, width_ = 0;
   Desc dst_;
   LayerConnections to_;
-  Planes src_, dst_planes_, diff_src_, diff_dst_;
+  Planes<Element> src_, dst_planes_, diff_src_, diff_dst_;
 };
 
 }  // namespace
 
 std::unique_ptr<Layer> make_adaptive_pool(const AdaptiveAveragePool& spec, LayerContext context) {
-  return std::make_unique<AdaptivePoolLayer>(spec, std::move(context));
+  if (context.src.at(0).data_type() == kBf16) return std::make_unique<AdaptivePoolLayer<BFloat16>>(spec, std::move(context));
+  return std::make_unique<AdaptivePoolLayer<float>>(spec, std::move(context));
 }
 
 }  // namespace dtrain::nn

@@ -7,9 +7,10 @@ namespace dtrain::nn {
 inline constexpr int kMaxAddends = 4;
 
 /// One plane of each.
+template <typename Element>
 struct Addends {
-  float* first;  ///< overwritten by the sum where it is kept
-  const float* more[kMaxAddends - 1];
+  Element* first;  ///< overwritten by the sum where it is kept
+  const Element* more[kMaxAddends - 1];
   int more_count;
 };
 

@@ -9,11 +9,13 @@
 namespace dtrain::nn {
 namespace {
 
+/// Element: float or BFloat16.
+template <typename Element>
 class BatchNormLayer final : public Layer {
  public:
   BatchNormLayer(const BatchNorm& spec, LayerContext context)
       : context_(std::move(context)),
-        dst_(channel_blocked_desc(context_.dst_shape, channel_block(context_.src.at(0)))),
+        dst_(channel_blocked_desc(context_.dst_shape, channel_block(context_.src.at(0)), context_.src[0].data_type())),
         norm_(spec, context_.name, dst_.dims(), channel_block(context_.src[0])),
         has_residual_(!context_.concatenates && context_.src.size() == 2) {}
 
@@ -28,7 +30,7 @@ class BatchNormLayer final : public Layer {
       needs.dst_may_replace_src[1] = true;
       needs.residual_diff_is_diff_dst = true;
     }
-    if (keeps_signs()) needs.workspace_bytes = dst_.get_size() / sizeof(float) / 8;
+    if (keeps_signs()) needs.workspace_bytes = dst_.get_size() / sizeof(Element) / 8;
     needs.diff_src_may_replace_diff_dst = !has_residual_ && !context_.concatenates;
     needs.diff_dst_addends = kMaxAddends;
     needs.adds_to_diff_src = context_.concatenates;
@@ -76,7 +78,7 @@ class BatchNormLayer final : public Layer {
     // The masked sum of gradients must be in memory: as the residual's gradient, or because several addends would be read
     // twice.
     const bool keeps_masked = has_residual_ || diff_dst_.size() > 1;
-    const NormKernels& kernels = norm_.kernels();
+    const NormKernels<Element>& kernels = norm_.kernels();
     norm_.for_each_block(
         [&](std::int64_t block, std::int64_t picture) {
           kernels.backward_sums(backward_plane(block, picture), norm_.channels(block), mask, keeps_masked,
@@ -103,22 +105,22 @@ class BatchNormLayer final : public Layer {
     return signs_ != nullptr ? signs_ + norm_.plane(block, picture, norm_.pixels()) / 8 : nullptr;
   }
 
-  NormPlane backward_plane(std::int64_t block, std::int64_t picture) const {
-    return NormPlane{.src = src_.at(block, picture),
-                     .kept_signs = signs_at(block, picture),
-                     .diff_dst = addends_at(diff_dst_, block, picture),
-                     .diff_src = diff_src_.at(block, picture),
-                     .adds_to_diff_src = adds_to_diff_src_[static_cast<std::size_t>(block)],
-                     .pixels = norm_.pixels()};
+  NormPlane<Element> backward_plane(std::int64_t block, std::int64_t picture) const {
+    return NormPlane<Element>{.src = src_.at(block, picture),
+                              .kept_signs = signs_at(block, picture),
+                              .diff_dst = addends_at(diff_dst_, block, picture),
+                              .diff_src = diff_src_.at(block, picture),
+                              .adds_to_diff_src = adds_to_diff_src_[static_cast<std::size_t>(block)],
+                              .pixels = norm_.pixels()};
   }
 
   LayerContext context_;
   Desc dst_;
-  ChannelNorm norm_;
+  ChannelNorm<Element> norm_;
   bool has_residual_ = false;
   LayerConnections connections_;
-  Planes src_, residual_, dst_planes_, diff_src_;
-  std::vector<Planes> diff_dst_;
+  Planes<Element> src_, residual_, dst_planes_, diff_src_;
+  std::vector<Planes<Element>> diff_dst_;
   std::vector<bool> adds_to_diff_src_;  // per block
   std::uint8_t* signs_ = nullptr;
 };
@@ -126,7 +128,8 @@ class BatchNormLayer final : public Layer {
 }  // namespace
 
 std::unique_ptr<Layer> make_batch_norm(const BatchNorm& spec, LayerContext context) {
-  return std::make_unique<BatchNormLayer>(spec, std::move(context));
+  if (context.src.at(0).data_type() == kBf16) return std::make_unique<BatchNormLayer<BFloat16>>(spec, std::move(context));
+  return std::make_unique<BatchNormLayer<float>>(spec, std::move(context));
 }
 
 }  // namespace dtrain::nn

@@ -5,8 +5,8 @@ namespace dtrain::nn::portable {
 namespace {
 
 /// Without an instruction set to rely on: an ordinary store.
-template <typename Vec>
-void stream(float* to, const Vec& value) {
+template <typename Element, typename Vec>
+void stream(Element* to, const Vec& value) {
   *reinterpret_cast<Vec*>(to) = value;
 }
 
@@ -38,18 +38,24 @@ Vec where_set(const std::uint8_t* from, const Vec& value) {
 namespace dtrain::nn {
 
 namespace avx2 {
-const NormKernels& norm_kernels(int block);
+template <typename Element>
+const NormKernels<Element>& norm_kernels(int block);
 }
 namespace avx512 {
-const NormKernels& norm_kernels(int block);
+template <typename Element>
+const NormKernels<Element>& norm_kernels(int block);
 }
 
-const NormKernels& norm_kernels(int block) {
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    return avx512::norm_kernels(block);
+template <typename Element>
+const NormKernels<Element>& norm_kernels(int block) {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw")) {
+    return avx512::norm_kernels<Element>(block);
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::norm_kernels(block);
-  return portable::norm_kernels(block);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::norm_kernels<Element>(block);
+  return portable::norm_kernels<Element>(block);
 }
+template const NormKernels<float>& norm_kernels<float>(int block);
+template const NormKernels<BFloat16>& norm_kernels<BFloat16>(int block);
 
 }  // namespace dtrain::nn

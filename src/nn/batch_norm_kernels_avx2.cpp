@@ -13,6 +13,9 @@ inline void stream(float* to, const VecOf<16>::Type& value) {
   stream(to + 8, halves[1]);
 }
 
+inline void stream(BFloat16* to, VecOf<16>::Half value) { _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)value); }
+inline void stream(BFloat16* to, VecOf<8>::Half value) { _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)value); }
+
 inline void put_signs(std::uint8_t* to, VecOf<8>::Type value) {
   *to = static_cast<std::uint8_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)value, _mm256_setzero_ps(), _CMP_GT_OQ)));
 }

@@ -9,6 +9,9 @@ namespace {
 inline void stream(float* to, VecOf<16>::Type value) { _mm512_stream_ps(to, (__m512)value); }
 inline void stream(float* to, VecOf<8>::Type value) { _mm256_stream_ps(to, (__m256)value); }
 
+inline void stream(BFloat16* to, VecOf<16>::Half value) { _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)value); }
+inline void stream(BFloat16* to, VecOf<8>::Half value) { _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)value); }
+
 inline void put_signs(std::uint8_t* to, VecOf<16>::Type value) {
   _store_mask16(reinterpret_cast<__mmask16*>(to), _mm512_cmp_ps_mask((__m512)value, _mm512_setzero_ps(), _CMP_GT_OQ));
 }

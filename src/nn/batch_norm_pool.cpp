@@ -10,6 +10,8 @@
 namespace dtrain::nn {
 namespace {
 
+/// Element: float or BFloat16.
+template <typename Element>
 class BatchNormPoolLayer final : public Layer {
  public:
   BatchNormPoolLayer(const BatchNorm& spec, LayerContext context)
@@ -25,7 +27,7 @@ class BatchNormPoolLayer final : public Layer {
                .kernel = pool.kernel,
                .stride = pool.stride,
                .padding = pool.padding};
-    dst_ = channel_blocked_desc(Dims(dst.begin(), dst.end()), static_cast<int>(norm_.block()));
+    dst_ = channel_blocked_desc(dst, static_cast<int>(norm_.block()), context_.src[0].data_type());
   }
 
   Desc dst_desc() const override { return dst_; }
@@ -36,7 +38,7 @@ class BatchNormPoolLayer final : public Layer {
     needs.dst_may_replace_src = {false};
     needs.diff_dst_addends = kMaxAddends;
     needs.dst_may_be_slice = true;
-    if (context_.options.training) needs.workspace_bytes = dst_.get_size() / sizeof(float);
+    if (context_.options.training) needs.workspace_bytes = dst_.get_size() / sizeof(Element);
     return needs;
   }
 
@@ -67,7 +69,7 @@ class BatchNormPoolLayer final : public Layer {
   }
 
   void backward(const PassOptions& pass) override {
-    const NormKernels& kernels = norm_.kernels();
+    const NormKernels<Element>& kernels = norm_.kernels();
     norm_.for_each_block(
         [&](std::int64_t block, std::int64_t picture) {
           kernels.backward_sums_pooled(backward_plane(block, picture), norm_.channels(block), window_,
@@ -88,7 +90,7 @@ class BatchNormPoolLayer final : public Layer {
     return norm_.plane(block, picture, window_.dst_height * window_.dst_width);
   }
 
-  PooledPlane backward_plane(std::int64_t block, std::int64_t picture) const {
+  PooledPlane<Element> backward_plane(std::int64_t block, std::int64_t picture) const {
     return {.src = src_.at(block, picture),
             .positions = positions_ + dst_plane(block, picture),
             .diff_dst = addends_at(diff_dst_, block, picture),
@@ -96,19 +98,20 @@ class BatchNormPoolLayer final : public Layer {
   }
 
   LayerContext context_;
-  ChannelNorm norm_;
+  ChannelNorm<Element> norm_;
   PoolWindow window_{};
   Desc dst_;
   LayerConnections connections_;
-  Planes src_, to_, diff_src_;
-  std::vector<Planes> diff_dst_;
+  Planes<Element> src_, to_, diff_src_;
+  std::vector<Planes<Element>> diff_dst_;
   std::uint8_t* positions_ = nullptr;
 };
 
 }  // namespace
 
 std::unique_ptr<Layer> make_batch_norm_pool(const BatchNorm& spec, LayerContext context) {
-  return std::make_unique<BatchNormPoolLayer>(spec, std::move(context));
+  if (context.src.at(0).data_type() == kBf16) return std::make_unique<BatchNormPoolLayer<BFloat16>>(spec, std::move(context));
+  return std::make_unique<BatchNormPoolLayer<float>>(spec, std::move(context));
 }
 
 }  // namespace dtrain::nn

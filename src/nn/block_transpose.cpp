@@ -16,7 +16,7 @@ void transpose_block(const float* __restrict from, float* __restrict to) {
 std::optional<BlockTranspose::Strides> BlockTranspose::strides_of(const Desc& desc, const char* inner_order, int& block) {
   const auto& data = desc.data;
   const auto& blocking = data.format_desc.blocking;
-  if (!is_blocked(desc) || data.ndims != 4 || blocking.inner_nblks != 2) return std::nullopt;
+  if (!is_blocked(desc) || desc.data_type() != kF32 || data.ndims != 4 || blocking.inner_nblks != 2) return std::nullopt;
   const auto dimension_of = [](char letter) { return letter == 'o' ? 0 : 1; };
   for (int k = 0; k < 2; ++k) {
     if (blocking.inner_idxs[k] != dimension_of(inner_order[k])) return std::nullopt;

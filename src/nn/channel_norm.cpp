@@ -8,25 +8,21 @@
 
 namespace dtrain::nn {
 
-Addends addends_at(const std::vector<Planes>& gradients, std::int64_t block, std::int64_t picture) {
-  Addends addends{.first = gradients[0].at(block, picture), .more = {}, .more_count = static_cast<int>(gradients.size()) - 1};
-  for (int k = 0; k < addends.more_count; ++k) addends.more[k] = gradients[static_cast<std::size_t>(k) + 1].at(block, picture);
-  return addends;
-}
-
-ChannelNorm::ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block)
+template <typename Element>
+ChannelNorm<Element>::ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block)
     : spec_(spec), name_(name), block_(block) {
   check(block_ != 0, "batch-norm: its src has channel blocks");
   batch_ = src[0], channels_ = src[1], pixels_ = src[2] * src[3];
   blocks_ = (channels_ + block_ - 1) / block_;
-  kernels_ = &norm_kernels(static_cast<int>(block_));
+  kernels_ = &norm_kernels<Element>(static_cast<int>(block_));
   const auto padded = static_cast<std::size_t>(blocks_ * block_);
   for (auto* values : {&mean_, &scale_, &shift_, &offset_, &slope_, &inverse_deviation_}) values->assign(padded, 0.0f);
   sums_.assign(padded * static_cast<std::size_t>(batch_), 0.0);
   products_ = sums_;
 }
 
-std::vector<LayerParameter> ChannelNorm::parameters() const {
+template <typename Element>
+std::vector<LayerParameter> ChannelNorm<Element>::parameters() const {
   using Kind = ParameterSpec::Kind;
   const Shape shape{channels_};
   const auto entry = [&](const char* suffix, Kind kind) {
@@ -36,7 +32,8 @@ std::vector<LayerParameter> ChannelNorm::parameters() const {
           entry(".running_var", Kind::running_var)};
 }
 
-void ChannelNorm::connect(ParameterStore& store) {
+template <typename Element>
+void ChannelNorm<Element>::connect(ParameterStore& store) {
   const auto find = [&](const char* suffix) -> const Slot& {
     const Slot* slot = store.find(name_ + suffix);
     check(slot != nullptr, "batch-norm: its parameters are in the store");
@@ -50,20 +47,23 @@ void ChannelNorm::connect(ParameterStore& store) {
   diff_beta_ = store.gradient(find(".bias"));
 }
 
-void ChannelNorm::use_running_statistics() {
+template <typename Element>
+void ChannelNorm<Element>::use_running_statistics() {
   for (std::int64_t c = 0; c < channels_; ++c) {
     set_channel(c, running_mean_[c], 1.0 / std::sqrt(static_cast<double>(running_var_[c]) + spec_.epsilon));
   }
 }
 
-void ChannelNorm::set_channel(std::int64_t channel, float mean, double inverse_deviation) {
+template <typename Element>
+void ChannelNorm<Element>::set_channel(std::int64_t channel, float mean, double inverse_deviation) {
   mean_[channel] = mean;
   inverse_deviation_[channel] = static_cast<float>(inverse_deviation);
   scale_[channel] = static_cast<float>(gamma_[channel] * inverse_deviation);
   shift_[channel] = static_cast<float>(beta_[channel] - static_cast<double>(mean) * gamma_[channel] * inverse_deviation);
 }
 
-NormSums ChannelNorm::zeroed_sums(std::int64_t block, std::int64_t picture) {
+template <typename Element>
+NormSums ChannelNorm<Element>::zeroed_sums(std::int64_t block, std::int64_t picture) {
   const NormSums zeroed = sums(block, picture);
   std::fill_n(zeroed.sums, block_, 0.0);
   std::fill_n(zeroed.products, block_, 0.0);
@@ -72,11 +72,13 @@ NormSums ChannelNorm::zeroed_sums(std::int64_t block, std::int64_t picture) {
 
 // Note [Moments are taken around the first pixel]: Σ(x−o)² − (Σ(x−o))²/M cancels badly when |mean| ≫ σ; with o a sample
 // of the channel, |mean − o| is of the order of σ.
-void ChannelNorm::sum_moments(const Planes& src, std::int64_t block, std::int64_t picture) {
+template <typename Element>
+void ChannelNorm<Element>::sum_moments(const Planes<Element>& src, std::int64_t block, std::int64_t picture) {
   kernels_->moments(src.at(block, picture), pixels_, src.at(block, 0), zeroed_sums(block, picture));
 }
 
-void ChannelNorm::finish_moments(const Planes& src, std::int64_t block, const PassOptions& pass) {
+template <typename Element>
+void ChannelNorm<Element>::finish_moments(const Planes<Element>& src, std::int64_t block, const PassOptions& pass) {
   const auto count = static_cast<double>(batch_ * pixels_);
   for (std::int64_t lane = 0; lane < block_; ++lane) {
     const std::int64_t channel = block * block_ + lane;
@@ -87,7 +89,7 @@ void ChannelNorm::finish_moments(const Planes& src, std::int64_t block, const Pa
       sum += sums(block, picture).sums[lane];
       square += sums(block, picture).products[lane];
     }
-    const double mean = static_cast<double>(src.at(block, 0)[lane]) + sum / count;
+    const double mean = static_cast<double>(to_float(src.at(block, 0)[lane])) + sum / count;
     const double variance = std::max(0.0, (square - sum * sum / count) / count);
     set_channel(channel, static_cast<float>(mean), 1.0 / std::sqrt(variance + spec_.epsilon));
 
@@ -101,7 +103,8 @@ void ChannelNorm::finish_moments(const Planes& src, std::int64_t block, const Pa
   }
 }
 
-void ChannelNorm::finish_gradients(std::int64_t block, const PassOptions& pass) {
+template <typename Element>
+void ChannelNorm<Element>::finish_gradients(std::int64_t block, const PassOptions& pass) {
   const auto count = static_cast<double>(batch_ * pixels_);
   for (std::int64_t lane = 0; lane < block_; ++lane) {
     const std::int64_t channel = block * block_ + lane;
@@ -121,5 +124,8 @@ void ChannelNorm::finish_gradients(std::int64_t block, const PassOptions& pass) 
     diff_beta_[channel] = pass.is_first_micro_batch ? diff_beta : diff_beta_[channel] + diff_beta;
   }
 }
+
+template class ChannelNorm<float>;
+template class ChannelNorm<BFloat16>;
 
 }  // namespace dtrain::nn

@@ -20,8 +20,16 @@
 namespace dtrain::nn {
 
 /// A plane of every addend of a gradient: one to kMaxAddends.
-Addends addends_at(const std::vector<Planes>& gradients, std::int64_t block, std::int64_t picture);
+template <typename Element>
+Addends<Element> addends_at(const std::vector<Planes<Element>>& gradients, std::int64_t block, std::int64_t picture) {
+  Addends<Element> addends{
+      .first = gradients[0].at(block, picture), .more = {}, .more_count = static_cast<int>(gradients.size()) - 1};
+  for (int k = 0; k < addends.more_count; ++k) addends.more[k] = gradients[static_cast<std::size_t>(k) + 1].at(block, picture);
+  return addends;
+}
 
+/// Element: of activations and their gradients, float or BFloat16.
+template <typename Element>
 class ChannelNorm {
  public:
   /// src: shape (n, c, h, w) of what is normalised, in blocks of `block` channels.
@@ -34,7 +42,7 @@ class ChannelNorm {
   std::int64_t blocks() const { return blocks_; }
   std::int64_t pixels() const { return pixels_; }
   std::int64_t block() const { return block_; }
-  const NormKernels& kernels() const { return *kernels_; }
+  const NormKernels<Element>& kernels() const { return *kernels_; }
   /// Offset in elements of a plane of `pixels` pixels in a dense tensor with as many blocks: of a workspace.
   std::int64_t plane(std::int64_t block, std::int64_t picture, std::int64_t pixels) const {
     return (picture * blocks_ + block) * pixels * block_;
@@ -50,8 +58,8 @@ class ChannelNorm {
   /// Evaluation: channels() from the running statistics.
   void use_running_statistics();
   /// Moments of one plane, then channels() and the running statistics from all planes of a block.
-  void sum_moments(const Planes& src, std::int64_t block, std::int64_t picture);
-  void finish_moments(const Planes& src, std::int64_t block, const PassOptions& pass);
+  void sum_moments(const Planes<Element>& src, std::int64_t block, std::int64_t picture);
+  void finish_moments(const Planes<Element>& src, std::int64_t block, const PassOptions& pass);
   /// Zeroed accumulators of one plane for Σd and Σd(x − mean), then diff_γ, diff_β, offset and slope from all planes of a
   /// block.
   NormSums zeroed_sums(std::int64_t block, std::int64_t picture);
@@ -59,7 +67,7 @@ class ChannelNorm {
 
   /// channels() from the batch in training, else from the running statistics; then apply(block, picture) for all planes.
   template <typename Apply>
-  void forward(const Planes& src, bool training, const PassOptions& pass, Apply apply) {
+  void forward(const Planes<Element>& src, bool training, const PassOptions& pass, Apply apply) {
     if (!training) {
       use_running_statistics();
       for_each_plane(apply);
@@ -109,7 +117,7 @@ class ChannelNorm {
   std::string name_;
   std::int64_t block_ = 16;
   std::int64_t batch_ = 0, channels_ = 0, pixels_ = 0, blocks_ = 0;
-  const NormKernels* kernels_ = nullptr;
+  const NormKernels<Element>* kernels_ = nullptr;
   std::span<float> gamma_, beta_, running_mean_, running_var_, diff_gamma_, diff_beta_;
   std::vector<float> mean_, scale_, shift_, inverse_deviation_;  // per padded channel
   std::vector<float> offset_, slope_;

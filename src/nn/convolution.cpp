@@ -23,7 +23,8 @@ constexpr std::int64_t kLeastWinogradTiles = 48;
 
 struct Problem {
   Dims src, weights, bias, dst, strides, padding;
-  bool relu = false;  ///< applied to the result
+  bool relu = false;     ///< applied to the result
+  DataType type = kF32;  ///< of src, weights, dst and their gradients; bias and the gradients of weights and bias are f32
 };
 
 dnnl::primitive_attr forward_attributes(const Problem& problem) {
@@ -39,7 +40,7 @@ dnnl::primitive_attr forward_attributes(const Problem& problem) {
 algorithm choose_algorithm(const Problem& problem, ConvAlgorithm asked) {
   const bool is_3x3 =
       problem.weights[2] == 3 && problem.weights[3] == 3 && problem.strides[0] == 1 && problem.padding == Dims{1, 1};
-  if (asked == ConvAlgorithm::direct || !is_3x3) return algorithm::convolution_direct;
+  if (asked == ConvAlgorithm::direct || problem.type != kF32 || !is_3x3) return algorithm::convolution_direct;
   const auto tiles = problem.dst[0] * ((problem.dst[2] + 3) / 4) * ((problem.dst[3] + 3) / 4);
   const bool fills_vectors = problem.weights[0] % 16 == 0 && problem.weights[1] % 16 == 0;
   return tiles >= kLeastWinogradTiles && fills_vectors ? algorithm::convolution_winograd : algorithm::convolution_direct;
@@ -62,12 +63,12 @@ convolution_forward::primitive_desc forward_desc(const Problem& problem, const L
   // Evaluation too: for inference Winograd wants weights in a format of its own, into which blocked weights cannot be
   // reordered.
   const auto kind = dnnl::prop_kind::forward_training;
+  const Desc weights = any_desc(problem.weights, problem.type);
   return with_fallback(choose_algorithm(problem, context.options.conv_algorithm), [&](algorithm choice) {
-    const auto desc = problem.bias.empty()
-                          ? convolution_forward::desc(kind, choice, src, any_desc(problem.weights), dst, problem.strides,
-                                                      problem.padding, problem.padding)
-                          : convolution_forward::desc(kind, choice, src, any_desc(problem.weights), plain_desc(problem.bias),
-                                                      dst, problem.strides, problem.padding, problem.padding);
+    const auto desc = problem.bias.empty() ? convolution_forward::desc(kind, choice, src, weights, dst, problem.strides,
+                                                                       problem.padding, problem.padding)
+                                           : convolution_forward::desc(kind, choice, src, weights, plain_desc(problem.bias),
+                                                                       dst, problem.strides, problem.padding, problem.padding);
     return convolution_forward::primitive_desc(desc, forward_attributes(problem), context.device.engine);
   });
 }
@@ -80,16 +81,18 @@ Problem problem_of(const Convolution& spec, const LayerContext& context) {
                  .dst = context.dst_shape,
                  .strides = {spec.stride, spec.stride},
                  .padding = {spec.padding.height, spec.padding.width},
-                 .relu = context.relu};
+                 .relu = context.relu,
+                 .type = activation_type(context.options)};
 }
 
 class ConvolutionLayer final : public Layer {
  public:
   ConvolutionLayer(const Convolution& spec, LayerContext context)
       : context_(std::move(context)), problem_(problem_of(spec, context_)) {
-    forward_desc_ = forward_desc(problem_, context_, context_.src[0], any_desc(problem_.dst));
+    forward_desc_ = forward_desc(problem_, context_, context_.src[0], any_desc(problem_.dst, problem_.type));
     dst_ = forward_desc_.dst_desc();
-    master_wish_ = is_blocked(forward_desc_.weights_desc()) ? forward_desc_.weights_desc() : plain_desc(problem_.weights);
+    const Desc weights = forward_desc_.weights_desc();
+    master_wish_ = is_blocked(weights) ? desc_as(weights, kF32) : plain_desc(problem_.weights);
     if (!context_.options.training) return;
 
     const algorithm choice = choose_algorithm(problem_, context_.options.conv_algorithm);
@@ -105,9 +108,9 @@ class ConvolutionLayer final : public Layer {
     if (is_blocked(weights_desc_.diff_weights_desc())) master_wish_ = weights_desc_.diff_weights_desc();
     if (wants_diff_src()) {
       data_desc_ = with_fallback(choice, [&](algorithm alg) {
-        return convolution_backward_data::primitive_desc(
-            {alg, context_.src[0], any_desc(problem_.weights), dst_, problem_.strides, problem_.padding, problem_.padding},
-            user_scratchpad(), context_.device.engine, forward_desc_);
+        return convolution_backward_data::primitive_desc({alg, context_.src[0], any_desc(problem_.weights, problem_.type), dst_,
+                                                          problem_.strides, problem_.padding, problem_.padding},
+                                                         user_scratchpad(), context_.device.engine, forward_desc_);
       });
     }
   }
@@ -278,7 +281,7 @@ class ConvolutionLayer final : public Layer {
 
 Desc convolution_src_wish(const Convolution& spec, const LayerContext& context) {
   const Problem problem = problem_of(spec, context);
-  return forward_desc(problem, context, any_desc(problem.src), any_desc(problem.dst)).src_desc();
+  return forward_desc(problem, context, any_desc(problem.src, problem.type), any_desc(problem.dst, problem.type)).src_desc();
 }
 
 std::unique_ptr<Layer> make_convolution(const Convolution& spec, LayerContext context) {

@@ -10,7 +10,10 @@
 namespace dtrain::nn {
 namespace {
 
-std::int64_t element_count(const Desc& desc) { return static_cast<std::int64_t>(desc.get_size() / sizeof(float)); }
+/// With padding.
+std::int64_t element_count(const Desc& desc) {
+  return static_cast<std::int64_t>(desc.get_size() / dnnl::memory::data_type_size(desc.data_type()));
+}
 
 /// The ReLU of a convolution or batch-norm is taken in by them (fusion.hpp), unless it is to write into a slice.
 class ReluLayer final : public Layer {
@@ -48,9 +51,9 @@ class ReluLayer final : public Layer {
 
 class AddLayer final : public Layer {
  public:
-  explicit AddLayer(LayerContext context) : context_(std::move(context)), size_(element_count(context_.src.at(0))) {}
+  explicit AddLayer(LayerContext context) : context_(std::move(context)) {}
 
-  Desc dst_desc() const override { return context_.src[0]; }
+  Desc dst_desc() const override { return context_.src.at(0); }
   LayerNeeds needs() const override {
     return {.src_in_backward = {false, false},
             .dst_in_backward = context_.relu,
@@ -58,37 +61,31 @@ class AddLayer final : public Layer {
             .residual_diff_is_diff_dst = true};
   }
   void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void bound() override {
+    dst_ = Runs(to_.dst);
+    diff_dst_.clear();
+    for (const dnnl::memory& diff_dst : to_.diff_dst) diff_dst_.emplace_back(diff_dst);
+    if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
+  }
   void forward(const PassOptions&) override {
-    const float* a = floats(to_.src[0]);
-    const float* b = floats(to_.src[1]);
-    float* dst = floats(to_.dst);
-    const float least = context_.relu ? 0.0f : -std::numeric_limits<float>::infinity();
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < size_; ++i) {
-      const float sum = a[i] + b[i];
-      dst[i] = sum < least ? least : sum;
-    }
+    add(Runs(to_.src[0]), Runs(to_.src[1]), dst_);  // a src may be pictures, which move
+    if (context_.relu) rectify(dst_, dst_);
   }
   void backward(const PassOptions&) override {
-    const float* dst = floats(to_.dst);
-    float* diff_dst = floats(to_.diff_dst[0]);  // masked in place: it is the second input's gradient
-    float* diff_src = to_.diff_src[0] ? floats(*to_.diff_src[0]) : diff_dst;
-    const bool relu = context_.relu;
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < size_; ++i) {
-      const float diff = !relu || dst[i] > 0.0f ? diff_dst[i] : 0.0f;
-      diff_dst[i] = diff;
-      diff_src[i] = diff;
-    }
+    if (context_.relu) rectify_gradient(dst_, diff_dst_, diff_dst_[0]);  // in place: it is the second input's gradient
+    if (to_.diff_src[0]) copy(diff_dst_[0], diff_src_);
   }
   std::string describe() const override { return context_.relu ? "add + relu" : "add"; }
 
  private:
   LayerContext context_;
-  std::int64_t size_;
   LayerConnections to_;
+  Runs dst_, diff_src_;
+  std::vector<Runs> diff_dst_;
 };
 
+/// Element: float or BFloat16.
+template <typename Element>
 class DropoutLayer final : public Layer {
  public:
   DropoutLayer(const Dropout& spec, LayerContext context)
@@ -105,8 +102,8 @@ class DropoutLayer final : public Layer {
   void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
 
   void forward(const PassOptions& pass) override {
-    const float* src = floats(to_.src[0]);
-    float* dst = floats(to_.dst);
+    const auto* src = static_cast<const Element*>(to_.src[0].get_data_handle());
+    auto* dst = static_cast<Element*>(to_.dst.get_data_handle());
     if (!context_.options.training) {
       if (src != dst) std::copy_n(src, size_, dst);
       return;
@@ -123,18 +120,20 @@ class DropoutLayer final : public Layer {
                      static_cast<std::uint64_t>(pass.first_sample + picture)});
       for (std::int64_t i = picture * per_picture; i < (picture + 1) * per_picture; ++i) {
         kept[i] = random.uniform() >= static_cast<double>(probability_) ? 1 : 0;
-        dst[i] = kept[i] != 0 ? src[i] * scale : 0.0f;
+        assign(dst[i], kept[i] != 0 ? to_float(src[i]) * scale : 0.0f);
       }
     }
   }
   void backward(const PassOptions&) override {
     if (!to_.diff_src[0]) return;
     const auto* kept = static_cast<const std::uint8_t*>(to_.workspace.get_data_handle());
-    const float* diff_dst = floats(to_.diff_dst[0]);
-    float* diff_src = floats(*to_.diff_src[0]);
+    const auto* diff_dst = static_cast<const Element*>(to_.diff_dst[0].get_data_handle());
+    auto* diff_src = static_cast<Element*>(to_.diff_src[0]->get_data_handle());
     const float scale = 1.0f / (1.0f - probability_);
 #pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < size_; ++i) diff_src[i] = kept[i] != 0 ? diff_dst[i] * scale : 0.0f;
+    for (std::int64_t i = 0; i < size_; ++i) {
+      assign(diff_src[i], kept[i] != 0 ? to_float(diff_dst[i]) * scale : 0.0f);
+    }
   }
   std::string describe() const override { return "dropout"; }
 
@@ -150,7 +149,8 @@ class DropoutLayer final : public Layer {
 std::unique_ptr<Layer> make_relu(LayerContext context) { return std::make_unique<ReluLayer>(std::move(context)); }
 std::unique_ptr<Layer> make_add(LayerContext context) { return std::make_unique<AddLayer>(std::move(context)); }
 std::unique_ptr<Layer> make_dropout(const Dropout& spec, LayerContext context) {
-  return std::make_unique<DropoutLayer>(spec, std::move(context));
+  if (context.src.at(0).data_type() == kBf16) return std::make_unique<DropoutLayer<BFloat16>>(spec, std::move(context));
+  return std::make_unique<DropoutLayer<float>>(spec, std::move(context));
 }
 
 }  // namespace dtrain::nn

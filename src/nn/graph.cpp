@@ -14,6 +14,16 @@ namespace dtrain {
 
 using namespace nn;
 
+std::string to_text(Precision precision) { return precision == Precision::bf16 ? "bf16" : "fp32"; }
+
+Bf16Support bf16_support() {
+  using Isa = dnnl::cpu_isa;
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto has = [&](Isa wanted) { return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted); };
+  if (has(Isa::avx512_core_bf16)) return Bf16Support::native;
+  return has(Isa::avx512_core) ? Bf16Support::slow : Bf16Support::none;
+}
+
 struct Graph::Compiled {
   Compiled(const NetworkSpec& network, ParameterStore& store, const CompileOptions& compile_options)
       : options(compile_options),
@@ -92,7 +102,7 @@ struct Graph::Compiled {
   /// from is added to `to` before the layer's backward runs.
   struct Sum {
     dnnl::memory from, to;
-    void run() const { add(Runs(from), Runs(to)); }
+    void run() const { add(Runs(to), Runs(from), Runs(to)); }
   };
 
   Device device;

@@ -28,7 +28,11 @@ struct LayerContext {
   Shape dst_shape;                   ///< of the result
   std::vector<bool> wants_diff_src;  ///< per input: backward must produce its gradient
   int position = 0;                  ///< of the operation in the graph (dropout streams)
+  bool is_last = false;              ///< its result is the logits, which are f32
 };
+
+/// Of activations, their gradients and working weights.
+inline DataType activation_type(const CompileOptions& options) { return options.precision == Precision::bf16 ? kBf16 : kF32; }
 
 /// What a layer asks of the graph, known after construction.
 struct LayerNeeds {

@@ -8,7 +8,6 @@ namespace dtrain::nn {
 namespace {
 
 using Tag = dnnl::memory::format_tag;
-constexpr auto kF32 = dnnl::memory::data_type::f32;
 
 }  // namespace
 
@@ -34,23 +33,29 @@ dnnl::primitive_attr user_scratchpad() {
 
 dnnl::memory unbound(const Desc& desc, const Device& device) { return dnnl::memory(desc, device.engine, nullptr); }
 
-Desc any_desc(const Dims& dims) { return Desc(dims, kF32, Tag::any); }
+Desc any_desc(const Dims& dims, DataType type) { return Desc(dims, type, Tag::any); }
 
-Desc plain_desc(const Dims& dims) {
+Desc plain_desc(const Dims& dims, DataType type) {
   constexpr std::array<Tag, 4> kTags{Tag::a, Tag::ab, Tag::abc, Tag::abcd};
   check(!dims.empty() && dims.size() <= kTags.size(), "plain_desc: 1 to 4 dimensions");
-  return Desc(dims, kF32, kTags[dims.size() - 1]);
+  return Desc(dims, type, kTags[dims.size() - 1]);
 }
 
-Desc channel_blocked_desc(const Dims& dims, int block) {
+Desc channel_blocked_desc(const Dims& dims, int block, DataType type) {
   check(dims.size() == 4 && (block == 8 || block == 16), "channel_blocked_desc: (n, c, h, w) and block 8 or 16");
-  return Desc(dims, kF32, block == 8 ? Tag::nChw8c : Tag::nChw16c);
+  return Desc(dims, type, block == 8 ? Tag::nChw8c : Tag::nChw16c);
+}
+
+Desc desc_as(const Desc& desc, DataType type) {
+  Desc other = desc;
+  other.data.data_type = dnnl::memory::convert_to_c(type);
+  return other;
 }
 
 int channel_block(const Desc& desc) {
   if (desc.dims().size() != 4) return 0;
   for (const int block : {16, 8}) {
-    Desc blocked = channel_blocked_desc(desc.dims(), block);
+    Desc blocked = channel_blocked_desc(desc.dims(), block, desc.data_type());
     blocked.data.format_desc.blocking.strides[0] = desc.data.format_desc.blocking.strides[0];
     if (desc == blocked) return block;
   }
@@ -59,7 +64,8 @@ int channel_block(const Desc& desc) {
 
 Desc channel_slice_desc(const Desc& whole, std::int64_t channels) {
   const int block = channel_block(whole);
-  check(block != 0 || whole == plain_desc(whole.dims()), "channel_slice_desc: pictures, row-major or in blocks of channels");
+  check(block != 0 || whole == plain_desc(whole.dims(), whole.data_type()),
+        "channel_slice_desc: pictures, row-major or in blocks of channels");
   check(block == 0 || channels % block == 0, "channel_slice_desc: whole blocks");
   Desc slice = whole;
   slice.data.dims[1] = channels;
@@ -69,7 +75,7 @@ Desc channel_slice_desc(const Desc& whole, std::int64_t channels) {
 
 std::size_t channel_offset_bytes(const Desc& whole, std::int64_t channel) {
   const Dims dims = whole.dims();
-  return static_cast<std::size_t>(channel * dims[2] * dims[3]) * sizeof(float);
+  return static_cast<std::size_t>(channel * dims[2] * dims[3]) * dnnl::memory::data_type_size(whole.data_type());
 }
 
 std::int64_t picture_stride(const Desc& desc) { return desc.data.format_desc.blocking.strides[0]; }
@@ -86,7 +92,7 @@ Layout layout_of(const Desc& desc) {
   const auto dimensions = static_cast<std::size_t>(data.ndims);
 
   Layout layout;
-  layout.size = static_cast<std::int64_t>(desc.get_size() / sizeof(float));
+  layout.size = static_cast<std::int64_t>(desc.get_size() / dnnl::memory::data_type_size(desc.data_type()));
   layout.offsets.resize(dimensions);
   // Inner blocks are listed outermost first; the stride of each is the product of those after it.
   std::vector<std::int64_t> inner_strides(static_cast<std::size_t>(blocking.inner_nblks), 1);

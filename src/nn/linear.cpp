@@ -3,6 +3,7 @@
 
 #include "dtrain/error.hpp"
 #include "src/nn/layer.hpp"
+#include "src/nn/memory_plan.hpp"
 #include "src/nn/weights_view.hpp"
 
 namespace dtrain::nn {
@@ -16,20 +17,28 @@ class LinearLayer final : public Layer {
  public:
   LinearLayer(const Linear& spec, LayerContext context) : context_(std::move(context)) {
     const Desc& src = context_.src.at(0);
+    const DataType type = src.data_type();
     weights_dims_ = {spec.out_features, src.dims()[1]};
     bias_dims_ = {spec.out_features};
     const auto kind = context_.options.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-    const Desc dst = plain_desc(context_.dst_shape);
-    forward_desc_ = inner_product_forward::primitive_desc({kind, src, any_desc(weights_dims_), plain_desc(bias_dims_), dst},
-                                                          user_scratchpad(), context_.device.engine);
-    master_wish_ = is_blocked(forward_desc_.weights_desc()) ? forward_desc_.weights_desc() : plain_desc(weights_dims_);
+    const Desc weights = any_desc(weights_dims_, type);
+    // The logits are f32, and so is what the loss makes of them.
+    const Desc dst = plain_desc(context_.dst_shape, context_.is_last ? kF32 : type);
+    diff_dst_ = desc_as(dst, type);
+    forward_desc_ = inner_product_forward::primitive_desc({kind, src, weights, plain_desc(bias_dims_), dst}, user_scratchpad(),
+                                                          context_.device.engine);
+    const Desc forward_weights = forward_desc_.weights_desc();
+    master_wish_ = is_blocked(forward_weights) ? desc_as(forward_weights, kF32) : plain_desc(weights_dims_);
     if (!context_.options.training) return;
-    weights_desc_ = inner_product_backward_weights::primitive_desc({src, any_desc(weights_dims_), plain_desc(bias_dims_), dst},
-                                                                   user_scratchpad(), context_.device.engine, forward_desc_);
+    // Descriptors of gradients are made with the type that gradients have.
+    const inner_product_forward::primitive_desc hint({kind, src, weights, plain_desc(bias_dims_), diff_dst_}, user_scratchpad(),
+                                                     context_.device.engine);
+    weights_desc_ = inner_product_backward_weights::primitive_desc(
+        {src, any_desc(weights_dims_), plain_desc(bias_dims_), diff_dst_}, user_scratchpad(), context_.device.engine, hint);
     if (is_blocked(weights_desc_.diff_weights_desc())) master_wish_ = weights_desc_.diff_weights_desc();
     if (wants_diff_src()) {
-      data_desc_ = inner_product_backward_data::primitive_desc({src, any_desc(weights_dims_), dst}, user_scratchpad(),
-                                                               context_.device.engine, forward_desc_);
+      data_desc_ = inner_product_backward_data::primitive_desc({src, weights, diff_dst_}, user_scratchpad(),
+                                                               context_.device.engine, hint);
     }
   }
 
@@ -41,8 +50,11 @@ class LinearLayer final : public Layer {
     needs.dst_may_replace_src = {false};
     needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
     if (!context_.options.training) return needs;
-    needs.scratch_bytes = std::max(needs.scratch_bytes, gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
-    if (wants_diff_src()) needs.scratch_bytes = std::max(needs.scratch_bytes, data_desc_.scratchpad_desc().get_size());
+    needs.scratch_bytes =
+        std::max(needs.scratch_bytes, diff_dst_bytes() + gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
+    if (wants_diff_src()) {
+      needs.scratch_bytes = std::max(needs.scratch_bytes, diff_dst_bytes() + data_desc_.scratchpad_desc().get_size());
+    }
     return needs;
   }
 
@@ -78,23 +90,32 @@ class LinearLayer final : public Layer {
     scratch_base_ = to.scratch;
     if (!context_.options.training) return;
 
+    dnnl::memory diff_dst = to.diff_dst[0];
+    if (diff_dst.get_desc() != diff_dst_) {
+      diff_dst = scratch_.add(diff_dst_, 0, device);
+      const dnnl::reorder::primitive_desc desc(device.engine, to.diff_dst[0].get_desc(), device.engine, diff_dst_);
+      convert_diff_dst_ = PrimitiveCall(dnnl::reorder(desc), {{DNNL_ARG_FROM, to.diff_dst[0]}, {DNNL_ARG_TO, diff_dst}});
+    }
     if (to.diff_src[0]) {
       data_weights_ = WeightsView(weights, data_desc_.weights_desc(), weight_copies, device);
-      backward_data_ = PrimitiveCall(inner_product_backward_data(data_desc_),
-                                     {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
-                                      {DNNL_ARG_WEIGHTS, data_weights_.memory()},
-                                      {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
-                                      {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(), 0, device)}});
+      backward_data_ =
+          PrimitiveCall(inner_product_backward_data(data_desc_),
+                        {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
+                         {DNNL_ARG_WEIGHTS, data_weights_.memory()},
+                         {DNNL_ARG_DIFF_DST, diff_dst},
+                         {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(), diff_dst_bytes(), device)}});
     }
     const Desc& diff_weights = weights_desc_.diff_weights_desc();
     backward_weights_ = BackwardWeights(
         inner_product_backward_weights(weights_desc_),
         {{DNNL_ARG_SRC, to.src[0]},
-         {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
-         {DNNL_ARG_SCRATCHPAD, scratch_.add(weights_desc_.scratchpad_desc(), gradient_scratch_bytes(), device)}},
-        {dnnl::memory(master, device.engine, store.gradient(slot).data()), scratch_.add(diff_weights, 0, device)},
+         {DNNL_ARG_DIFF_DST, diff_dst},
+         {DNNL_ARG_SCRATCHPAD,
+          scratch_.add(weights_desc_.scratchpad_desc(), diff_dst_bytes() + gradient_scratch_bytes(), device)}},
+        {dnnl::memory(master, device.engine, store.gradient(slot).data()),
+         scratch_.add(diff_weights, diff_dst_bytes(), device)},
         GradientPlace{dnnl::memory(bias_desc, device.engine, store.gradient(bias).data()),
-                      scratch_.add(bias_desc, BackwardWeights::bias_offset(diff_weights), device)},
+                      scratch_.add(bias_desc, diff_dst_bytes() + BackwardWeights::bias_offset(diff_weights), device)},
         device);
   }
 
@@ -108,6 +129,7 @@ class LinearLayer final : public Layer {
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
 
   void backward(const PassOptions& pass) override {
+    if (convert_diff_dst_) convert_diff_dst_.run(context_.device.stream);
     backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
     if (backward_data_) backward_data_.run(context_.device.stream);
   }
@@ -127,6 +149,9 @@ class LinearLayer final : public Layer {
     return desc_of(slot_named(store, ".weight").layout, weights_dims_, master_wish_);
   }
 
+  /// Scratch for the gradient of the logits in the type of the others; it comes first.
+  std::size_t diff_dst_bytes() const { return forward_desc_.dst_desc() == diff_dst_ ? 0 : aligned_size(diff_dst_.get_size()); }
+
   std::size_t gradient_scratch_bytes() const {
     return BackwardWeights::scratch_bytes(weights_desc_.diff_weights_desc(), true, plain_desc(bias_dims_));
   }
@@ -136,10 +161,10 @@ class LinearLayer final : public Layer {
   inner_product_forward::primitive_desc forward_desc_;
   inner_product_backward_data::primitive_desc data_desc_;
   inner_product_backward_weights::primitive_desc weights_desc_;
-  Desc master_wish_;
+  Desc diff_dst_, master_wish_;
   WeightsView forward_weights_, data_weights_;
   BackwardWeights backward_weights_;
-  PrimitiveCall forward_, backward_data_;
+  PrimitiveCall forward_, convert_diff_dst_, backward_data_;
   ScratchViews scratch_;
   dnnl::memory scratch_base_;
 };

@@ -9,27 +9,28 @@ struct Overloaded : Cases... {
   using Cases::operator()...;
 };
 
-/// Own kernels on pictures work on blocks of channels; 16 fill an AVX-512 register and two of AVX2.
-Desc blocked_or(const Desc& actual) { return channel_block(actual) != 0 ? actual : channel_blocked_desc(actual.dims(), 16); }
-
-/// In blocks as large as those of another tensor, 16 where it has none.
-Desc blocked_as(const Desc& actual, const Desc& other) {
-  const int block = channel_block(other);
-  return channel_blocked_desc(actual.dims(), block != 0 ? block : 16);
+/// The same elements in blocks of channels: in blocks as they are, else as in `model`, else of 16, which fill an AVX-512
+/// register and two of AVX2.
+Desc blocked(const Desc& actual, const Desc& model, DataType type) {
+  const int own = channel_block(actual);
+  const int other = channel_block(model);
+  return channel_blocked_desc(actual.dims(), own != 0 && (own == other || other == 0) ? own : other != 0 ? other : 16, type);
 }
 
 }  // namespace
 
 Desc wished_src(const LayerSpec& spec, const LayerContext& context, int input) {
   const Desc& actual = context.src.at(static_cast<std::size_t>(input));
-  if (context.concatenates) return blocked_as(actual, context.src[0]);
+  const DataType type = activation_type(context.options);
+  if (context.concatenates) return blocked(actual, context.src[0], type);
   if (input > 0) return context.src[0];  // sums: as the first input
-  return std::visit(
-      Overloaded{[&](const Convolution& layer) { return convolution_src_wish(layer, context); },
-                 [&](const BatchNorm&) { return blocked_or(actual); }, [&](const PadShortcut&) { return blocked_or(actual); },
-                 [&](const AdaptiveAveragePool&) { return blocked_or(actual); },
-                 [&](const Linear&) { return plain_desc(actual.dims()); }, [&](const auto&) { return actual; }},
-      spec);
+  return std::visit(Overloaded{[&](const Convolution& layer) { return convolution_src_wish(layer, context); },
+                               [&](const BatchNorm&) { return blocked(actual, actual, type); },
+                               [&](const PadShortcut&) { return blocked(actual, actual, type); },
+                               [&](const AdaptiveAveragePool&) { return blocked(actual, actual, type); },
+                               [&](const Linear&) { return plain_desc(actual.dims(), type); },
+                               [&](const auto&) { return desc_as(actual, type); }},
+                    spec);
 }
 
 std::unique_ptr<Layer> make_layer(const LayerSpec& spec, LayerContext context) {

@@ -42,10 +42,16 @@ dnnl::primitive_attr user_scratchpad();
 /// Memory whose address is set when the graph is bound.
 dnnl::memory unbound(const Desc& desc, const Device& device);
 
-Desc any_desc(const Dims& dims);    ///< f32, layout left to the primitive
-Desc plain_desc(const Dims& dims);  ///< f32, row-major, 1–4 dimensions
+using DataType = dnnl::memory::data_type;
+inline constexpr DataType kF32 = DataType::f32;
+inline constexpr DataType kBf16 = DataType::bf16;
+
+Desc any_desc(const Dims& dims, DataType type = kF32);    ///< layout left to the primitive
+Desc plain_desc(const Dims& dims, DataType type = kF32);  ///< row-major, 1–4 dimensions
 /// (n, c, h, w) with `block` channels innermost (8 or 16): nChw8c, nChw16c.
-Desc channel_blocked_desc(const Dims& dims, int block);
+Desc channel_blocked_desc(const Dims& dims, int block, DataType type = kF32);
+/// The same layout for elements of another type.
+Desc desc_as(const Desc& desc, DataType type);
 /// The block of such a layout, or of a slice of its channels; 0 for any other.
 int channel_block(const Desc& desc);
 

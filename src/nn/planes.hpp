@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "src/nn/element.hpp"
 #include "src/nn/onednn.hpp"
 
 namespace dtrain::nn {
 
 /// The planes of one tensor in blocks of channels (nChw8c, nChw16c), or of several that follow one another in channels. Each
 /// may be a slice of the channels of a larger tensor: then its pictures lie further apart than they are large.
+template <typename Element>
 class Planes {
  public:
   Planes() = default;
@@ -19,14 +21,14 @@ class Planes {
   void append_absent(const Desc& desc);
 
   bool is_empty() const { return blocks_.empty(); }
-  float* at(std::int64_t block, std::int64_t picture) const {
+  Element* at(std::int64_t block, std::int64_t picture) const {
     const Place& place = blocks_[static_cast<std::size_t>(block)];
     return place.first_picture + picture * place.picture_stride;
   }
 
  private:
   struct Place {
-    float* first_picture = nullptr;
+    Element* first_picture = nullptr;
     std::int64_t picture_stride = 0;
   };
   std::vector<Place> blocks_;
@@ -38,11 +40,15 @@ struct Runs {
   /// memory: its address is set.
   explicit Runs(const dnnl::memory& memory);
 
-  float* at(std::int64_t run) const { return data + run * stride; }
+  template <typename Element>
+  Element* at(std::int64_t run) const {
+    return static_cast<Element*>(data) + run * stride;
+  }
 
-  float* data = nullptr;
+  void* data = nullptr;
+  bool is_bf16 = false;
   std::int64_t count = 0;
-  std::int64_t length = 0;  ///< with padding
+  std::int64_t length = 0;  ///< in elements, with padding
   std::int64_t stride = 0;  ///< from a run to the next
 };
 

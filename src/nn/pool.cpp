@@ -51,9 +51,9 @@ class PoolLayer final : public Layer {
   PoolLayer(const Window& window, LayerContext context) : context_(std::move(context)) {
     const Desc& src = context_.src.at(0);
     const auto prop = context_.options.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-    forward_desc_ = pooling_forward::primitive_desc(
-        {prop, window.kind, src, any_desc(context_.dst_shape), window.strides, window.kernel, window.front, window.behind},
-        user_scratchpad(), context_.device.engine);
+    forward_desc_ = pooling_forward::primitive_desc({prop, window.kind, src, any_desc(context_.dst_shape, src.data_type()),
+                                                     window.strides, window.kernel, window.front, window.behind},
+                                                    user_scratchpad(), context_.device.engine);
     if (context_.options.training) {
       backward_desc_ = pooling_backward::primitive_desc(
           {window.kind, src, forward_desc_.dst_desc(), window.strides, window.kernel, window.front, window.behind},

@@ -23,6 +23,8 @@ class ProgramBuilder {
       const Node& node = network_.nodes[static_cast<std::size_t>(operation.node)];
       std::holds_alternative<Concat>(node.layer) ? append_concat(operation, node) : append(operation, node);
     }
+    const Desc logits = plain_desc(program_.back().dst.dims());
+    if (program_.back().dst != logits) (void)push_reorder("logits", result_of_.back(), logits);
     return std::move(program_);
   }
 
@@ -86,6 +88,7 @@ class ProgramBuilder {
       layer_context.src[k] = wish;
     }
     layer_context.position = operation.node;
+    layer_context.is_last = operation.nodes.back() == static_cast<LayerIndex>(network_.nodes.size()) - 1;
     result_of_.push_back(push({.name = node.name,
                                .layer = make_layer(node.layer, std::move(layer_context)),
                                .inputs = inputs,
@@ -100,7 +103,8 @@ class ProgramBuilder {
     const int block = common_block(inputs);
     for (std::size_t k = 0; k < inputs.size(); ++k) {
       const Desc actual = desc_of_input(inputs[k]);
-      const Desc wish = block != 0 ? channel_blocked_desc(actual.dims(), block) : plain_desc(actual.dims());
+      const DataType type = activation_type(options_);
+      const Desc wish = block != 0 ? channel_blocked_desc(actual.dims(), block, type) : plain_desc(actual.dims(), type);
       const bool is_read_by_others = readers_[operation.inputs[k]] > 1;
       if (wish != actual) inputs[k] = push_reorder(node.name, inputs[k], wish);
       const bool is_made_in_place = inputs[k] != kNetworkInput && at(inputs[k]).needs.dst_may_be_slice && !is_read_by_others;
@@ -160,10 +164,10 @@ Desc pictures_desc(const NetworkSpec& network, std::int64_t batch) {
 std::vector<Instruction> build_program(const NetworkSpec& network, const CompileOptions& options, const Device& device) {
   check(options.batch > 0, "a graph is compiled for at least one picture");
   check(!network.nodes.empty(), "a network has nodes");
-  if (options.precision != Precision::fp32) {
-    throw ConfigError(Fault{.doing = "compiling " + network.name,
-                            .expected = "precision fp32",
-                            .found = "bf16, whose kernels are not built yet",
+  if (options.precision == Precision::bf16 && bf16_support() == Bf16Support::none) {
+    throw ConfigError(Fault{.doing = "compiling " + network.name + " for bf16",
+                            .expected = "a CPU with AVX-512",
+                            .found = "one without, for which oneDNN has no bf16 convolutions",
                             .remedy = "--precision fp32"});
   }
   return ProgramBuilder(network, options, device).build();

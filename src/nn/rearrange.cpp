@@ -46,7 +46,7 @@ class MoveLayer final : public Layer {
     const Dims dims = context_.src.at(0).dims();
     src_as_src_ = context_.src[0];
     const int block = channel_block(src_as_src_);
-    if (block != 0 && dims[2] * dims[3] == 1 && dims[1] % block == 0) src_as_src_ = plain_desc(dims);
+    if (block != 0 && dims[2] * dims[3] == 1 && dims[1] % block == 0) src_as_src_ = plain_desc(dims, src_as_src_.data_type());
   }
 
   Desc dst_desc() const override { return dst_; }
@@ -80,7 +80,8 @@ class ConcatLayer final : public Layer {
   explicit ConcatLayer(LayerContext context) : context_(std::move(context)) {
     const int block = channel_block(context_.src.at(0));
     const Dims dims = context_.dst_shape;
-    dst_ = block != 0 ? channel_blocked_desc(dims, block) : plain_desc(dims);
+    const DataType type = context_.src[0].data_type();
+    dst_ = block != 0 ? channel_blocked_desc(dims, block, type) : plain_desc(dims, type);
   }
 
   Desc dst_desc() const override { return dst_; }
@@ -121,7 +122,7 @@ class SliceCopyLayer final : public Layer {
   void backward(const PassOptions&) override {
     if (!to_.diff_src[0]) return;
     copy(diff_dst_[0], diff_src_);
-    for (std::size_t k = 1; k < diff_dst_.size(); ++k) add(diff_dst_[k], diff_src_);
+    for (std::size_t k = 1; k < diff_dst_.size(); ++k) add(diff_src_, diff_dst_[k], diff_src_);
   }
   std::string describe() const override { return "copy into a slice"; }
 
@@ -132,12 +133,14 @@ class SliceCopyLayer final : public Layer {
   std::vector<Runs> diff_dst_;
 };
 
+/// Element: float or BFloat16.
+template <typename Element>
 class PadShortcutLayer final : public Layer {
  public:
   PadShortcutLayer(const PadShortcut& spec, LayerContext context) : context_(std::move(context)) {
     const Dims src = context_.src.at(0).dims();
     front_ = (spec.out_channels - src[1]) / 2;
-    dst_ = channel_blocked_desc(context_.dst_shape, channel_block(context_.src[0]));
+    dst_ = channel_blocked_desc(context_.dst_shape, channel_block(context_.src[0]), context_.src[0].data_type());
     src_layout_ = layout_of(context_.src[0]);
     dst_layout_ = layout_of(dst_);
   }
@@ -146,15 +149,15 @@ class PadShortcutLayer final : public Layer {
   LayerNeeds needs() const override { return {.src_in_backward = {false}, .dst_may_replace_src = {false}}; }
   void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
   void forward(const PassOptions&) override {
-    float* dst = floats(to_.dst);
-    const float* src = floats(to_.src[0]);
+    auto* dst = static_cast<Element*>(to_.dst.get_data_handle());
+    const auto* src = static_cast<const Element*>(to_.src[0].get_data_handle());
     std::memset(dst, 0, dst_.get_size());
     for_each_pair([&](std::int64_t from, std::int64_t to) { dst[to] = src[from]; });
   }
   void backward(const PassOptions&) override {
     if (!to_.diff_src[0]) return;
-    float* diff_src = floats(*to_.diff_src[0]);
-    const float* diff_dst = floats(to_.diff_dst[0]);
+    auto* diff_src = static_cast<Element*>(to_.diff_src[0]->get_data_handle());
+    const auto* diff_dst = static_cast<const Element*>(to_.diff_dst[0].get_data_handle());
     std::memset(diff_src, 0, context_.src[0].get_size());
     for_each_pair([&](std::int64_t from, std::int64_t to) { diff_src[from] = diff_dst[to]; });
   }
@@ -198,13 +201,15 @@ std::unique_ptr<Layer> make_concat(LayerContext context) { return std::make_uniq
 std::unique_ptr<Layer> make_slice_copy(LayerContext context) { return std::make_unique<SliceCopyLayer>(std::move(context)); }
 
 std::unique_ptr<Layer> make_flatten(LayerContext context) {
-  const Desc dst = plain_desc(context.dst_shape);
-  const Desc as_src = plain_desc(context.src.at(0).dims());
+  const DataType type = context.src.at(0).data_type();
+  const Desc dst = plain_desc(context.dst_shape, type);
+  const Desc as_src = plain_desc(context.src[0].dims(), type);
   return std::make_unique<MoveLayer>(std::move(context), dst, as_src, "flatten");
 }
 
 std::unique_ptr<Layer> make_pad_shortcut(const PadShortcut& spec, LayerContext context) {
-  return std::make_unique<PadShortcutLayer>(spec, std::move(context));
+  if (context.src.at(0).data_type() == kBf16) return std::make_unique<PadShortcutLayer<BFloat16>>(spec, std::move(context));
+  return std::make_unique<PadShortcutLayer<float>>(spec, std::move(context));
 }
 
 }  // namespace dtrain::nn

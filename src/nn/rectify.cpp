@@ -1,7 +1,10 @@
-// Element-wise loops; see rectify.hpp.
+// Element-wise loops; see rectify.hpp. Compiled for several instruction sets; which one runs is decided by the CPU at hand, and
+// all give the same bits.
 #include "src/nn/rectify.hpp"
 
 #include <algorithm>
+
+#define DTRAIN_CLONES [[gnu::target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")]]
 
 namespace dtrain::nn {
 namespace {
@@ -21,45 +24,84 @@ void for_each_chunk(const Runs& shape, Work work) {
   }
 }
 
+DTRAIN_CLONES void rectify_row(const float* src, float* dst, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = src[i] < 0.0f ? 0.0f : src[i];
+}
+
+// As integers, the bits of negative bf16 numbers are below −127, those of negative NaN above.
+DTRAIN_CLONES void rectify_row(const BFloat16* src, BFloat16* dst, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    dst[i].bits = static_cast<std::int16_t>(src[i].bits) < -127 ? std::uint16_t{0} : src[i].bits;
+  }
+}
+
+DTRAIN_CLONES void mask_row(const float* dst, const float* diff_dst, float* diff_src, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) diff_src[i] = dst[i] > 0.0f ? diff_dst[i] : 0.0f;
+}
+
+DTRAIN_CLONES void mask_row(const BFloat16* dst, const BFloat16* diff_dst, BFloat16* diff_src, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    diff_src[i].bits = static_cast<std::int16_t>(dst[i].bits) > 0 ? diff_dst[i].bits : std::uint16_t{0};
+  }
+}
+
+DTRAIN_CLONES void sum_row(const float* a, const float* b, float* sum, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) sum[i] = a[i] + b[i];
+}
+
+DTRAIN_CLONES void sum_row(const BFloat16* a, const BFloat16* b, BFloat16* sum, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) assign(sum[i], to_float(a[i]) + to_float(b[i]));
+}
+
+/// Calls work with an element of the type that the runs hold.
+template <typename Work>
+void with_element(const Runs& runs, Work work) {
+  runs.is_bf16 ? work(BFloat16{}) : work(0.0f);
+}
+
 }  // namespace
 
 void rectify(const Runs& src, const Runs& dst) {
-  for_each_chunk(dst, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
-    const float* from = src.at(run);
-    float* to = dst.at(run);
-#pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) to[i] = from[i] < 0.0f ? 0.0f : from[i];
+  with_element(dst, [&]<typename Element>(Element) {
+    for_each_chunk(dst, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
+      rectify_row(src.at<Element>(run) + begin, dst.at<Element>(run) + begin, end - begin);
+    });
   });
 }
 
 void rectify_gradient(const Runs& dst, const std::vector<Runs>& diff_dst, const Runs& diff_src) {
-  for_each_chunk(dst, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
-    const float* result = dst.at(run);
-    const float* first = diff_dst[0].at(run);
-    float* to = diff_src.at(run);
-    for (std::size_t k = 1; k < diff_dst.size(); ++k) {
-      const float* addend = diff_dst[k].at(run);
-#pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) to[i] = first[i] + addend[i];
-      first = to;
-    }
-#pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) to[i] = result[i] > 0.0f ? first[i] : 0.0f;
+  with_element(dst, [&]<typename Element>(Element) {
+    for_each_chunk(dst, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
+      const Element* sum = diff_dst[0].at<Element>(run) + begin;
+      Element* to = diff_src.at<Element>(run) + begin;
+      for (std::size_t k = 1; k < diff_dst.size(); ++k) {
+        sum_row(sum, diff_dst[k].at<Element>(run) + begin, to, end - begin);
+        sum = to;
+      }
+      mask_row(dst.at<Element>(run) + begin, sum, to, end - begin);
+    });
+  });
+}
+
+void add(const Runs& a, const Runs& b, const Runs& sum) {
+  with_element(sum, [&]<typename Element>(Element) {
+    for_each_chunk(sum, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
+      sum_row(a.at<Element>(run) + begin, b.at<Element>(run) + begin, sum.at<Element>(run) + begin, end - begin);
+    });
   });
 }
 
 void copy(const Runs& from, const Runs& to) {
-  for_each_chunk(to, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
-    std::copy(from.at(run) + begin, from.at(run) + end, to.at(run) + begin);
-  });
-}
-
-void add(const Runs& from, const Runs& to) {
-  for_each_chunk(to, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
-    const float* addend = from.at(run);
-    float* sum = to.at(run);
-#pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) sum[i] += addend[i];
+  with_element(to, [&]<typename Element>(Element) {
+    for_each_chunk(to, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
+      std::copy(from.at<Element>(run) + begin, from.at<Element>(run) + end, to.at<Element>(run) + begin);
+    });
   });
 }
 

@@ -1,5 +1,5 @@
-// Element-wise loops that several layers and the graph share: ReLU, its gradient, and sums of gradients. Tensors of equal shape
-// and layout; each may be a slice of the channels of a larger one.
+// Element-wise loops that several layers and the graph share: ReLU, its gradient, and sums. Tensors of equal shape, layout and
+// type; each may be a slice of the channels of a larger one.
 #pragma once
 
 #include <vector>
@@ -17,7 +17,7 @@ void rectify_gradient(const Runs& dst, const std::vector<Runs>& diff_dst, const 
 /// to = from.
 void copy(const Runs& from, const Runs& to);
 
-/// to += from.
-void add(const Runs& from, const Runs& to);
+/// sum = a + b. sum may be one of them.
+void add(const Runs& a, const Runs& b, const Runs& sum);
 
 }  // namespace dtrain::nn

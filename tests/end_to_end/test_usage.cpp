@@ -37,7 +37,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"PlannedAlgorithm", {"--allreduce", "hierarchical"}, {"--allreduce", "not built yet"}},
         Mistake{"PlannedOptimizer", {"--optimizer", "lars"}, {"--optimizer", "not built yet", "try: --optimizer sgd"}},
         Mistake{"UnknownSchedule", {"--schedule", "cosin"}, {"--schedule"}},
-        Mistake{"Bf16", {"--precision", "bf16"}, {"--precision", "this build computes in fp32 only", "try: --precision fp32"}},
+        Mistake{"UnknownPrecision", {"--precision", "fp16"}, {"--precision", "fp32, bf16 or auto", "try: --precision fp32"}},
         Mistake{"Bf16OnTheWire", {"--wire-dtype", "bf16"}, {"--wire-dtype", "fp32"}},
         Mistake{"ZeroGlobalBatch", {"--global-batch", "0"}, {"--global-batch: expected a whole number from 1, found '0'"}},
         Mistake{"NegativeLocalBatch", {"--local-batch", "-4"}, {"--local-batch", "'-4'"}},

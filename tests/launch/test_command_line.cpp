@@ -208,9 +208,9 @@ TEST(CommandLine, OnAloneMeansOn) {
 
 TEST(CommandLine, ReportsAllFaultsTogether) {
   expect_error({"--modle", "resnet50", "--lr", "fast", "--thraeds=3", "stray", "-lr", "3", "--momentum", "1.5", "--precision",
-                "bf16", "--shuffle", "maybe", "--global-batch", "0", "--seed"},
+                "bf61", "--shuffle", "maybe", "--global-batch", "0", "--seed"},
                {"10 faults", "--modle", "try: --model", "--lr: expected a number, found 'fast'", "try: --threads", "'stray'",
-                "try: --lr", "--momentum: expected a number from 0 to below 1", "fp32 only",
+                "try: --lr", "--momentum: expected a number from 0 to below 1", "try: --precision bf16",
                 "--shuffle: expected on or off, found 'maybe'", "--global-batch: expected a whole number from 1, found '0'",
                 "--seed: expected a value, found none", "dtrain train --help"});
 }

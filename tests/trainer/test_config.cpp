@@ -104,11 +104,35 @@ TEST(Config, RefusesUnknownNamesAndOffersTheNearest) {
 }
 
 TEST(Config, SaysWhatIsNotBuiltYet) {
-  expect_one_fault([](TrainConfig& c) { c.precision = "bf16"; }, "this build computes in fp32 only");
-  expect_one_fault([](TrainConfig& c) { c.wire_dtype = "bf16"; }, "this build computes in fp32 only");
+  expect_one_fault([](TrainConfig& c) { c.wire_dtype = "bf16"; }, "this build exchanges fp32 only");
   for (const char* name : {"lars", "rmsprop", "adamw"}) {
     expect_one_fault([&](TrainConfig& c) { c.optimizer = name; }, "not built yet");
   }
+}
+
+// Runs a second time where oneDNN is told that the CPU has neither bf16 nor AVX-512 (CMakeLists.txt).
+TEST(ConfigPrecision, IsBf16WhereTheCpuHasItAndRefusedElsewhere) {
+  TrainConfig config;
+  config.precision = "bf16";
+  switch (bf16_support()) {
+    case Bf16Support::native:
+      EXPECT_TRUE(validate(config, 1).empty());
+      break;
+    case Bf16Support::slow:
+      expect_one_fault([](TrainConfig& c) { c.precision = "bf16"; }, "--allow-slow");
+      config.allow_slow = true;
+      EXPECT_TRUE(validate(config, 1).empty());
+      break;
+    case Bf16Support::none:
+      expect_one_fault([](TrainConfig& c) { c.precision = "bf16", c.allow_slow = true; }, "try: --precision fp32");
+      break;
+  }
+}
+
+TEST(ConfigPrecision, IsChosenByTheCpuWhereItIsAutomatic) {
+  EXPECT_EQ(parse_precision("fp32"), Precision::fp32);
+  EXPECT_EQ(parse_precision("bf16"), Precision::bf16);
+  EXPECT_EQ(parse_precision("auto"), bf16_support() == Bf16Support::native ? Precision::bf16 : Precision::fp32);
 }
 
 TEST(Config, RefusesContradictions) {
