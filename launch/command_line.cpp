@@ -92,18 +92,20 @@ OptionTable train_table(TrainConfig& c) {
                 on_off_option("overlap", "Exchange while backward runs.", c.overlap),
             });
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
-  add_group(table, "Output",
-            {
-                text_option("out", "DIR", "Weights, checkpoints, metrics, report and log go here.", c.out, "nothing is saved"),
-                text_option("resume", "auto|PATH|off", "Continue from --out's newest checkpoint, or from this one.", c.resume),
-                text_option("checkpoint-every", "N|Fepoch|off", "Steps or epochs between checkpoints: 500, 1epoch, 0.5epoch.",
-                            c.checkpoint_every),
-                text_option("eval-every", "N|Fepoch|off", "Steps or epochs between evaluations.", c.eval_every),
-                whole_option("keep-checkpoints", "Newest checkpoints that are kept.", 1, c.keep_checkpoints),
-                whole_option("log-every", "Steps between log lines.", 1, c.log_every),
-                text_option("metrics", "FILE.jsonl", "One line a step.", c.metrics, "DIR/metrics.jsonl"),
-                text_option("report", "FILE.json", "One object at the end.", c.report, "DIR/report.json"),
-            });
+  add_group(
+      table, "Output",
+      {
+          text_option("out", "DIR", "Weights, checkpoints, metrics, report and log go here.", c.out, "nothing is saved"),
+          text_option("resume", "auto|PATH|off", "Continue from --out's newest checkpoint, or from this one.", c.resume),
+          text_option("checkpoint-every", "N|Fepoch|off", "Steps or epochs between checkpoints: 500, 1epoch, 0.5epoch.",
+                      c.checkpoint_every),
+          text_option("eval-every", "N|Fepoch|off", "Steps or epochs between evaluations.", c.eval_every),
+          whole_option("keep-checkpoints", "Newest checkpoints that are kept.", 1, c.keep_checkpoints),
+          whole_option("log-every", "Steps between log lines.", 1, c.log_every),
+          text_option("metrics", "FILE.jsonl", "One line a step.", c.metrics, "DIR/metrics.jsonl"),
+          text_option("report", "FILE.json", "One object at the end.", c.report, "DIR/report.json"),
+          text_option("profile", "FILE.json", "Where a step's time goes, by layer; a summary at the end.", c.profile, "none"),
+      });
   return table;
 }
 

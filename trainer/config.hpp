@@ -72,6 +72,7 @@ struct TrainConfig {
   std::int64_t log_every = 10;
   std::string metrics;  ///< file; empty: out/metrics.jsonl
   std::string report;   ///< file; empty: out/report.json
+  std::string profile;  ///< file; empty: no profile
 };
 
 struct EvalConfig {

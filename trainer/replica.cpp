@@ -69,6 +69,11 @@ Graph& Replica::training_graph(std::int64_t batch) {
   return *graph;
 }
 
+Graph& Replica::largest_training_graph() {
+  check(!training_graphs_.empty(), "Replica: a training graph was compiled");
+  return training_graphs_.front();
+}
+
 Graph& Replica::evaluation_graph() {
   check(!evaluation_graph_.empty(), "Replica: an evaluation graph was compiled");
   return evaluation_graph_.front();

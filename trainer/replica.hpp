@@ -31,6 +31,7 @@ class Replica {
   void compile(const std::vector<std::int64_t>& training_batches, std::int64_t evaluation_batch);
 
   Graph& training_graph(std::int64_t batch);
+  Graph& largest_training_graph();
   Graph& evaluation_graph();
 
   const NetworkSpec& network() const { return network_; }

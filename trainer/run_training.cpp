@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 #include <thread>
 
 #include "dtrain/error.hpp"
@@ -11,6 +12,7 @@
 #include "trainer/datasets.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/metrics.hpp"
+#include "trainer/profile.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
@@ -52,15 +54,19 @@ class TrainingRun {
                       training_sequence(plan_, communicator_.size(), communicator_.rank(), first_step));
     Trainer trainer(plan_, communicator_, replica_, loader, reducer, optimizer_, environment_.stop_requested, first_step);
     if (communicator_.is_root()) require_writable_file(output_file(config_.report, "report.json"), "--report");
+    if (communicator_.is_root()) require_writable_file(config_.profile, "--profile");
     MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step);
     Progress progress(plan_.total_steps, first_step, config_.log_every,
                       static_cast<double>(plan_.total_steps) / static_cast<double>(plan_.steps_per_epoch));
 
     report_.startup_s = seconds() - begin_s_;
+    const std::int64_t profile_from = first_step + warmup_steps_of(plan_.total_steps - first_step);
     ExitCode exit_code = ExitCode::done;
     while (trainer.steps_done() < plan_.total_steps) {
+      if (profiles() && trainer.steps_done() == profile_from) replica_.largest_training_graph().start_profile();
       const StepReport step = trainer.step();
       report_.steps.push_back(step);
+      if (profiles() && step.step > profile_from) profile_.steps.push_back(step);
       if (communicator_.is_root()) {
         metrics.write(step);
         if (progress.is_log_step(step)) metrics.flush();
@@ -84,6 +90,7 @@ class TrainingRun {
     }
     if (communicator_.is_root()) progress.finish_line();
     warn_of_damaged(loader.faults(), "training");
+    finish_profile();
     finish();
     return static_cast<int>(exit_code);
   }
@@ -113,7 +120,19 @@ class TrainingRun {
     return plan_.network;
   }
 
+  bool profiles() const { return !config_.profile.empty(); }
+
+  void finish_profile() {
+    if (!profiles() || !communicator_.is_root() || profile_.steps.empty()) return;
+    profile_.instructions = replica_.largest_training_graph().profile();
+    write_profile(config_.profile, plan_, environment_.placement.threads, profile_);
+    std::istringstream lines(profile_text(profile_));
+    for (std::string line; std::getline(lines, line);) spdlog::info("{}", line);
+  }
+
   void compile() {
+    // Measured before there is much else in memory, and by all ranks at once: they share the memory's bandwidth.
+    if (profiles()) profile_.peaks = measure_peaks(plan_.compile.precision);
     const auto sizes = micro_batch_sizes(plan_.samples, plan_.global_batch, communicator_.size(), communicator_.rank(),
                                          plan_.local_batch, plan_.total_steps);
     const bool evaluates = data_.validation && !plan_.eval_every.is_off();
@@ -245,6 +264,7 @@ class TrainingRun {
   Replica replica_;
   Optimizer optimizer_;
   RunReport report_;
+  StepProfile profile_;
 };
 
 }  // namespace

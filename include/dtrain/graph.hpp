@@ -53,6 +53,33 @@ struct MemoryPlan {
   std::size_t weight_copies_bytes = 0;  ///< weights in the layouts that primitives want beside the master weights
 };
 
+/// What one direction of an instruction of the compiled graph costs; all zero where it has no such direction.
+struct DirectionProfile {
+  std::int64_t flops = 0;  ///< a call, 2 per multiply-add, of convolutions and linear layers
+  std::int64_t bytes = 0;  ///< a call, were every operand read or written once
+  double seconds = 0.0;    ///< over all calls since profiling began
+};
+
+/// An instruction and where its time went.
+struct InstructionProfile {
+  enum class Kind { convolution, linear, batch_norm, pool, element_wise, reorder };
+  std::string name;  ///< of the node: "layer1.0.conv1"
+  Kind kind = Kind::element_wise;
+  std::string description;  ///< implementation and what was taken in
+  DirectionProfile forward, backward_data, backward_weights;
+  double renew_weights_s = 0.0;  ///< working weights from master weights
+};
+/// "convolution", "batch-norm", …
+std::string to_text(InstructionProfile::Kind kind);
+
+/// The most that the threads of the caller can do, as a large matrix product and STREAM's triad reach it.
+struct MachinePeaks {
+  double matmul_gflops = 0.0;
+  double triad_gb_per_s = 0.0;
+};
+/// Cost: about half a second, 200 MB for its duration.
+MachinePeaks measure_peaks(Precision precision);
+
 /// Compiled network. Several graphs (other batch sizes, evaluation) may share one ParameterStore and one arena, used in turn.
 class Graph {
  public:
@@ -79,6 +106,11 @@ class Graph {
   /// diff_logits: (batch, num_classes) row-major, already scaled by 1/global batch. Adds up or overwrites the gradients in
   /// the ParameterStore; calls on_layer_done(node) for each node, in backward order, when its gradients are final.
   void backward(std::span<const float> diff_logits, const std::function<void(LayerIndex)>& on_layer_done);
+
+  /// Measures every instruction from now on; costs three readings of a clock an instruction.
+  void start_profile();
+  /// Instructions in execution order.
+  std::vector<InstructionProfile> profile() const;
 
   /// What was compiled, a line a layer: shapes, formats, implementations, fusions.
   std::string describe() const;

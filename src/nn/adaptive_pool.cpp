@@ -55,7 +55,7 @@ class AdaptivePoolLayer final : public Layer {
     });
   }
 
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (diff_src_.is_empty()) return;
     for_each_plane([&](std::int64_t block, std::int64_t picture) {
       const Element* diff_dst = diff_dst_.at(block, picture);

@@ -73,7 +73,7 @@ class BatchNormLayer final : public Layer {
     norm_.forward(src_, context_.options.training, pass, normalise);
   }
 
-  void backward(const PassOptions& pass) override {
+  void backward_data(const PassOptions& pass) override {
     const NormMask mask = !context_.relu ? NormMask::none : has_residual_ ? NormMask::kept : NormMask::recomputed;
     // The masked sum of gradients must be in memory: as the residual's gradient, or because several addends would be read
     // twice.

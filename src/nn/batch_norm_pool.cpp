@@ -68,7 +68,7 @@ class BatchNormPoolLayer final : public Layer {
     norm_.forward(src_, context_.options.training, pass, pool);
   }
 
-  void backward(const PassOptions& pass) override {
+  void backward_data(const PassOptions& pass) override {
     const NormKernels<Element>& kernels = norm_.kernels();
     norm_.for_each_block(
         [&](std::int64_t block, std::int64_t picture) {

@@ -218,9 +218,12 @@ class ConvolutionLayer final : public Layer {
 
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
 
-  void backward(const PassOptions& pass) override {
+  void backward_weights(const PassOptions& pass) override {
     if (problem_.relu) rectify_gradient(dst_runs_, diff_dst_, diff_dst_[0]);
     backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
+  }
+
+  void backward_data(const PassOptions&) override {
     if (data_transpose_) data_transpose_->run(floats(master_weights_), floats(transposed_weights_));
     if (backward_data_) backward_data_.run(context_.device.stream);
   }

@@ -37,7 +37,7 @@ class ReluLayer final : public Layer {
     if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
   }
   void forward(const PassOptions&) override { rectify(Runs(to_.src[0]), dst_); }  // src may be pictures, which move
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (to_.diff_src[0]) rectify_gradient(dst_, diff_dst_, diff_src_);
   }
   std::string describe() const override { return "relu"; }
@@ -71,7 +71,7 @@ class AddLayer final : public Layer {
     add(Runs(to_.src[0]), Runs(to_.src[1]), dst_);  // a src may be pictures, which move
     if (context_.relu) rectify(dst_, dst_);
   }
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (context_.relu) rectify_gradient(dst_, diff_dst_, diff_dst_[0]);  // in place: it is the second input's gradient
     if (to_.diff_src[0]) copy(diff_dst_[0], diff_src_);
   }
@@ -124,7 +124,7 @@ class DropoutLayer final : public Layer {
       }
     }
   }
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (!to_.diff_src[0]) return;
     const auto* kept = static_cast<const std::uint8_t*>(to_.workspace.get_data_handle());
     const auto* diff_dst = static_cast<const Element*>(to_.diff_dst[0].get_data_handle());

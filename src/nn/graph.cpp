@@ -2,17 +2,37 @@
 #include "dtrain/graph.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <sstream>
 
 #include "dtrain/error.hpp"
 #include "src/nn/buffers.hpp"
+#include "src/nn/instruction_work.hpp"
 #include "src/nn/program.hpp"
 #include "src/nn/rectify.hpp"
 
 namespace dtrain {
 
 using namespace nn;
+
+std::string to_text(InstructionProfile::Kind kind) {
+  switch (kind) {
+    case InstructionProfile::Kind::convolution:
+      return "convolution";
+    case InstructionProfile::Kind::linear:
+      return "linear";
+    case InstructionProfile::Kind::batch_norm:
+      return "batch-norm";
+    case InstructionProfile::Kind::pool:
+      return "pooling";
+    case InstructionProfile::Kind::element_wise:
+      return "element-wise";
+    case InstructionProfile::Kind::reorder:
+      return "reorder";
+  }
+  return {};
+}
 
 std::string to_text(Precision precision) { return precision == Precision::bf16 ? "bf16" : "fp32"; }
 
@@ -25,8 +45,9 @@ Bf16Support bf16_support() {
 }
 
 struct Graph::Compiled {
-  Compiled(const NetworkSpec& network, ParameterStore& store, const CompileOptions& compile_options)
-      : options(compile_options),
+  Compiled(const NetworkSpec& described, ParameterStore& store, const CompileOptions& compile_options)
+      : network(described),
+        options(compile_options),
         parameters(store),
         program(build_program(network, options, device)),
         pictures(unbound(pictures_desc(network, options.batch), device)),
@@ -106,6 +127,7 @@ struct Graph::Compiled {
   };
 
   Device device;
+  NetworkSpec network;
   CompileOptions options;
   ParameterStore& parameters;
   std::vector<Instruction> program;
@@ -119,6 +141,16 @@ struct Graph::Compiled {
   PassOptions pass;
   std::uint64_t weights_seen = 0;  // version of the weights that the copies hold
   bool is_bound = false;
+  std::vector<InstructionProfile> profile;  // per instruction; empty: not measured
+
+  /// Does the work, and adds the time it took where the graph is profiled.
+  template <typename Work>
+  void timed(std::size_t instruction, double& (*place)(InstructionProfile&), Work work) {
+    if (profile.empty()) return work();
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    place(profile[instruction]) += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
 };
 
 std::vector<ParameterStore::Entry> Graph::plan_parameters(const NetworkSpec& network, const CompileOptions& options,
@@ -133,6 +165,16 @@ std::vector<ParameterStore::Entry> Graph::plan_parameters(const NetworkSpec& net
   }
   return entries;
 }
+
+namespace {
+
+// The clocks of an instruction.
+double& renewing(InstructionProfile& instruction) { return instruction.renew_weights_s; }
+double& forward_time(InstructionProfile& instruction) { return instruction.forward.seconds; }
+double& data_time(InstructionProfile& instruction) { return instruction.backward_data.seconds; }
+double& weights_time(InstructionProfile& instruction) { return instruction.backward_weights.seconds; }
+
+}  // namespace
 
 Graph::Graph(const NetworkSpec& network, ParameterStore& parameters, const CompileOptions& options)
     : compiled_(std::make_unique<Compiled>(network, parameters, options)) {}
@@ -158,9 +200,10 @@ const Tensor& Graph::forward(std::span<const float> images, const PassOptions& p
   graph.pictures.set_data_handle(const_cast<float*>(images.data()));  // read only: oneDNN's handles are not const
   const bool weights_changed = graph.weights_seen != graph.parameters.weights_version;
   graph.weights_seen = graph.parameters.weights_version;
-  for (const Instruction& instruction : graph.program) {
-    if (weights_changed) instruction.layer->renew_weights();
-    instruction.layer->forward(pass);
+  for (std::size_t i = 0; i < graph.program.size(); ++i) {
+    Layer& layer = *graph.program[i].layer;
+    if (weights_changed) graph.timed(i, renewing, [&] { layer.renew_weights(); });
+    graph.timed(i, forward_time, [&] { layer.forward(pass); });
   }
   const auto logits = graph.logits.values();
   std::memcpy(logits.data(), graph.logits_memory.get_data_handle(), logits.size_bytes());
@@ -175,12 +218,26 @@ void Graph::backward(std::span<const float> diff_logits, const std::function<voi
   for (std::size_t i = graph.program.size(); i-- > 0;) {
     const Instruction& instruction = graph.program[i];
     if (instruction.has_gradient) {
-      for (const Compiled::Sum& sum : graph.extra_sums[i]) sum.run();
-      instruction.layer->backward(graph.pass);
+      Layer& layer = *instruction.layer;
+      graph.timed(i, data_time, [&] {
+        for (const Compiled::Sum& sum : graph.extra_sums[i]) sum.run();
+      });
+      graph.timed(i, weights_time, [&] { layer.backward_weights(graph.pass); });
+      graph.timed(i, data_time, [&] { layer.backward_data(graph.pass); });
     }
     for (auto node = instruction.nodes.rbegin(); node != instruction.nodes.rend(); ++node) on_layer_done(*node);
   }
 }
+
+void Graph::start_profile() {
+  Compiled& graph = *compiled_;
+  graph.profile.clear();
+  for (const Instruction& instruction : graph.program) {
+    graph.profile.push_back(work_of(graph.network, graph.program, instruction, graph.options));
+  }
+}
+
+std::vector<InstructionProfile> Graph::profile() const { return compiled_->profile; }
 
 std::string Graph::describe() const {
   std::ostringstream text;

@@ -82,7 +82,9 @@ class Layer {
   virtual void bound() {}
 
   virtual void forward(const PassOptions& pass) = 0;
-  virtual void backward(const PassOptions& pass) = 0;
+  /// Gradients of the parameters, where they are computed apart from those of the inputs; called before backward_data.
+  virtual void backward_weights(const PassOptions&) {}
+  virtual void backward_data(const PassOptions& pass) = 0;
   /// Renews copies of the weights; called before forward when the master weights have changed.
   virtual void renew_weights() {}
   /// Implementation and layouts in a few words.

@@ -128,9 +128,12 @@ class LinearLayer final : public Layer {
 
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
 
-  void backward(const PassOptions& pass) override {
+  void backward_weights(const PassOptions& pass) override {
     if (convert_diff_dst_) convert_diff_dst_.run(context_.device.stream);
     backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
+  }
+
+  void backward_data(const PassOptions&) override {
     if (backward_data_) backward_data_.run(context_.device.stream);
   }
 

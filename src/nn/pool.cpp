@@ -104,7 +104,7 @@ class PoolLayer final : public Layer {
   }
 
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (backward_) backward_.run(context_.device.stream);
   }
   std::string describe() const override { return std::string("pooling ") + forward_desc_.impl_info_str(); }

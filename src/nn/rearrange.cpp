@@ -61,7 +61,7 @@ class MoveLayer final : public Layer {
     }
   }
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (backward_) backward_->run(context_.device.stream);
   }
   std::string describe() const override { return kind_; }
@@ -94,7 +94,7 @@ class ConcatLayer final : public Layer {
   }
   void connect(const LayerConnections&, std::byte*) override {}
   void forward(const PassOptions&) override {}
-  void backward(const PassOptions&) override {}
+  void backward_data(const PassOptions&) override {}
   std::string describe() const override { return "concat of " + std::to_string(context_.src.size()) + " in place"; }
 
  private:
@@ -119,7 +119,7 @@ class SliceCopyLayer final : public Layer {
     if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
   }
   void forward(const PassOptions&) override { copy(Runs(to_.src[0]), dst_); }
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (!to_.diff_src[0]) return;
     copy(diff_dst_[0], diff_src_);
     for (std::size_t k = 1; k < diff_dst_.size(); ++k) add(diff_src_, diff_dst_[k], diff_src_);
@@ -154,7 +154,7 @@ class PadShortcutLayer final : public Layer {
     std::memset(dst, 0, dst_.get_size());
     for_each_pair([&](std::int64_t from, std::int64_t to) { dst[to] = src[from]; });
   }
-  void backward(const PassOptions&) override {
+  void backward_data(const PassOptions&) override {
     if (!to_.diff_src[0]) return;
     auto* diff_src = static_cast<Element*>(to_.diff_src[0]->get_data_handle());
     const auto* diff_dst = static_cast<const Element*>(to_.diff_dst[0].get_data_handle());

@@ -137,6 +137,26 @@ TEST(Report, SaysWhatRanAndHowItWent) {
   EXPECT_TRUE(std::regex_match(report.at("fingerprint").get<std::string>(), std::regex("[0-9a-f]{16}")));
 }
 
+TEST(Profile, AccountsForTheStepByLayerAndKind) {
+  const fs::path file = new_path("profile.json");
+  const Outcome outcome = run({.ranks = 0,
+                               .arguments = {"--model", "resnet20", "--global-batch", "8", "--steps", "4", "--threads", "1",
+                                             "--profile", file.string()}});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  const Json profile = read_json(file);
+
+  EXPECT_TRUE(outcome.says("convolution backward weights")) << outcome;
+  EXPECT_EQ(profile.at("steps"), 3);  // the first one warms up
+  EXPECT_GT(profile.at("matmul_gflops").get<double>(), 0.0);
+  EXPECT_GT(profile.at("triad_gb_per_s").get<double>(), 0.0);
+  double totals_ms = 0.0;
+  for (const Json& total : profile.at("totals")) totals_ms += total.at("ms").get<double>();
+  EXPECT_NEAR(totals_ms, profile.at("step_ms").get<double>(), 0.02 * totals_ms);
+  EXPECT_EQ(profile.at("layers").at(0).at("name"), "conv1");
+  EXPECT_TRUE(profile.at("layers").at(0).at("backward_data").is_null());
+  EXPECT_GT(profile.at("layers").at(0).at("forward").at("gflops").get<double>(), 0.0);
+}
+
 TEST(Report, HoldsTimesRatesAndMemory) {
   const Json report = read_json(reported_run().out / "report.json");
   SCOPED_TRACE(report.dump(2));
