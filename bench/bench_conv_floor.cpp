@@ -37,6 +37,7 @@ struct Options {
   std::int64_t batch = 16;
   int threads = 2;
   int repeats = 5;
+  memory::data_type type = memory::data_type::f32;  ///< of everything but the gradients of weights, which are f32
   std::string json;
   bool verbose = false;
 };
@@ -48,6 +49,11 @@ Options parse(int argc, char** argv) {
       {"--batch", [&](const std::string& v) { options.batch = std::stol(v); }},
       {"--threads", [&](const std::string& v) { options.threads = std::stoi(v); }},
       {"--repeats", [&](const std::string& v) { options.repeats = std::stoi(v); }},
+      {"--precision",
+       [&](const std::string& v) {
+         if (v != "fp32" && v != "bf16") throw ConfigError("bench_conv_floor: --precision: expected fp32 or bf16, found " + v);
+         options.type = v == "bf16" ? memory::data_type::bf16 : memory::data_type::f32;
+       }},
       {"--json", [&](const std::string& v) { options.json = v; }}};
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
@@ -91,11 +97,12 @@ std::map<Problem, int> convolutions_of(const NetworkSpec& network, std::int64_t 
 
 class FloorTimer {
  public:
-  FloorTimer(const Problem& problem, int repeats)
+  FloorTimer(const Problem& problem, memory::data_type type, int repeats)
       : repeats_(repeats),
-        src_(any(problem.src)),
-        weights_(any(problem.weights)),
-        dst_(any(problem.dst)),
+        src_(any(problem.src, type)),
+        weights_(any(problem.weights, type)),
+        diff_weights_(any(problem.weights, memory::data_type::f32)),
+        dst_(any(problem.dst, type)),
         strides_(problem.strides),
         padding_(problem.padding) {}
 
@@ -119,8 +126,8 @@ class FloorTimer {
   }
   double backward_weights() {
     return best([&](algorithm alg) {
-      const dnnl::convolution_backward_weights::primitive_desc desc({alg, src_, weights_, dst_, strides_, padding_, padding_},
-                                                                    engine_, forward_desc(alg));
+      const dnnl::convolution_backward_weights::primitive_desc desc(
+          {alg, src_, diff_weights_, dst_, strides_, padding_, padding_}, engine_, forward_desc(alg));
       return Trial{dnnl::convolution_backward_weights(desc),
                    {{DNNL_ARG_SRC, filled(desc.src_desc(), 1)}, {DNNL_ARG_DIFF_DST, filled(desc.diff_dst_desc(), 2)}},
                    {DNNL_ARG_DIFF_WEIGHTS, memory(desc.diff_weights_desc(), engine_)}};
@@ -134,7 +141,9 @@ class FloorTimer {
     std::pair<int, memory> output;
   };
 
-  static memory::desc any(const Dims& dims) { return memory::desc(dims, memory::data_type::f32, memory::format_tag::any); }
+  static memory::desc any(const Dims& dims, memory::data_type type) {
+    return memory::desc(dims, type, memory::format_tag::any);
+  }
 
   dnnl::convolution_forward::primitive_desc forward_desc(algorithm alg) {
     return dnnl::convolution_forward::primitive_desc(
@@ -185,7 +194,7 @@ class FloorTimer {
       trial->primitive.execute(stream_, arguments);
       const auto result = digest(trial->output.second);
       if (!expected) expected = result;
-      // Winograd's rounding error is about 1e-4 of the norm; a wrong result is of the order of the norm.
+      // Rounding errors (Winograd, bf16) are below 1e-3 of the norm; a wrong result is of the order of the norm.
       const double norm = std::sqrt(expected->first);
       if (std::abs(std::sqrt(result.first) - norm) > 1e-3 * norm)
         throw std::runtime_error("bench_conv_floor: a primitive's result is wrong");
@@ -204,7 +213,7 @@ class FloorTimer {
   int repeats_;
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
-  memory::desc src_, weights_, dst_;
+  memory::desc src_, weights_, diff_weights_, dst_;
   Dims strides_, padding_;
 };
 
@@ -215,7 +224,7 @@ int run(const Options& options) {
   double data_s = 0.0;
   double weights_s = 0.0;
   for (const auto& [problem, count] : convolutions_of(network, options.batch)) {
-    FloorTimer timer(problem, options.repeats);
+    FloorTimer timer(problem, options.type, options.repeats);
     const double forward = timer.forward();
     const double data = problem.is_first ? 0.0 : timer.backward_data();
     const double weights = timer.backward_weights();

@@ -84,7 +84,7 @@ std::vector<ProfileShare> profile_shares(const StepProfile& profile) {
     totals.add(has_directions ? kind + " forward" : kind, instruction.forward, 1.0);
     totals.add(has_directions ? kind + " backward data" : kind, instruction.backward_data, 1.0);
     totals.add(has_directions ? kind + " backward weights" : kind, instruction.backward_weights, 1.0);
-    totals.add("renewal of working weights", instruction.renew_weights_s / static_cast<double>(profile.steps.size()));
+    totals.add("bringing weights", instruction.bring_weights_s / static_cast<double>(profile.steps.size()));
   }
   totals.add("loss and calls", compute_seconds(profile) - totals.sum());
   totals.add("waiting for data", mean(profile, [](const StepReport& step) { return step.phases.data; }));
@@ -132,7 +132,7 @@ void write_profile(const std::filesystem::path& path, const RunPlan& plan, int t
                       {"forward", rates(instruction.forward, steps, step_s, profile.peaks)},
                       {"backward_data", rates(instruction.backward_data, steps, step_s, profile.peaks)},
                       {"backward_weights", rates(instruction.backward_weights, steps, step_s, profile.peaks)},
-                      {"renew_weights_ms", instruction.renew_weights_s / steps * 1e3}});
+                      {"bring_weights_ms", instruction.bring_weights_s / steps * 1e3}});
   }
   const Json json{{"model", plan.network.name},
                   {"precision", to_text(plan.compile.precision)},

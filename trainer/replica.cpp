@@ -85,11 +85,7 @@ StepSums& Replica::step_sums() {
 }
 
 std::size_t Replica::planned_bytes() const {
-  std::size_t copies = 0;
-  for (const auto* graphs : {&training_graphs_, &evaluation_graph_}) {
-    for (const Graph& graph : *graphs) copies += graph.memory_plan().weight_copies_bytes;
-  }
-  return arena_.size_bytes() + copies + parameters_->weights().size_bytes() + window_->own().size_bytes() +
+  return arena_.size_bytes() + parameters_->weights().size_bytes() + window_->own().size_bytes() +
          parameters_->statistics().size_bytes();
 }
 

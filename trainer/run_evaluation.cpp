@@ -83,7 +83,6 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   Replica replica(network, compile, communicator);
   replica.compile({}, compile.batch);
   import_weights(file, replica.parameters(), ImportMode::exact, head_tensor_names(network));
-  ++replica.parameters().weights_version;
 
   if (communicator.is_root()) require_writable_file(config.report, "--report");
   const EvaluationOptions options{.transform = evaluation_transform(network, config.resize),

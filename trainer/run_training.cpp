@@ -153,7 +153,6 @@ class TrainingRun {
     const TrainingPosition position = keeper_.resume(replica_, optimizer_, messages);
     for (const std::string& message : messages) log_root(communicator_, message);
     keeper_.set_best_top1(position.best_top1);
-    ++replica_.parameters().weights_version;
     communicator_.require_equal({{"fingerprint of the weights", std::to_string(replica_.parameters().fingerprint())},
                                  {"steps done", std::to_string(position.step)}});
     return position.step;

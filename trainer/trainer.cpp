@@ -92,7 +92,6 @@ UpdateRates Trainer::rates_at(std::int64_t step) const {
 
 StepReport Trainer::finish_report(const StepPosition& position, const UpdateRates& rates, double begin_s) {
   ++step_;
-  ++replica_.parameters().weights_version;
   ++replica_.parameters().batches_tracked;
   const StepSums& step_sums = replica_.step_sums();
   StepReport report{.step = step_,

@@ -35,7 +35,8 @@ struct CompileOptions {
   bool training = true;    ///< false: batch-norm uses running statistics, nothing is kept for backward
   Precision precision = Precision::fp32;
   ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
-  std::uint64_t seed = 1;  ///< of dropout masks
+  bool accumulates = true;  ///< false: every step is one micro-batch, and no scratch is kept for adding up gradients
+  std::uint64_t seed = 1;   ///< of dropout masks
 };
 
 /// What distinguishes one forward/backward pair from the next.
@@ -50,7 +51,6 @@ struct PassOptions {
 struct MemoryPlan {
   std::size_t activations_bytes = 0;    ///< arena: activations, their gradients, workspaces, reused by liveness
   std::size_t scratchpad_bytes = 0;     ///< part of the arena: the largest scratchpad a primitive asked for
-  std::size_t weight_copies_bytes = 0;  ///< weights in the layouts that primitives want beside the master weights
 };
 
 /// What one direction of an instruction of the compiled graph costs; all zero where it has no such direction.
@@ -67,7 +67,7 @@ struct InstructionProfile {
   Kind kind = Kind::element_wise;
   std::string description;  ///< implementation and what was taken in
   DirectionProfile forward, backward_data, backward_weights;
-  double renew_weights_s = 0.0;  ///< working weights from master weights
+  double bring_weights_s = 0.0;  ///< working weights from master weights
 };
 /// "convolution", "batch-norm", …
 std::string to_text(InstructionProfile::Kind kind);

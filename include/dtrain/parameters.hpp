@@ -86,8 +86,6 @@ class ParameterStore {
 
   /// Steps whose batches entered the running statistics (torchvision's num_batches_tracked).
   std::int64_t batches_tracked = 0;
-  /// Raised by whoever changes weights; graphs renew their reordered copies when it differs from what they saw.
-  std::uint64_t weights_version = 1;
 
   /// Trained parameters, padding not counted: the number papers print.
   std::int64_t parameter_count() const;

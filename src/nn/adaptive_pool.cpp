@@ -26,7 +26,7 @@ class AdaptivePoolLayer final : public Layer {
   LayerNeeds needs() const override {
     return {.src_in_backward = {false}, .dst_may_replace_src = {is_identity()}, .diff_src_may_replace_diff_dst = is_identity()};
   }
-  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void connect(const LayerConnections& to) override { to_ = to; }
   void bound() override {
     src_ = dst_planes_ = diff_src_ = diff_dst_ = {};
     src_.append(to_.src[0]);

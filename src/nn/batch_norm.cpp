@@ -40,7 +40,7 @@ class BatchNormLayer final : public Layer {
 
   std::vector<LayerParameter> parameters() const override { return norm_.parameters(); }
 
-  void connect(const LayerConnections& to, std::byte*) override {
+  void connect(const LayerConnections& to) override {
     connections_ = to;
     norm_.connect(*to.parameters);
   }

@@ -3,10 +3,9 @@
 #include <sstream>
 
 #include "dtrain/error.hpp"
-#include "src/nn/block_transpose.hpp"
 #include "src/nn/layer.hpp"
 #include "src/nn/rectify.hpp"
-#include "src/nn/weights_view.hpp"
+#include "src/nn/working_weights.hpp"
 
 namespace dtrain::nn {
 namespace {
@@ -121,14 +120,15 @@ class ConvolutionLayer final : public Layer {
     LayerNeeds needs;
     needs.src_in_backward = {true};
     needs.dst_may_replace_src = {false};
-    needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
+    const Desc master = master_desc();
+    const auto need = [&](std::size_t bytes) { needs.scratch_bytes = std::max(needs.scratch_bytes, bytes); };
+    need(WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()) + forward_desc_.scratchpad_desc().get_size());
     if (!context_.options.training) return needs;
     needs.dst_in_backward = problem_.relu;
     needs.diff_dst_addends = problem_.relu ? kMaxAddends : 1;
-    needs.scratch_bytes = std::max(needs.scratch_bytes, gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
+    need(gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
     if (wants_diff_src()) {
-      needs.scratch_bytes =
-          std::max(needs.scratch_bytes, transposed_bytes(master_wish_) + data_desc_.scratchpad_desc().get_size());
+      need(WorkingWeights::scratch_bytes(master, data_desc_.weights_desc()) + data_desc_.scratchpad_desc().get_size());
     }
     return needs;
   }
@@ -143,28 +143,21 @@ class ConvolutionLayer final : public Layer {
     return all;
   }
 
-  std::size_t weight_copies_bytes(const ParameterStore& store) const override {
-    const Desc master = master_desc(store);
-    const bool has_data_copy = wants_diff_src() && transposed_bytes(master) == 0;
-    return WeightsView::copy_bytes(master, forward_desc_.weights_desc()) +
-           (has_data_copy ? WeightsView::copy_bytes(master, data_desc_.weights_desc()) : 0);
-  }
-
-  void connect(const LayerConnections& to, std::byte* weight_copies) override {
+  void connect(const LayerConnections& to) override {
     const Device& device = context_.device;
     const ParameterStore& store = *to.parameters;
     const Slot& slot = weight_slot(store);
-    const Desc master = master_desc(store);
+    const Desc master = master_desc();
     const dnnl::memory weights(master, device.engine, store.values(slot).data());
     const Slot* bias = problem_.bias.empty() ? nullptr : store.find(context_.name + ".bias");
 
-    forward_weights_ = WeightsView(weights, forward_desc_.weights_desc(), weight_copies, device);
-    weight_copies += WeightsView::copy_bytes(master, forward_desc_.weights_desc());
+    forward_weights_ = WorkingWeights(weights, forward_desc_.weights_desc(), 0, scratch_, device);
     std::vector<std::pair<int, dnnl::memory>> arguments{
         {DNNL_ARG_SRC, to.src[0]},
         {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
         {DNNL_ARG_DST, to.dst},
-        {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(), 0, device)}};
+        {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(),
+                                           WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()), device)}};
     if (bias != nullptr) {
       arguments.emplace_back(DNNL_ARG_BIAS, dnnl::memory(plain_desc(problem_.bias), device.engine, store.values(*bias).data()));
     }
@@ -173,19 +166,14 @@ class ConvolutionLayer final : public Layer {
     if (!context_.options.training) return;
 
     if (to.diff_src[0]) {
-      data_transpose_ = BlockTranspose::between(master, data_desc_.weights_desc());
-      if (data_transpose_) {
-        master_weights_ = weights;
-        transposed_weights_ = scratch_.add(data_desc_.weights_desc(), 0, device);
-      } else {
-        data_weights_ = WeightsView(weights, data_desc_.weights_desc(), weight_copies, device);
-      }
-      backward_data_ =
-          PrimitiveCall(convolution_backward_data(data_desc_),
-                        {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
-                         {DNNL_ARG_WEIGHTS, data_transpose_ ? transposed_weights_ : data_weights_.memory()},
-                         {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
-                         {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(), transposed_bytes(master), device)}});
+      data_weights_ = WorkingWeights(weights, data_desc_.weights_desc(), 0, scratch_, device);
+      backward_data_ = PrimitiveCall(
+          convolution_backward_data(data_desc_),
+          {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
+           {DNNL_ARG_WEIGHTS, data_weights_.memory()},
+           {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
+           {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(),
+                                              WorkingWeights::scratch_bytes(master, data_desc_.weights_desc()), device)}});
     }
     const Desc& diff_weights = weights_desc_.diff_weights_desc();
     const GradientPlace weight_place{dnnl::memory(master, device.engine, store.gradient(slot).data()),
@@ -201,7 +189,7 @@ class ConvolutionLayer final : public Layer {
         {{DNNL_ARG_SRC, to.src[0]},
          {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
          {DNNL_ARG_SCRATCHPAD, scratch_.add(weights_desc_.scratchpad_desc(), gradient_scratch_bytes(), device)}},
-        weight_place, bias_place, device);
+        weight_place, bias_place, context_.options.accumulates, device);
   }
 
   void bound() override {
@@ -211,11 +199,7 @@ class ConvolutionLayer final : public Layer {
     for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
   }
 
-  void renew_weights() override {
-    forward_weights_.renew(context_.device.stream);
-    if (!data_transpose_) data_weights_.renew(context_.device.stream);
-  }
-
+  void bring_forward_weights() override { forward_weights_.bring(context_.device.stream); }
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
 
   void backward_weights(const PassOptions& pass) override {
@@ -223,8 +207,10 @@ class ConvolutionLayer final : public Layer {
     backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
   }
 
+  void bring_backward_weights() override {
+    if (backward_data_) data_weights_.bring(context_.device.stream);
+  }
   void backward_data(const PassOptions&) override {
-    if (data_transpose_) data_transpose_->run(floats(master_weights_), floats(transposed_weights_));
     if (backward_data_) backward_data_.run(context_.device.stream);
   }
 
@@ -247,20 +233,14 @@ class ConvolutionLayer final : public Layer {
     return *slot;
   }
 
-  Desc master_desc(const ParameterStore& store) const {
-    return desc_of(weight_slot(store).layout, problem_.weights, master_wish_);
-  }
-
-  // Note [Weights of backward data are transposed when needed]: a resident copy for every layer would cost another 61 MB for
-  // ResNet-50 and is not faster: what was just written to scratch is still in the cache when the primitive reads it.
-  std::size_t transposed_bytes(const Desc& master) const {
-    const Desc& wanted = data_desc_.weights_desc();
-    return BlockTranspose::between(master, wanted) ? WeightsView::copy_bytes(master, wanted) : 0;
+  Desc master_desc() const {
+    if (context_.parameters == nullptr) return master_wish_;
+    return desc_of(weight_slot(*context_.parameters).layout, problem_.weights, master_wish_);
   }
 
   std::size_t gradient_scratch_bytes() const {
-    return BackwardWeights::scratch_bytes(weights_desc_.diff_weights_desc(), !problem_.bias.empty(),
-                                          problem_.bias.empty() ? Desc() : plain_desc(problem_.bias));
+    const std::optional<Desc> bias = problem_.bias.empty() ? std::nullopt : std::optional(plain_desc(problem_.bias));
+    return BackwardWeights::scratch_bytes(master_desc(), weights_desc_.diff_weights_desc(), bias, context_.options.accumulates);
   }
 
   LayerContext context_;
@@ -269,9 +249,7 @@ class ConvolutionLayer final : public Layer {
   convolution_backward_data::primitive_desc data_desc_;
   convolution_backward_weights::primitive_desc weights_desc_;
   Desc dst_, master_wish_;
-  WeightsView forward_weights_, data_weights_;
-  std::optional<BlockTranspose> data_transpose_;
-  dnnl::memory master_weights_, transposed_weights_;
+  WorkingWeights forward_weights_, data_weights_;
   BackwardWeights backward_weights_;
   PrimitiveCall forward_, backward_data_;
   ScratchViews scratch_;

@@ -29,7 +29,7 @@ class ReluLayer final : public Layer {
             .diff_dst_addends = kMaxAddends,
             .dst_may_be_slice = true};
   }
-  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void connect(const LayerConnections& to) override { to_ = to; }
   void bound() override {
     dst_ = Runs(to_.dst);
     diff_dst_.clear();
@@ -60,7 +60,7 @@ class AddLayer final : public Layer {
             .dst_may_replace_src = {true, true},
             .residual_diff_is_diff_dst = true};
   }
-  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void connect(const LayerConnections& to) override { to_ = to; }
   void bound() override {
     dst_ = Runs(to_.dst);
     diff_dst_.clear();
@@ -99,7 +99,7 @@ class DropoutLayer final : public Layer {
     if (context_.options.training) needs.workspace_bytes = static_cast<std::size_t>(size_);
     return needs;
   }
-  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void connect(const LayerConnections& to) override { to_ = to; }
 
   void forward(const PassOptions& pass) override {
     const auto* src = static_cast<const Element*>(to_.src[0].get_data_handle());

@@ -49,7 +49,7 @@ struct Graph::Compiled {
       : network(described),
         options(compile_options),
         parameters(store),
-        program(build_program(network, options, device)),
+        program(build_program(network, options, device, &store)),
         pictures(unbound(pictures_desc(network, options.batch), device)),
         logits(Shape{options.batch, network.num_classes}) {
     const BufferAssignment assignment = assign_buffers(program, options.training);
@@ -59,8 +59,6 @@ struct Graph::Compiled {
         view(assignment.scratch, bytes_desc(assignment.lifetimes[static_cast<std::size_t>(assignment.scratch)].size_bytes));
     plan.activations_bytes = arena_plan.size_bytes;
     plan.scratchpad_bytes = assignment.lifetimes[static_cast<std::size_t>(assignment.scratch)].size_bytes;
-    for (const Instruction& instruction : program) plan.weight_copies_bytes += instruction.layer->weight_copies_bytes(store);
-    weight_copies = AlignedMemory(plan.weight_copies_bytes);
     connect(assignment);
   }
 
@@ -85,7 +83,6 @@ struct Graph::Compiled {
 
   void connect(const BufferAssignment& assignment) {
     std::vector<dnnl::memory> results;
-    std::byte* copies = weight_copies.data();
     for (std::size_t i = 0; i < program.size(); ++i) {
       const Instruction& instruction = program[i];
       const InstructionBuffers& buffers = assignment.instructions[i];
@@ -111,8 +108,7 @@ struct Graph::Compiled {
         if (buffers.diff_src[k] == kNoBuffer) continue;
         to.diff_src[k] = view(buffers.diff_src[k], program[static_cast<std::size_t>(instruction.inputs[k])].dst);
       }
-      instruction.layer->connect(to, copies);
-      copies += instruction.layer->weight_copies_bytes(parameters);
+      instruction.layer->connect(to);
       if (i + 1 == program.size()) {
         logits_memory = to.dst;
         if (options.training) diff_logits_memory = to.diff_dst[0];
@@ -135,11 +131,9 @@ struct Graph::Compiled {
   std::vector<std::pair<dnnl::memory, std::size_t>> views;
   std::vector<std::vector<Sum>> extra_sums;  // per instruction
   dnnl::memory pictures, logits_memory, diff_logits_memory, scratch;
-  AlignedMemory weight_copies;
   MemoryPlan plan;
   Tensor logits;
   PassOptions pass;
-  std::uint64_t weights_seen = 0;  // version of the weights that the copies hold
   bool is_bound = false;
   std::vector<InstructionProfile> profile;  // per instruction; empty: not measured
 
@@ -156,7 +150,7 @@ struct Graph::Compiled {
 std::vector<ParameterStore::Entry> Graph::plan_parameters(const NetworkSpec& network, const CompileOptions& options,
                                                           bool plain) {
   const Device device;
-  const std::vector<Instruction> program = build_program(network, options, device);
+  const std::vector<Instruction> program = build_program(network, options, device, nullptr);
   std::vector<ParameterStore::Entry> entries;
   for (auto instruction = program.rbegin(); instruction != program.rend(); ++instruction) {
     for (const LayerParameter& parameter : instruction->layer->parameters()) {
@@ -169,7 +163,7 @@ std::vector<ParameterStore::Entry> Graph::plan_parameters(const NetworkSpec& net
 namespace {
 
 // The clocks of an instruction.
-double& renewing(InstructionProfile& instruction) { return instruction.renew_weights_s; }
+double& weights_brought(InstructionProfile& instruction) { return instruction.bring_weights_s; }
 double& forward_time(InstructionProfile& instruction) { return instruction.forward.seconds; }
 double& data_time(InstructionProfile& instruction) { return instruction.backward_data.seconds; }
 double& weights_time(InstructionProfile& instruction) { return instruction.backward_weights.seconds; }
@@ -198,11 +192,9 @@ const Tensor& Graph::forward(std::span<const float> images, const PassOptions& p
   check(images.size() * sizeof(float) >= graph.pictures.get_desc().get_size(), "Graph::forward: a whole batch of pictures");
   graph.pass = pass;
   graph.pictures.set_data_handle(const_cast<float*>(images.data()));  // read only: oneDNN's handles are not const
-  const bool weights_changed = graph.weights_seen != graph.parameters.weights_version;
-  graph.weights_seen = graph.parameters.weights_version;
   for (std::size_t i = 0; i < graph.program.size(); ++i) {
     Layer& layer = *graph.program[i].layer;
-    if (weights_changed) graph.timed(i, renewing, [&] { layer.renew_weights(); });
+    graph.timed(i, weights_brought, [&] { layer.bring_forward_weights(); });
     graph.timed(i, forward_time, [&] { layer.forward(pass); });
   }
   const auto logits = graph.logits.values();
@@ -223,6 +215,7 @@ void Graph::backward(std::span<const float> diff_logits, const std::function<voi
         for (const Compiled::Sum& sum : graph.extra_sums[i]) sum.run();
       });
       graph.timed(i, weights_time, [&] { layer.backward_weights(graph.pass); });
+      graph.timed(i, weights_brought, [&] { layer.bring_backward_weights(); });
       graph.timed(i, data_time, [&] { layer.backward_data(graph.pass); });
     }
     for (auto node = instruction.nodes.rbegin(); node != instruction.nodes.rend(); ++node) on_layer_done(*node);

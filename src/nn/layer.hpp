@@ -20,6 +20,7 @@ namespace dtrain::nn {
 struct LayerContext {
   const Device& device;
   const CompileOptions& options;
+  const ParameterStore* parameters;  ///< null while their layout is being planned
   std::string name;
   bool relu = false;                 ///< applies ReLU to its result
   bool concatenates = false;         ///< works on the channels of all inputs, one behind the other
@@ -73,20 +74,18 @@ class Layer {
   virtual LayerNeeds needs() const = 0;
   /// Trained parameters and statistics, in the order in which backward finishes them.
   virtual std::vector<LayerParameter> parameters() const { return {}; }
-  /// Bytes for weights in other layouts than their slots in the store, a multiple of 64.
-  virtual std::size_t weight_copies_bytes(const ParameterStore&) const { return 0; }
-
-  /// Creates primitives; called once. weight_copies: weight_copies_bytes() at a 64-byte boundary.
-  virtual void connect(const LayerConnections& connections, std::byte* weight_copies) = 0;
+  /// Creates primitives; called once.
+  virtual void connect(const LayerConnections& connections) = 0;
   /// Addresses are set: layers with kernels of their own fetch their pointers.
   virtual void bound() {}
 
+  /// Brings the weights into the layout and type that forward wants; called right before it. Likewise for backward_data.
+  virtual void bring_forward_weights() {}
   virtual void forward(const PassOptions& pass) = 0;
   /// Gradients of the parameters, where they are computed apart from those of the inputs; called before backward_data.
   virtual void backward_weights(const PassOptions&) {}
+  virtual void bring_backward_weights() {}
   virtual void backward_data(const PassOptions& pass) = 0;
-  /// Renews copies of the weights; called before forward when the master weights have changed.
-  virtual void renew_weights() {}
   /// Implementation and layouts in a few words.
   virtual std::string describe() const = 0;
 };

@@ -4,7 +4,7 @@
 #include "dtrain/error.hpp"
 #include "src/nn/layer.hpp"
 #include "src/nn/memory_plan.hpp"
-#include "src/nn/weights_view.hpp"
+#include "src/nn/working_weights.hpp"
 
 namespace dtrain::nn {
 namespace {
@@ -48,12 +48,14 @@ class LinearLayer final : public Layer {
     LayerNeeds needs;
     needs.src_in_backward = {true};
     needs.dst_may_replace_src = {false};
-    needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
+    const Desc master = master_desc();
+    const auto need = [&](std::size_t bytes) { needs.scratch_bytes = std::max(needs.scratch_bytes, bytes); };
+    need(WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()) + forward_desc_.scratchpad_desc().get_size());
     if (!context_.options.training) return needs;
-    needs.scratch_bytes =
-        std::max(needs.scratch_bytes, diff_dst_bytes() + gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
+    need(diff_dst_bytes() + gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
     if (wants_diff_src()) {
-      needs.scratch_bytes = std::max(needs.scratch_bytes, diff_dst_bytes() + data_desc_.scratchpad_desc().get_size());
+      need(diff_dst_bytes() + WorkingWeights::scratch_bytes(master, data_desc_.weights_desc()) +
+           data_desc_.scratchpad_desc().get_size());
     }
     return needs;
   }
@@ -64,29 +66,24 @@ class LinearLayer final : public Layer {
             {{context_.name + ".bias", bias_dims_, Kind::bias}, plain_layout(bias_dims_)}};
   }
 
-  std::size_t weight_copies_bytes(const ParameterStore& store) const override {
-    const Desc master = master_desc(store);
-    return WeightsView::copy_bytes(master, forward_desc_.weights_desc()) +
-           (wants_diff_src() ? WeightsView::copy_bytes(master, data_desc_.weights_desc()) : 0);
-  }
-
-  void connect(const LayerConnections& to, std::byte* weight_copies) override {
+  void connect(const LayerConnections& to) override {
     const Device& device = context_.device;
     const ParameterStore& store = *to.parameters;
     const Slot& slot = slot_named(store, ".weight");
     const Slot& bias = slot_named(store, ".bias");
-    const Desc master = master_desc(store);
+    const Desc master = master_desc();
     const Desc bias_desc = plain_desc(bias_dims_);
     const dnnl::memory weights(master, device.engine, store.values(slot).data());
 
-    forward_weights_ = WeightsView(weights, forward_desc_.weights_desc(), weight_copies, device);
-    weight_copies += WeightsView::copy_bytes(master, forward_desc_.weights_desc());
-    forward_ = PrimitiveCall(inner_product_forward(forward_desc_),
-                             {{DNNL_ARG_SRC, to.src[0]},
-                              {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
-                              {DNNL_ARG_BIAS, dnnl::memory(bias_desc, device.engine, store.values(bias).data())},
-                              {DNNL_ARG_DST, to.dst},
-                              {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(), 0, device)}});
+    forward_weights_ = WorkingWeights(weights, forward_desc_.weights_desc(), 0, scratch_, device);
+    forward_ = PrimitiveCall(
+        inner_product_forward(forward_desc_),
+        {{DNNL_ARG_SRC, to.src[0]},
+         {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
+         {DNNL_ARG_BIAS, dnnl::memory(bias_desc, device.engine, store.values(bias).data())},
+         {DNNL_ARG_DST, to.dst},
+         {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(),
+                                            WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()), device)}});
     scratch_base_ = to.scratch;
     if (!context_.options.training) return;
 
@@ -97,13 +94,14 @@ class LinearLayer final : public Layer {
       convert_diff_dst_ = PrimitiveCall(dnnl::reorder(desc), {{DNNL_ARG_FROM, to.diff_dst[0]}, {DNNL_ARG_TO, diff_dst}});
     }
     if (to.diff_src[0]) {
-      data_weights_ = WeightsView(weights, data_desc_.weights_desc(), weight_copies, device);
-      backward_data_ =
-          PrimitiveCall(inner_product_backward_data(data_desc_),
-                        {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
-                         {DNNL_ARG_WEIGHTS, data_weights_.memory()},
-                         {DNNL_ARG_DIFF_DST, diff_dst},
-                         {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(), diff_dst_bytes(), device)}});
+      const std::size_t weight_bytes = WorkingWeights::scratch_bytes(master, data_desc_.weights_desc());
+      data_weights_ = WorkingWeights(weights, data_desc_.weights_desc(), diff_dst_bytes(), scratch_, device);
+      backward_data_ = PrimitiveCall(
+          inner_product_backward_data(data_desc_),
+          {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
+           {DNNL_ARG_WEIGHTS, data_weights_.memory()},
+           {DNNL_ARG_DIFF_DST, diff_dst},
+           {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(), diff_dst_bytes() + weight_bytes, device)}});
     }
     const Desc& diff_weights = weights_desc_.diff_weights_desc();
     backward_weights_ = BackwardWeights(
@@ -116,16 +114,12 @@ class LinearLayer final : public Layer {
          scratch_.add(diff_weights, diff_dst_bytes(), device)},
         GradientPlace{dnnl::memory(bias_desc, device.engine, store.gradient(bias).data()),
                       scratch_.add(bias_desc, diff_dst_bytes() + BackwardWeights::bias_offset(diff_weights), device)},
-        device);
+        context_.options.accumulates, device);
   }
 
   void bound() override { scratch_.bind(static_cast<std::byte*>(scratch_base_.get_data_handle())); }
 
-  void renew_weights() override {
-    forward_weights_.renew(context_.device.stream);
-    if (backward_data_) data_weights_.renew(context_.device.stream);
-  }
-
+  void bring_forward_weights() override { forward_weights_.bring(context_.device.stream); }
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
 
   void backward_weights(const PassOptions& pass) override {
@@ -133,6 +127,9 @@ class LinearLayer final : public Layer {
     backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
   }
 
+  void bring_backward_weights() override {
+    if (backward_data_) data_weights_.bring(context_.device.stream);
+  }
   void backward_data(const PassOptions&) override {
     if (backward_data_) backward_data_.run(context_.device.stream);
   }
@@ -148,15 +145,17 @@ class LinearLayer final : public Layer {
     return *slot;
   }
 
-  Desc master_desc(const ParameterStore& store) const {
-    return desc_of(slot_named(store, ".weight").layout, weights_dims_, master_wish_);
+  Desc master_desc() const {
+    if (context_.parameters == nullptr) return master_wish_;
+    return desc_of(slot_named(*context_.parameters, ".weight").layout, weights_dims_, master_wish_);
   }
 
   /// Scratch for the gradient of the logits in the type of the others; it comes first.
   std::size_t diff_dst_bytes() const { return forward_desc_.dst_desc() == diff_dst_ ? 0 : aligned_size(diff_dst_.get_size()); }
 
   std::size_t gradient_scratch_bytes() const {
-    return BackwardWeights::scratch_bytes(weights_desc_.diff_weights_desc(), true, plain_desc(bias_dims_));
+    return BackwardWeights::scratch_bytes(master_desc(), weights_desc_.diff_weights_desc(), plain_desc(bias_dims_),
+                                          context_.options.accumulates);
   }
 
   LayerContext context_;
@@ -165,7 +164,7 @@ class LinearLayer final : public Layer {
   inner_product_backward_data::primitive_desc data_desc_;
   inner_product_backward_weights::primitive_desc weights_desc_;
   Desc diff_dst_, master_wish_;
-  WeightsView forward_weights_, data_weights_;
+  WorkingWeights forward_weights_, data_weights_;
   BackwardWeights backward_weights_;
   PrimitiveCall forward_, convert_diff_dst_, backward_data_;
   ScratchViews scratch_;

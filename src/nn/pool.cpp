@@ -3,7 +3,7 @@
 
 #include "dtrain/error.hpp"
 #include "src/nn/layer.hpp"
-#include "src/nn/weights_view.hpp"
+#include "src/nn/working_weights.hpp"
 
 namespace dtrain::nn {
 namespace {
@@ -76,7 +76,7 @@ class PoolLayer final : public Layer {
     return needs;
   }
 
-  void connect(const LayerConnections& to, std::byte*) override {
+  void connect(const LayerConnections& to) override {
     const Device& device = context_.device;
     std::vector<std::pair<int, dnnl::memory>> forward{
         {DNNL_ARG_SRC, to.src[0]},

@@ -11,8 +11,13 @@ namespace {
 
 class ProgramBuilder {
  public:
-  ProgramBuilder(const NetworkSpec& network, const CompileOptions& options, const Device& device)
-      : network_(network), options_(options), device_(device), shapes_(output_shapes(network, options.batch)) {}
+  ProgramBuilder(const NetworkSpec& network, const CompileOptions& options, const Device& device,
+                 const ParameterStore* parameters)
+      : network_(network),
+        options_(options),
+        device_(device),
+        parameters_(parameters),
+        shapes_(output_shapes(network, options.batch)) {}
 
   std::vector<Instruction> build() && {
     const std::vector<Operation> operations = fuse(network_);
@@ -36,7 +41,7 @@ class ProgramBuilder {
   const Instruction& at(int instruction) const { return program_[static_cast<std::size_t>(instruction)]; }
 
   LayerContext context(const std::string& name, const std::vector<int>& inputs) const {
-    LayerContext context{.device = device_, .options = options_, .name = name};
+    LayerContext context{.device = device_, .options = options_, .parameters = parameters_, .name = name};
     for (const int input : inputs) {
       context.src.push_back(desc_of_input(input));
       context.wants_diff_src.push_back(options_.training && has_gradient(input));
@@ -149,6 +154,7 @@ class ProgramBuilder {
   const NetworkSpec& network_;
   const CompileOptions& options_;
   const Device& device_;
+  const ParameterStore* parameters_;
   std::vector<Shape> shapes_;
   std::vector<Instruction> program_;
   std::vector<int> result_of_;  // operation → instruction
@@ -161,7 +167,8 @@ Desc pictures_desc(const NetworkSpec& network, std::int64_t batch) {
   return plain_desc({batch, network.channels, network.height, network.width});
 }
 
-std::vector<Instruction> build_program(const NetworkSpec& network, const CompileOptions& options, const Device& device) {
+std::vector<Instruction> build_program(const NetworkSpec& network, const CompileOptions& options, const Device& device,
+                                       const ParameterStore* parameters) {
   check(options.batch > 0, "a graph is compiled for at least one picture");
   check(!network.nodes.empty(), "a network has nodes");
   if (options.precision == Precision::bf16 && bf16_support() == Bf16Support::none) {
@@ -170,7 +177,7 @@ std::vector<Instruction> build_program(const NetworkSpec& network, const Compile
                             .found = "one without, for which oneDNN has no bf16 convolutions",
                             .remedy = "--precision fp32"});
   }
-  return ProgramBuilder(network, options, device).build();
+  return ProgramBuilder(network, options, device, parameters).build();
 }
 
 }  // namespace dtrain::nn

@@ -29,8 +29,10 @@ struct Instruction {
 };
 
 /// Instructions in execution order; the last one gives the logits, row-major.
+/// parameters: null to learn which parameters the layers have and how they like them laid out.
 /// Errors: ConfigError (picture too small, precision not available).
-std::vector<Instruction> build_program(const NetworkSpec& network, const CompileOptions& options, const Device& device);
+std::vector<Instruction> build_program(const NetworkSpec& network, const CompileOptions& options, const Device& device,
+                                       const ParameterStore* parameters);
 
 /// Layout of the pictures: (n, c, h, w) row-major.
 Desc pictures_desc(const NetworkSpec& network, std::int64_t batch);

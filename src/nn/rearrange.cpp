@@ -54,7 +54,7 @@ class MoveLayer final : public Layer {
     const bool is_same = src_as_src_ == dst_as_src_;
     return {.src_in_backward = {false}, .dst_may_replace_src = {is_same}, .diff_src_may_replace_diff_dst = is_same};
   }
-  void connect(const LayerConnections& to, std::byte*) override {
+  void connect(const LayerConnections& to) override {
     forward_ = Move(to.src[0], src_as_src_, to.dst, dst_as_src_, context_.device);
     if (!to.diff_dst.empty() && to.diff_src[0]) {
       backward_ = Move(to.diff_dst[0], dst_as_src_, *to.diff_src[0], src_as_src_, context_.device);
@@ -92,7 +92,7 @@ class ConcatLayer final : public Layer {
     needs.diff_dst_addends = std::numeric_limits<int>::max();  // those who made the inputs add them up
     return needs;
   }
-  void connect(const LayerConnections&, std::byte*) override {}
+  void connect(const LayerConnections&) override {}
   void forward(const PassOptions&) override {}
   void backward_data(const PassOptions&) override {}
   std::string describe() const override { return "concat of " + std::to_string(context_.src.size()) + " in place"; }
@@ -111,7 +111,7 @@ class SliceCopyLayer final : public Layer {
     return {
         .src_in_backward = {false}, .dst_may_replace_src = {false}, .diff_dst_addends = kMaxAddends, .dst_may_be_slice = true};
   }
-  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void connect(const LayerConnections& to) override { to_ = to; }
   void bound() override {
     dst_ = Runs(to_.dst);
     diff_dst_.clear();
@@ -147,7 +147,7 @@ class PadShortcutLayer final : public Layer {
 
   Desc dst_desc() const override { return dst_; }
   LayerNeeds needs() const override { return {.src_in_backward = {false}, .dst_may_replace_src = {false}}; }
-  void connect(const LayerConnections& to, std::byte*) override { to_ = to; }
+  void connect(const LayerConnections& to) override { to_ = to; }
   void forward(const PassOptions&) override {
     auto* dst = static_cast<Element*>(to_.dst.get_data_handle());
     const auto* src = static_cast<const Element*>(to_.src[0].get_data_handle());

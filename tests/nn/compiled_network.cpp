@@ -90,7 +90,6 @@ void set_parameters(ParameterStore& store, const NamedTensors& parameters) {
   for (const auto* slots : {&store.trained_slots(), &store.statistics_slots()}) {
     for (const Slot& slot : *slots) copy_from_plain(slot.layout, to_floats(parameters.at(slot.spec.name)), store.values(slot));
   }
-  ++store.weights_version;
 }
 
 std::vector<float> plain_values(const ParameterStore& store, const std::string& name) {

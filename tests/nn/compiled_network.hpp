@@ -18,7 +18,7 @@ inline constexpr double kUlp = 0x1p-23;
 /// An empty description of a network for square pictures.
 NetworkSpec network_head(std::int64_t channels, std::int64_t side);
 
-/// Writes parameters and statistics to their slots and raises weights_version.
+/// Writes parameters and statistics to their slots.
 void set_parameters(ParameterStore& store, const NamedTensors& parameters);
 /// A slot's values or gradient, row-major.
 std::vector<float> plain_values(const ParameterStore& store, const std::string& name);

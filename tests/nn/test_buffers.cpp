@@ -241,7 +241,7 @@ class Interpreter {
 /// Layers keep a reference to the options they were built with.
 struct Program {
   Program(const NetworkSpec& network, bool training)
-      : options{.batch = 2, .training = training}, instructions(build_program(network, options, test_device())) {}
+      : options{.batch = 2, .training = training}, instructions(build_program(network, options, test_device(), nullptr)) {}
 
   std::vector<std::string> faults(BufferAssignment assignment) const {
     return Interpreter(instructions, std::move(assignment), options.training).run();

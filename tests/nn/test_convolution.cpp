@@ -85,7 +85,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ConvolutionCase, testing::ValuesIn(convolution_
 constexpr Tolerances kWinograd{.logits = 256 * kUlp, .gradients = 512 * kUlp};
 
 /// 3 pictures of 14×14 have 3·4·4 = 48 tiles, 4 of which reach over the border: the least for which Winograd is chosen.
-const ConvolutionShape kEnoughTiles{"winograd", 16, 14, Convolution{.out_channels = 32, .kernel = 3, .stride = 1, .padding = 1}};
+const ConvolutionShape kEnoughTiles{"winograd", 16, 14,
+                                    Convolution{.out_channels = 32, .kernel = 3, .stride = 1, .padding = 1}};
 
 bool has_winograd() {
   const auto all_bits = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);

@@ -16,7 +16,7 @@ StepProfile two_steps() {
   InstructionProfile conv{.name = "conv", .kind = InstructionProfile::Kind::convolution, .description = "direct"};
   conv.forward = {.flops = 3'000'000'000, .bytes = 30'000'000, .seconds = 0.06};  // over both steps
   conv.backward_weights = {.flops = 3'000'000'000, .bytes = 30'000'000, .seconds = 0.04};
-  conv.renew_weights_s = 0.002;
+  conv.bring_weights_s = 0.002;
   InstructionProfile norm{.name = "norm", .kind = InstructionProfile::Kind::batch_norm, .description = "batch-norm"};
   norm.forward = {.flops = 0, .bytes = 100'000'000, .seconds = 0.01};
   norm.backward_data = {.flops = 0, .bytes = 200'000'000, .seconds = 0.03};
@@ -38,7 +38,7 @@ TEST(Profile, GivesSecondsAStepByKindAndDirection) {
   EXPECT_DOUBLE_EQ(share_of("convolution forward").seconds, 0.03);
   EXPECT_DOUBLE_EQ(share_of("convolution forward").flops, 3e9);
   EXPECT_DOUBLE_EQ(share_of("convolution backward weights").seconds, 0.02);
-  EXPECT_DOUBLE_EQ(share_of("renewal of working weights").seconds, 0.001);
+  EXPECT_DOUBLE_EQ(share_of("bringing weights").seconds, 0.001);
   EXPECT_DOUBLE_EQ(share_of("batch-norm").seconds, 0.02);
   EXPECT_DOUBLE_EQ(share_of("batch-norm").bytes, 3e8);
   EXPECT_DOUBLE_EQ(share_of("waiting for data").seconds, 0.002);

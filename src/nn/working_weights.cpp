@@ -1,6 +1,7 @@
-// Reorders between the arenas and the primitives; see weights_view.hpp.
-#include "src/nn/weights_view.hpp"
+// Reorders between the arenas and the primitives; see working_weights.hpp.
+#include "src/nn/working_weights.hpp"
 
+#include "dtrain/error.hpp"
 #include "src/nn/memory_plan.hpp"
 
 namespace dtrain::nn {
@@ -19,21 +20,21 @@ PrimitiveCall make_copy(const dnnl::memory& from, const dnnl::memory& to, bool a
 
 }  // namespace
 
-std::size_t WeightsView::copy_bytes(const Desc& master, const Desc& wanted) {
+std::size_t WorkingWeights::scratch_bytes(const Desc& master, const Desc& wanted) {
   return master == wanted ? 0 : aligned_size(wanted.get_size());
 }
 
-WeightsView::WeightsView(const dnnl::memory& master, const Desc& wanted, std::byte* copy, const Device& device) {
-  if (master.get_desc() == wanted) {
-    memory_ = master;
-    return;
-  }
-  master_ = master;
-  memory_ = dnnl::memory(wanted, device.engine, copy);
-  reorder_ = make_copy(master, memory_, false, device);
+WorkingWeights::WorkingWeights(const dnnl::memory& master, const Desc& wanted, std::size_t scratch_offset,
+                               ScratchViews& scratch, const Device& device)
+    : master_(master), memory_(master) {
+  if (master.get_desc() == wanted) return;
+  memory_ = scratch.add(wanted, scratch_offset, device);
+  transpose_ = BlockTranspose::between(master.get_desc(), wanted);
+  if (!transpose_) reorder_ = make_copy(master_, memory_, false, device);
 }
 
-void WeightsView::renew(const dnnl::stream& stream) const {
+void WorkingWeights::bring(const dnnl::stream& stream) const {
+  if (transpose_) transpose_->run(floats(master_), floats(memory_));
   if (reorder_) reorder_.run(stream);
 }
 
@@ -47,12 +48,15 @@ void ScratchViews::bind(std::byte* base) const {
 
 std::size_t BackwardWeights::bias_offset(const Desc& weights) { return aligned_size(weights.get_size()); }
 
-std::size_t BackwardWeights::scratch_bytes(const Desc& weights, bool has_bias, const Desc& bias) {
-  return bias_offset(weights) + (has_bias ? aligned_size(bias.get_size()) : 0);
+std::size_t BackwardWeights::scratch_bytes(const Desc& master, const Desc& weights, const std::optional<Desc>& bias,
+                                           bool accumulates) {
+  if (master == weights && !accumulates) return 0;
+  return bias_offset(weights) + (bias ? aligned_size(bias->get_size()) : 0);
 }
 
 BackwardWeights::BackwardWeights(const dnnl::primitive& primitive, std::vector<std::pair<int, dnnl::memory>> arguments,
-                                 const GradientPlace& weights, const std::optional<GradientPlace>& bias, const Device& device) {
+                                 const GradientPlace& weights, const std::optional<GradientPlace>& bias, bool accumulates,
+                                 const Device& device) {
   const auto with = [&](const dnnl::memory& diff_weights, const dnnl::memory* diff_bias) {
     auto all = arguments;
     all.emplace_back(DNNL_ARG_DIFF_WEIGHTS, diff_weights);
@@ -60,6 +64,7 @@ BackwardWeights::BackwardWeights(const dnnl::primitive& primitive, std::vector<s
     return PrimitiveCall(primitive, all);
   };
   if (weights.slot.get_desc() == weights.scratch.get_desc()) direct_ = with(weights.slot, bias ? &bias->slot : nullptr);
+  if (direct_ && !accumulates) return;
   to_scratch_ = with(weights.scratch, bias ? &bias->scratch : nullptr);
   const auto move = [&](const GradientPlace& place) {
     replace_.push_back(make_copy(place.scratch, place.slot, false, device));
@@ -74,6 +79,7 @@ void BackwardWeights::run(bool accumulate, const dnnl::stream& stream) const {
     direct_.run(stream);
     return;
   }
+  check(static_cast<bool>(to_scratch_), "backward weights: compiled for micro-batches that add up");
   to_scratch_.run(stream);
   for (const PrimitiveCall& move : accumulate ? add_ : replace_) move.run(stream);
 }
