@@ -47,6 +47,8 @@ OptionTable train_table(TrainConfig& c) {
                       "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
           switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
           text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+          text_option("recompute", "off|bn", "Results of batch-norm computed again in backward: less memory, a little slower.",
+                      c.recompute),
           number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),
           on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
           text_option("init-from", "FILE", "Weights to start from (safetensors); another head is re-initialised.", c.init_from),

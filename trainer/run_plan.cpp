@@ -123,6 +123,7 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
                                 .training = true,
                                 .precision = parse_precision(config.precision),
                                 .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic,
+                                .recompute_norm = config.recompute == "bn",
                                 .accumulates = (plan.global_batch + ranks - 1) / ranks > plan.local_batch,
                                 .seed = config.seed};
   plan.recipe = describe_recipe(plan, config, ranks);

@@ -35,8 +35,9 @@ struct CompileOptions {
   bool training = true;    ///< false: batch-norm uses running statistics, nothing is kept for backward
   Precision precision = Precision::fp32;
   ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
-  bool accumulates = true;  ///< false: every step is one micro-batch, and no scratch is kept for adding up gradients
-  std::uint64_t seed = 1;   ///< of dropout masks
+  bool recompute_norm = false;  ///< results of batch-norm are computed again in backward instead of being kept
+  bool accumulates = true;      ///< false: every step is one micro-batch, and no scratch is kept for adding up gradients
+  std::uint64_t seed = 1;       ///< of dropout masks
 };
 
 /// What distinguishes one forward/backward pair from the next.
@@ -49,8 +50,8 @@ struct PassOptions {
 
 /// Bytes planned before the first step.
 struct MemoryPlan {
-  std::size_t activations_bytes = 0;    ///< arena: activations, their gradients, workspaces, reused by liveness
-  std::size_t scratchpad_bytes = 0;     ///< part of the arena: the largest scratchpad a primitive asked for
+  std::size_t activations_bytes = 0;  ///< arena: activations, their gradients, workspaces, reused by liveness
+  std::size_t scratchpad_bytes = 0;   ///< part of the arena: the largest scratchpad a primitive asked for
 };
 
 /// What one direction of an instruction of the compiled graph costs; all zero where it has no such direction.

@@ -34,7 +34,8 @@ class BatchNormLayer final : public Layer {
     needs.diff_src_may_replace_diff_dst = !has_residual_ && !context_.concatenates;
     needs.diff_dst_addends = kMaxAddends;
     needs.adds_to_diff_src = context_.concatenates;
-    needs.dst_may_be_slice = true;
+    needs.can_recompute = !has_residual_;
+    needs.dst_may_be_slice = !has_residual_;
     return needs;
   }
 
@@ -46,13 +47,14 @@ class BatchNormLayer final : public Layer {
   }
 
   void bound() override {
-    src_ = residual_ = dst_planes_ = diff_src_ = {};
+    src_ = residual_ = dst_planes_ = recomputed_dst_ = diff_src_ = {};
     diff_dst_.clear();
     adds_to_diff_src_.clear();
     for (std::size_t k = 0; k < connections_.src.size(); ++k) {
       (has_residual_ && k == 1 ? residual_ : src_).append(connections_.src[k]);
     }
     dst_planes_.append(connections_.dst);
+    if (connections_.recomputed_dst) recomputed_dst_.append(connections_.recomputed_dst);
     signs_ = keeps_signs() ? static_cast<std::uint8_t*>(connections_.workspace.get_data_handle()) : nullptr;
     for (const dnnl::memory& addend : connections_.diff_dst) diff_dst_.emplace_back().append(addend);
     if (diff_dst_.empty()) return;
@@ -71,6 +73,13 @@ class BatchNormLayer final : public Layer {
                                 norm_.pixels());
     };
     norm_.forward(src_, context_.options.training, pass, normalise);
+  }
+
+  void recompute() override {
+    norm_.for_each_plane([&](std::int64_t block, std::int64_t picture) {
+      norm_.kernels().normalise(src_.at(block, picture), nullptr, norm_.channels(block), context_.relu,
+                                recomputed_dst_.at(block, picture), nullptr, norm_.pixels());
+    });
   }
 
   void backward_data(const PassOptions& pass) override {
@@ -119,7 +128,7 @@ class BatchNormLayer final : public Layer {
   ChannelNorm<Element> norm_;
   bool has_residual_ = false;
   LayerConnections connections_;
-  Planes<Element> src_, residual_, dst_planes_, diff_src_;
+  Planes<Element> src_, residual_, dst_planes_, recomputed_dst_, diff_src_;
   std::vector<Planes<Element>> diff_dst_;
   std::vector<bool> adds_to_diff_src_;  // per block
   std::uint8_t* signs_ = nullptr;

@@ -8,13 +8,17 @@ namespace {
 
 class Assigner {
  public:
-  Assigner(const std::vector<Instruction>& program, bool training)
-      : program_(program), training_(training), count_(static_cast<int>(program.size())) {
+  Assigner(const std::vector<Instruction>& program, bool training, bool recompute_norm)
+      : program_(program),
+        training_(training),
+        recompute_norm_(training && recompute_norm),
+        count_(static_cast<int>(program.size())) {
     result_.instructions.resize(program.size());
   }
 
   BufferAssignment assign() && {
     assign_results();
+    if (recompute_norm_) assign_recomputed();
     if (training_) assign_gradients();
     std::size_t scratch_bytes = 1;
     for (const Instruction& instruction : program_) scratch_bytes = std::max(scratch_bytes, instruction.needs.scratch_bytes);
@@ -33,7 +37,37 @@ class Assigner {
     return static_cast<BufferId>(result_.lifetimes.size()) - 1;
   }
 
-  /// Last time at which a result is read.
+  /// Whether backward of instruction i reads its input k.
+  bool reads_in_backward(int i, std::size_t k) const {
+    return training_ && at(i).has_gradient && at(i).needs.src_in_backward[k];
+  }
+
+  /// Not what another recomputation would have to read.
+  bool is_recomputed(int i) const {
+    if (!recompute_norm_ || !at(i).needs.can_recompute || at(i).is_part() || at(i).needs.dst_in_backward) return false;
+    return std::none_of(program_.begin(), program_.end(), [&](const Instruction& reader) {
+      return reader.needs.can_recompute && std::count(reader.inputs.begin(), reader.inputs.end(), i) > 0;
+    });
+  }
+
+  /// A recomputed result stands in a buffer of its own from its last reader's backward to its first reader's.
+  void assign_recomputed() {
+    for (int reader = count_ - 1; reader >= 0; --reader) {
+      for (std::size_t k = 0; k < at(reader).inputs.size(); ++k) {
+        const int input = at(reader).inputs[k];
+        if (input == kNetworkInput || !is_recomputed(input) || !reads_in_backward(reader, k)) continue;
+        const int now = backward_time(reader);
+        BufferId& again = buffers(input).recomputed_dst;
+        if (again == kNoBuffer) {
+          again = create(at(input).dst.get_size(), now, now);
+          buffers(reader).recompute_first.push_back(input);
+        }
+        lifetime(again).last = std::max(lifetime(again).last, now);
+      }
+    }
+  }
+
+  /// Last time at which a result is read, in backward where it is kept for that.
   std::vector<int> last_uses() const {
     std::vector<int> last(program_.size());
     for (int i = 0; i < count_; ++i) {
@@ -45,7 +79,7 @@ class Assigner {
       for (std::size_t k = 0; k < at(i).inputs.size(); ++k) {
         const int input = at(i).inputs[k];
         if (input == kNetworkInput) continue;
-        const bool backward_reads = training_ && at(i).has_gradient && at(i).needs.src_in_backward[k];
+        const bool backward_reads = reads_in_backward(i, k) && !is_recomputed(input);
         auto& last_use = last[static_cast<std::size_t>(input)];
         last_use = std::max(last_use, backward_reads ? backward_time(i) : i);
       }
@@ -123,15 +157,15 @@ class Assigner {
   }
 
   const std::vector<Instruction>& program_;
-  bool training_;
+  bool training_, recompute_norm_;
   int count_;
   BufferAssignment result_;
 };
 
 }  // namespace
 
-BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training) {
-  return Assigner(program, training).assign();
+BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training, bool recompute_norm) {
+  return Assigner(program, training, recompute_norm).assign();
 }
 
 }  // namespace dtrain::nn

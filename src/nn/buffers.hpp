@@ -16,6 +16,8 @@ inline constexpr BufferId kNoBuffer = -1;
 /// Of an instruction whose result is a part of another's (program.hpp), dst and diff_dst are the whole's.
 struct InstructionBuffers {
   BufferId dst = kNoBuffer;
+  BufferId recomputed_dst = kNoBuffer;  ///< where backward finds the result, if it is recomputed
+  std::vector<int> recompute_first;     ///< instructions whose results are recomputed before this one's backward
   BufferId workspace = kNoBuffer;
   std::vector<BufferId> diff_dst;  ///< gradients of the result, one per reader (aliases counted once); the layer adds up the
                                    ///< first diff_dst_addends, the rest are added to the first beforehand
@@ -29,6 +31,7 @@ struct BufferAssignment {
   BufferId scratch = kNoBuffer;     ///< shared by all instructions, alive always
 };
 
-BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training);
+/// recompute_norm: results that can be recomputed are, where only backward keeps them alive.
+BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training, bool recompute_norm);
 
 }  // namespace dtrain::nn

@@ -186,7 +186,7 @@ class ConvolutionLayer final : public Layer {
     }
     backward_weights_ = BackwardWeights(
         convolution_backward_weights(weights_desc_),
-        {{DNNL_ARG_SRC, to.src[0]},
+        {{DNNL_ARG_SRC, to.src_in_backward[0]},
          {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
          {DNNL_ARG_SCRATCHPAD, scratch_.add(weights_desc_.scratchpad_desc(), gradient_scratch_bytes(), device)}},
         weight_place, bias_place, context_.options.accumulates, device);

@@ -52,7 +52,7 @@ struct Graph::Compiled {
         program(build_program(network, options, device, &store)),
         pictures(unbound(pictures_desc(network, options.batch), device)),
         logits(Shape{options.batch, network.num_classes}) {
-    const BufferAssignment assignment = assign_buffers(program, options.training);
+    const BufferAssignment assignment = assign_buffers(program, options.training, options.recompute_norm);
     const ArenaPlan arena_plan = plan_arena(assignment.lifetimes);
     offsets = arena_plan.offsets;
     scratch =
@@ -82,15 +82,20 @@ struct Graph::Compiled {
   }
 
   void connect(const BufferAssignment& assignment) {
-    std::vector<dnnl::memory> results;
+    std::vector<dnnl::memory> results, results_in_backward;
     for (std::size_t i = 0; i < program.size(); ++i) {
       const Instruction& instruction = program[i];
       const InstructionBuffers& buffers = assignment.instructions[i];
       LayerConnections to{
           .dst = result_view(buffers.dst, instruction), .workspace = {}, .scratch = scratch, .parameters = &parameters};
+      if (buffers.recomputed_dst != kNoBuffer) to.recomputed_dst = view(buffers.recomputed_dst, instruction.dst);
       results.push_back(to.dst);
+      results_in_backward.push_back(to.recomputed_dst ? to.recomputed_dst : to.dst);
+      recompute_first.push_back(buffers.recompute_first);
       for (const int input : instruction.inputs) {
-        to.src.push_back(input == kNetworkInput ? pictures : results[static_cast<std::size_t>(input)]);
+        const auto at = static_cast<std::size_t>(input);
+        to.src.push_back(input == kNetworkInput ? pictures : results[at]);
+        to.src_in_backward.push_back(input == kNetworkInput ? pictures : results_in_backward[at]);
       }
       if (buffers.workspace != kNoBuffer) to.workspace = view(buffers.workspace, bytes_desc(instruction.needs.workspace_bytes));
       to.diff_src.resize(instruction.inputs.size());
@@ -129,7 +134,8 @@ struct Graph::Compiled {
   std::vector<Instruction> program;
   std::vector<std::size_t> offsets;
   std::vector<std::pair<dnnl::memory, std::size_t>> views;
-  std::vector<std::vector<Sum>> extra_sums;  // per instruction
+  std::vector<std::vector<Sum>> extra_sums;       // per instruction
+  std::vector<std::vector<int>> recompute_first;  // per instruction
   dnnl::memory pictures, logits_memory, diff_logits_memory, scratch;
   MemoryPlan plan;
   Tensor logits;
@@ -214,6 +220,10 @@ void Graph::backward(std::span<const float> diff_logits, const std::function<voi
       graph.timed(i, data_time, [&] {
         for (const Compiled::Sum& sum : graph.extra_sums[i]) sum.run();
       });
+      for (const int recomputed : graph.recompute_first[i]) {
+        const auto at = static_cast<std::size_t>(recomputed);
+        graph.timed(at, data_time, [&] { graph.program[at].layer->recompute(); });
+      }
       graph.timed(i, weights_time, [&] { layer.backward_weights(graph.pass); });
       graph.timed(i, weights_brought, [&] { layer.bring_backward_weights(); });
       graph.timed(i, data_time, [&] { layer.backward_data(graph.pass); });

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "dtrain/error.hpp"
 #include "dtrain/graph.hpp"
 #include "src/nn/addends.hpp"
 #include "src/nn/fusion.hpp"
@@ -44,6 +45,7 @@ struct LayerNeeds {
   bool residual_diff_is_diff_dst = false;      ///< input 1: backward leaves its gradient in diff_dst[0]
   int diff_dst_addends = 1;                    ///< gradients of the result that backward adds up by itself
   bool adds_to_diff_src = false;               ///< backward can add to a gradient that another reader has left
+  bool can_recompute = false;                  ///< after forward, its result can be had again from its inputs
   bool dst_may_be_slice = false;               ///< dst and diff_dst may be slices of the channels of larger tensors
   std::size_t workspace_bytes = 0;             ///< kept from forward to backward
   std::size_t scratch_bytes = 0;               ///< lost after each call
@@ -58,7 +60,9 @@ struct LayerParameter {
 /// Where everything is. Memory objects of the arena get their addresses later, before `bound`.
 struct LayerConnections {
   std::vector<dnnl::memory> src;
+  std::vector<dnnl::memory> src_in_backward;  ///< where backward reads the inputs: elsewhere, where they are recomputed
   dnnl::memory dst;
+  dnnl::memory recomputed_dst;                        ///< where recompute writes; unset where it is not called
   std::vector<dnnl::memory> diff_dst;                 ///< 1 … diff_dst_addends; empty when inference only
   std::vector<std::optional<dnnl::memory>> diff_src;  ///< per input; empty: not wanted
   std::vector<bool> adds_to_diff_src;                 ///< per input: diff_src holds the gradient from other readers
@@ -82,6 +86,8 @@ class Layer {
   /// Brings the weights into the layout and type that forward wants; called right before it. Likewise for backward_data.
   virtual void bring_forward_weights() {}
   virtual void forward(const PassOptions& pass) = 0;
+  /// Computes the result again, after forward and before the layer's own backward.
+  virtual void recompute() { check(false, "a layer that cannot recompute its result"); }
   /// Gradients of the parameters, where they are computed apart from those of the inputs; called before backward_data.
   virtual void backward_weights(const PassOptions&) {}
   virtual void bring_backward_weights() {}

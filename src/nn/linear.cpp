@@ -106,7 +106,7 @@ class LinearLayer final : public Layer {
     const Desc& diff_weights = weights_desc_.diff_weights_desc();
     backward_weights_ = BackwardWeights(
         inner_product_backward_weights(weights_desc_),
-        {{DNNL_ARG_SRC, to.src[0]},
+        {{DNNL_ARG_SRC, to.src_in_backward[0]},
          {DNNL_ARG_DIFF_DST, diff_dst},
          {DNNL_ARG_SCRATCHPAD,
           scratch_.add(weights_desc_.scratchpad_desc(), diff_dst_bytes() + gradient_scratch_bytes(), device)}},

@@ -158,6 +158,14 @@ class Interpreter {
     const LayerNeeds& needs = instruction.needs;
     const InstructionBuffers& own = buffers(i);
 
+    for (const int recomputed : own.recompute_first) {
+      for (const int input : at(recomputed).inputs) {
+        expect(buffers(input).dst, result_of(owner(input)), at(recomputed).name, "its input, to recompute its result");
+      }
+      expect(size(buffers(recomputed).recomputed_dst) >= at(recomputed).dst.get_size(), recomputed, "too small a buffer");
+      write(buffers(recomputed).recomputed_dst, result_of(recomputed));
+    }
+
     // Gradients beyond those that the layer adds up by itself are added to the first.
     std::vector<BufferId> in_use{assignment_.scratch};
     Content sum{Content::Kind::gradient, owner(i), {}};
@@ -173,8 +181,10 @@ class Interpreter {
     for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
       const int input = instruction.inputs[k];
       if (!needs.src_in_backward[k] || input == kNetworkInput) continue;
-      expect(buffers(input).dst, result_of(owner(input)), instruction.name, "input " + std::to_string(k) + " in backward");
-      in_use.push_back(buffers(input).dst);
+      const BufferId again = buffers(input).recomputed_dst;
+      const BufferId src = again != kNoBuffer ? again : buffers(input).dst;
+      expect(src, result_of(owner(input)), instruction.name, "input " + std::to_string(k) + " in backward");
+      in_use.push_back(src);
     }
     if (needs.dst_in_backward) {
       expect(own.dst, result_of(owner(i)), instruction.name, "its result in backward");
@@ -240,13 +250,14 @@ class Interpreter {
 
 /// Layers keep a reference to the options they were built with.
 struct Program {
-  Program(const NetworkSpec& network, bool training)
-      : options{.batch = 2, .training = training}, instructions(build_program(network, options, test_device(), nullptr)) {}
+  Program(const NetworkSpec& network, bool training, bool recompute_norm = false)
+      : options{.batch = 2, .training = training, .recompute_norm = recompute_norm},
+        instructions(build_program(network, options, test_device(), nullptr)) {}
 
   std::vector<std::string> faults(BufferAssignment assignment) const {
     return Interpreter(instructions, std::move(assignment), options.training).run();
   }
-  BufferAssignment assign() const { return assign_buffers(instructions, options.training); }
+  BufferAssignment assign() const { return assign_buffers(instructions, options.training, options.recompute_norm); }
 
   CompileOptions options;
   std::vector<Instruction> instructions;
@@ -254,12 +265,14 @@ struct Program {
 
 void expect_sound(const NetworkSpec& network) {
   for (const bool training : {true, false}) {
-    const Program program(network, training);
+    for (const bool recompute_norm : {false, true}) {
+      const Program program(network, training, recompute_norm);
 
-    const std::vector<std::string> faults = program.faults(program.assign());
-
-    for (const std::string& fault : faults)
-      ADD_FAILURE() << network.name << (training ? "" : " in evaluation") << ": " << fault;
+      for (const std::string& fault : program.faults(program.assign())) {
+        ADD_FAILURE() << network.name << (training ? "" : " in evaluation") << (recompute_norm ? ", recomputing" : "") << ": "
+                      << fault;
+      }
+    }
   }
 }
 

@@ -213,6 +213,31 @@ TEST(Graph, DoesNotReadWhatTheArenaHeldBefore) {
   }
 }
 
+TEST(GraphRecompute, ChangesNoBitAndNeedsLessMemory) {
+  for (const NetworkSpec& network :
+       {residual_chain(), dense_block(), inception_block(), three_readers(), build_model("resnet20", {})}) {
+    Step kept(network);
+    Step recomputing(network, {.batch = 4, .recompute_norm = true});
+
+    EXPECT_EQ(recomputing.run(), kept.run()) << network.name;
+    EXPECT_EQ(plain_gradients(recomputing.compiled.store()), plain_gradients(kept.compiled.store())) << network.name;
+    const auto bytes = [](Step& step) { return step.compiled.graph().memory_plan().activations_bytes; };
+    EXPECT_LE(bytes(recomputing), bytes(kept)) << network.name;
+  }
+}
+
+TEST(GraphRecompute, HalvesTheActivationsOfDenseNet) {
+  const NetworkSpec network = build_model("densenet121", {.image_size = 64});
+  const auto bytes = [&](bool recompute_norm) {
+    const CompileOptions options{
+        .batch = 4, .conv_algorithm = ConvAlgorithm::direct, .recompute_norm = recompute_norm, .accumulates = false};
+    ParameterStore store(Graph::plan_parameters(network, options, false));
+    return Graph(network, store, options).memory_plan().activations_bytes;
+  };
+
+  EXPECT_LT(bytes(true), bytes(false) / 2);
+}
+
 /// Logits of a network whose first convolution's weights are not numbers.
 std::vector<float> logits_of_broken(const NetworkSpec& network) {
   NamedTensors parameters = random_parameters(network, 1);
