@@ -114,20 +114,23 @@ OptionTable train_table(TrainConfig& c) {
 OptionTable eval_table(EvalConfig& c) {
   OptionTable table{.program = "dtrain eval",
                     .purpose = "Evaluates weights on pictures: loss, top-1 and top-5, exact over all ranks."};
-  add_group(table, "Network",
-            {
-                text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
-                text_option("weights", "FILE", "Weights (safetensors).", c.weights, "required"),
-                whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has"),
-                text_option("precision", "fp32|bf16|auto",
-                            "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
-                switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
-                text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
-            });
+  add_group(
+      table, "Network",
+      {
+          text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
+          text_option("weights", "FILE", "Weights (safetensors).", c.weights, "required"),
+          whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has; with --class-indices: the model's"),
+          text_option("precision", "fp32|bf16|auto",
+                      "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
+          switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
+          text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+      });
   add_group(table, "Data",
             {
                 text_option("data", "DIR", "Class folders of pictures, or a directory with val/ or test/.", c.data, "required"),
                 text_option("data-format", "auto|imagefolder", "How the data is stored.", c.data_format),
+                text_option("class-indices", "FILE", "Lines \"folder index\": which of the network's classes each folder is.",
+                            c.class_indices, "the folders' byte order"),
             });
   add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
   add_group(table, "Data",

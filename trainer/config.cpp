@@ -280,6 +280,12 @@ std::vector<std::string> validate(const EvalConfig& config, int ranks) {
   if (config.data.empty()) {
     faults.add({.doing = "--data", .expected = "a directory of class folders", .found = "nothing", .remedy = "--data DIR"});
   }
+  if (config.data == "synthetic" && !config.class_indices.empty()) {
+    faults.add({.doing = "--class-indices",
+                .expected = "class folders, whose names the file lists",
+                .found = "--data synthetic, which has none",
+                .remedy = "--data DIR, or leave --class-indices out"});
+  }
   check_shared(config, ranks, faults);
   return faults.take();
 }

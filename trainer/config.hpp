@@ -80,7 +80,7 @@ struct EvalConfig {
   // Network
   std::string model = "resnet50";
   std::string weights;             ///< safetensors file
-  std::int64_t num_classes = 0;    ///< 0: as the data set has
+  std::int64_t num_classes = 0;    ///< 0: as the data set has; with class indices: the model's own
   std::string precision = "fp32";  ///< fp32 | bf16 | auto
   bool allow_slow = false;         ///< bf16 also where the CPU has to imitate it
   std::string conv = "auto";       ///< auto | direct
@@ -88,6 +88,7 @@ struct EvalConfig {
   // Data
   std::string data;                  ///< class folders, or a directory that holds them in val/ or test/; or "synthetic"
   std::string data_format = "auto";  ///< auto | imagefolder
+  std::string class_indices;         ///< file of lines "folder index"; empty: folder k is the network's class k
   std::int64_t resize = 0;           ///< 0: crop·256/224
   std::int64_t crop = 0;             ///< 0: the model's picture size
   int workers = 0;                   ///< 0: chosen from the cores the rank has

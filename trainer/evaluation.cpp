@@ -34,6 +34,7 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
 
   // The last batch may be short; the graph computes on whole batches, and what is beyond the count is not counted.
   Tensor padded(Shape{batch_size, network.channels, network.height, network.width});
+  std::vector<std::int32_t> mapped;
   EvaluationResult result;
   for (;;) {
     const Batch& batch = loader.next();
@@ -45,7 +46,14 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
     }
     const Tensor& logits = graph.forward(images, PassOptions{});
     const auto counted = logits.values().first(static_cast<std::size_t>(batch.count * network.num_classes));
-    result.sums += softmax_cross_entropy(counted, batch.labels, network.num_classes, 0.0f, 0.0f, {});
+    std::span<const std::int32_t> labels = batch.labels;
+    if (!options.class_indices.empty()) {
+      mapped.resize(labels.size());
+      std::ranges::transform(labels, mapped.begin(),
+                             [&](std::int32_t label) { return options.class_indices[static_cast<std::size_t>(label)]; });
+      labels = mapped;
+    }
+    result.sums += softmax_cross_entropy(counted, labels, network.num_classes, 0.0f, 0.0f, {});
     if (options.keeps_logits) result.logits.insert(result.logits.end(), counted.begin(), counted.end());
   }
 

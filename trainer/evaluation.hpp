@@ -13,7 +13,8 @@ struct EvaluationOptions {
   TransformOptions transform;
   int workers = 1;
   std::int64_t max_damaged = 100;
-  bool keeps_logits = false;  ///< this rank's logits, (samples of the rank, classes) row-major
+  std::span<const std::int32_t> class_indices{};  ///< the network's class for each label; empty: the label itself
+  bool keeps_logits = false;                      ///< this rank's logits, (samples of the rank, classes) row-major
 };
 
 struct EvaluationResult {

@@ -7,6 +7,7 @@
 
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
+#include "trainer/class_indices.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/report.hpp"
@@ -34,10 +35,17 @@ void write_logits(const std::string& path, const EvaluationResult& result, const
   write_tensor_file(path, file);
 }
 
+std::string listed(const std::vector<std::int32_t>& indices) {
+  std::string text;
+  for (const std::int32_t index : indices) text += (text.empty() ? "" : ", ") + std::to_string(index);
+  return text;
+}
+
 void write_result(const std::string& path, const EvalConfig& config, const EvaluationResult& result) {
   const nlohmann::ordered_json json{{"model", model_entry(config.model).name},
                                     {"weights", config.weights},
                                     {"data", config.data},
+                                    {"class_indices", config.class_indices},
                                     {"top1", result.top1()},
                                     {"top5", result.top5()},
                                     {"loss", result.loss()},
@@ -67,11 +75,16 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
                             .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
                             .picture_size = crop});
   const TensorFile file = read_tensor_file(config.weights);
-  const auto classes = static_cast<std::int64_t>(dataset->class_names().size());
+  const bool maps_classes = !config.class_indices.empty();
+  // With class indices, the number of folders says nothing about the network.
+  const std::int64_t classes = maps_classes ? 0 : static_cast<std::int64_t>(dataset->class_names().size());
   const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, classes);
+  std::vector<std::int32_t> class_indices;
+  if (maps_classes) class_indices = read_class_indices(config.class_indices, dataset->class_names(), network.num_classes);
   communicator.require_equal({{"dtrain version", version_text()},
                               {"precision", to_text(parse_precision(config.precision))},
-                              {"data", describe_dataset(*dataset)}});
+                              {"data", describe_dataset(*dataset)},
+                              {"class indices", listed(class_indices)}});
 
   const std::int64_t global_batch =
       config.global_batch > 0 ? config.global_batch : 32 * static_cast<std::int64_t>(communicator.size());
@@ -88,6 +101,7 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   const EvaluationOptions options{.transform = evaluation_transform(network, config.resize),
                                   .workers = config.workers > 0 ? config.workers : environment.placement.loader_workers,
                                   .max_damaged = config.max_damaged,
+                                  .class_indices = class_indices,
                                   .keeps_logits = !config.logits.empty()};
   const EvaluationResult result = evaluate(replica, *dataset, options, communicator, environment.placement);
   warn_of_damaged(result.faults, "evaluation");

@@ -45,7 +45,7 @@ struct RunPlan {
 /// pictures up to 64 pixels, which are used whole.
 std::int64_t default_resize(std::int64_t crop);
 
-/// Network and picture transform that training and evaluation share.
+/// Network and picture transform that training and evaluation share. classes: of the data set; 0: they do not matter.
 NetworkSpec network_for(const std::string& model, const ModelOptions& options, std::int64_t crop, std::int64_t classes);
 TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t resize);
 

@@ -151,6 +151,52 @@ TEST(Eval, PrintsWhatItReports) {
   EXPECT_EQ(outcome.count(expected), 1) << outcome;
 }
 
+// Counted again from the logits that the same run writes: the demo's pictures are two of each class, in the order of the
+// labels.
+TEST(Eval, JudgesFoldersByTheirClassIndices) {
+  const fs::path weights = fresh_weights("resnet20", 13, 2);
+  const fs::path list = new_path("list.txt");
+  const fs::path logits = new_path("logits.safetensors");
+  const fs::path report = new_path("eval.json");
+  std::string lines;
+  std::int64_t index = 13;
+  for (const std::string& folder : file_names(demo_data() / "val")) lines += folder + " " + std::to_string(--index) + "\n";
+  write_text(list, lines);
+  std::vector<std::string> arguments = evaluation(weights, report);
+  arguments.insert(arguments.end(), {"--num-classes", "13", "--class-indices", list.string(), "--logits", logits.string()});
+
+  const Outcome outcome = run({.ranks = 2, .arguments = arguments});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  const TensorFile file = read_tensor_file(logits);
+  const FileTensor& tensor = *file.find("logits");
+  ASSERT_EQ(tensor.shape, (Shape{kValPictures, 13}));
+  double loss = 0.0;
+  int top1 = 0, top5 = 0;
+  for (std::int64_t picture = 0; picture < kValPictures; ++picture) {
+    const float* row = tensor.f32.data() + picture * 13;
+    const float own = row[12 - picture / 2];
+    double sum = 0.0;
+    for (int k = 0; k < 13; ++k) sum += std::exp(static_cast<double>(row[k]) - own);
+    loss += std::log(sum) / kValPictures;
+    const auto larger = std::count_if(row, row + 13, [&](float logit) { return logit > own; });
+    top1 += larger < 1, top5 += larger < 5;
+  }
+  const Json result = read_json(report);
+  EXPECT_DOUBLE_EQ(result.at("top1").get<double>(), static_cast<double>(top1) / kValPictures);
+  EXPECT_DOUBLE_EQ(result.at("top5").get<double>(), static_cast<double>(top5) / kValPictures);
+  EXPECT_NEAR(result.at("loss").get<double>(), loss, 1e-9 * loss);  // sums of doubles in another order
+}
+
+TEST(Eval, RefusesClassIndicesThatLackAFolder) {
+  const fs::path list = new_path("list.txt");
+  write_text(list, "no_such_folder 0\n");
+  std::vector<std::string> arguments = evaluation(fresh_weights("resnet20", 10, 1), new_path("eval.json"));
+  arguments.insert(arguments.end(), {"--class-indices", list.string()});
+
+  expect_refused(run({.arguments = arguments}), {list.string(), "a line for each of them", file_names(demo_data() / "val")[0]});
+}
+
 TEST(Keeping, TheNewestCheckpointsAndNoMore) {
   EXPECT_EQ(file_names(trained_run() / "checkpoints"),
             (std::vector<std::string>{"step-000000006.safetensors", "step-000000008.safetensors"}));

@@ -289,7 +289,9 @@ TEST(CommandLine, EveryEvalOptionReachesItsField) {
                                      "--ranks-per-node",
                                      "1",
                                      "--synthetic-size",
-                                     "9"});
+                                     "9",
+                                     "--class-indices",
+                                     "list.txt"});
   EXPECT_EQ(c.model, "resnet20");
   EXPECT_EQ(c.weights, "w.safetensors");
   EXPECT_EQ(c.data, "d");
@@ -308,8 +310,10 @@ TEST(CommandLine, EveryEvalOptionReachesItsField) {
   EXPECT_EQ(c.precision, "fp32");
   EXPECT_EQ(c.ranks_per_node, 1);
   EXPECT_EQ(c.synthetic_size, 9);
+  EXPECT_EQ(c.class_indices, "list.txt");
   expect_error({"eval"}, {"2 faults", "--weights", "--data"});
   expect_error({"eval", "--weights", "w", "--data", "d", "--lr", "1"}, {"--lr"});
+  expect_error({"train", "--class-indices", "list.txt"}, {"--class-indices: expected an option of dtrain train"});
 }
 
 TEST(CommandLine, TheOtherCommandsAreRead) {

@@ -183,6 +183,15 @@ TEST(Config, EvaluationNeedsWeightsAndData) {
             3u);
 }
 
+TEST(Config, ClassIndicesNeedClassFolders) {
+  EXPECT_TRUE(validate(EvalConfig{.weights = "w", .data = "pictures", .class_indices = "list.txt"}, 1).empty());
+
+  const auto faults = validate(EvalConfig{.weights = "w", .data = "synthetic", .class_indices = "list.txt"}, 1);
+
+  ASSERT_EQ(faults.size(), 1u) << all_of(faults);
+  EXPECT_NE(faults[0].find("--class-indices: expected class folders"), std::string::npos) << faults[0];
+}
+
 TEST(Interval, ReadsStepsEpochsAndOff) {
   EXPECT_EQ(parse_interval("100"), (Interval{.steps = 100}));
   EXPECT_EQ(parse_interval("1epoch"), (Interval{.epochs = 1.0}));
