@@ -77,6 +77,7 @@ class Task:
     size: int
     pictures: Path  # holds train/<class>/*.png
     batch: int
+    has_dropout: bool = False  # the network has layers of it: training switches them off
 
     def options(self):
         return ["--model", self.model, "--num-classes", self.num_classes, "--precision", "fp32", "--resize", self.size,
@@ -107,11 +108,12 @@ class Dtrain:
         """Trains from `weights` on the whole set each step; returns (losses, path of the weights afterwards)."""
         out = self._directory("train")
         metrics = out / "metrics.jsonl"
+        no_dropout = ["--dropout", 0] if task.has_dropout else []
         # One save, behind the last step; there are no validation pictures.
         run([self.binary, *task.options(), "--data", task.pictures, "--augment", "none", "--shuffle", "off",
              "--global-batch", task.batch, "--steps", steps, "--optimizer", "sgd", "--lr", rates.lr,
              "--momentum", rates.momentum, "--weight-decay", rates.weight_decay, "--schedule", "constant",
-             "--init-from", weights, "--conv", conv, "--threads", self.threads, "--seed", 1, "--out", out,
+             "--init-from", weights, "--conv", conv, "--threads", self.threads, "--seed", 1, *no_dropout, "--out", out,
              "--checkpoint-every", steps, "--metrics", metrics])
         return read_losses(metrics, steps), out / "last.safetensors"
 

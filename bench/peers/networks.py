@@ -18,6 +18,7 @@ STDDEV = (0.229, 0.224, 0.225)
 CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (20, 32, 44, 56, 110)}
 IMAGE_SIZES = {"inception_v3": 299}
 OWN_AUXILIARY_HEADS = {"googlenet", "inception_v3"}
+FAMILIES_WITH_DROPOUT = ("alexnet", "vgg", "googlenet", "inception", "squeezenet")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ def build(name, num_classes=None):
         raise SystemExit(f"unknown model {name}: expected lenet5, {', '.join(CIFAR_DEPTHS)} or a model of torchvision")
     options = {"aux_logits": False, "init_weights": True} if name in OWN_AUXILIARY_HEADS else {}
     return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+
+
+def has_dropout(name):
+    return name.startswith(FAMILIES_WITH_DROPOUT)
+
+
+def without_dropout(module):
+    """The module itself, which from now on drops nothing: no two programs drop the same activations."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return module
 
 
 def parameter_groups(module, weight_decay):

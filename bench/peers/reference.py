@@ -5,6 +5,7 @@ perturbed weights (how far equally right programs drift apart).
 """
 
 import copy
+import functools
 import math
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+import gradients
 import networks
 from dtrain_command import Rates
 
@@ -22,15 +24,22 @@ PERTURBATION = 1e-6
 @dataclass
 class FirstStep:
     loss: float
-    gradient: dict    # name -> float64 array
+    gradient: dict    # name -> array
     statistics: dict  # running means and variances after the step, name -> float64 array
+
+
+@dataclass
+class PeerStep:
+    """A step in float32. Its gradient is not kept: those of several steps of a large network would fill the memory."""
+    gradient: gradients.Comparison  # with float64
+    statistics: dict
 
 
 @dataclass
 class Reference:
     weights: dict     # name -> array as in the file, float32 and int64
     exact: FirstStep  # float64
-    peers: list       # FirstStep in float32, several ways that differ in rounding alone
+    peers: list       # PeerStep, several ways that differ in rounding alone
     rates: Rates      # of the steps whose losses follow
     losses: list      # float32, of each step
     spread: list      # largest deviation of a perturbed run from `losses`, of each step
@@ -39,10 +48,16 @@ class Reference:
 
 
 def load(model, num_classes, weights, dtype=torch.float32):
-    """A module with these weights; names and shapes must fit exactly (strict)."""
-    module = networks.build(model, num_classes)
+    """A module with these weights and without dropout; names and shapes must fit exactly (strict)."""
+    module = copy.deepcopy(_any_module(model, num_classes))
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, strict=True)
     return module.to(dtype)
+
+
+@functools.lru_cache(maxsize=1)
+def _any_module(model, num_classes):
+    """Built once: torchvision's initialisation of 133 million weights takes longer than a step."""
+    return networks.without_dropout(networks.build(model, num_classes))
 
 
 def state(module):
@@ -50,7 +65,7 @@ def state(module):
     return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
-def random_weights(model, num_classes, images, seed):
+def random_weights(model, num_classes, images, seed, mean_beta=0.0):
     """PyTorch's initialisation with γ and β away from 1 and 0 and running statistics of the pictures, so that
     exchanged or forgotten tensors show."""
     torch.manual_seed(seed)
@@ -58,7 +73,7 @@ def random_weights(model, num_classes, images, seed):
     norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     for norm in norms:
         torch.nn.init.uniform_(norm.weight, 0.8, 1.2)
-        torch.nn.init.normal_(norm.bias, 0.0, 0.1)
+        torch.nn.init.normal_(norm.bias, mean_beta, 0.1)
         norm.momentum = 0.5
     with torch.no_grad():
         for _ in range(4 if norms else 0):
@@ -69,11 +84,12 @@ def random_weights(model, num_classes, images, seed):
 def prepare(model, num_classes, weights, images, labels, steps, perturbed_runs):
     """images: float64. Costs one float64 step and about 6 + (1 + perturbed_runs) x steps float32 steps."""
     exact = first_step(load(model, num_classes, weights, torch.float64), images, labels)
-    peers = equal_first_steps(lambda: load(model, num_classes, weights), images.float(), labels)
+    peers = [PeerStep(gradients.compare(gradients.after_a_step(weights, step.gradient), exact.gradient), step.statistics)
+             for step in equal_first_steps(lambda: load(model, num_classes, weights), images.float(), labels)]
     rates = choose_rates(exact.gradient)
     losses = run_steps(load(model, num_classes, weights), images.float(), labels, rates, steps)
     spread = [0.0] * steps
-    for run in range(perturbed_runs):
+    for run in range(perturbed_runs if steps else 0):
         module = load(model, num_classes, perturb(weights, seed=run))
         perturbed = run_steps(module, images.float(), labels, rates, steps)
         spread = [max(worst, abs(a - b)) for worst, a, b in zip(spread, perturbed, losses)]
@@ -86,7 +102,7 @@ def first_step(module, images, labels):
     module.train()
     loss = functional.cross_entropy(module(images), labels)
     loss.backward()
-    gradient = {name: parameter.grad.double().numpy().copy() for name, parameter in module.named_parameters()}
+    gradient = {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
     statistics = {name: values.astype(np.float64) for name, values in state(module).items() if is_statistics(name)}
     return FirstStep(loss.item(), gradient, statistics)
 
@@ -96,13 +112,13 @@ def equal_first_steps(fresh_module, images, labels):
 
     A rounding error decides on which side of 0 some activation falls, and one flipped ReLU moves the gradient a hundred
     times more than rounding does: a single float32 run may be lucky. Only several tell how far float32 is from the truth."""
-    steps = [first_step(fresh_module(), images, labels)]
+    yield first_step(fresh_module(), images, labels)
     with torch.backends.mkldnn.flags(enabled=False):
-        steps.append(first_step(fresh_module(), images, labels))
+        step = first_step(fresh_module(), images, labels)
+    yield step
     for seed in range(REORDERED_STEPS):
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-        steps.append(first_step(fresh_module(), images[order], labels[order]))
-    return steps
+        yield first_step(fresh_module(), images[order], labels[order])
 
 
 def choose_rates(gradient):

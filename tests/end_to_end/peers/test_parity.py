@@ -6,8 +6,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import numpy as np
 import torch
 
+import gradients
 import networks
 import parity
 import pictures
@@ -72,7 +74,8 @@ class Parity(unittest.TestCase):
 
 class Networks(unittest.TestCase):
     def test_have_the_published_numbers_of_parameters(self):
-        published = {"lenet5": 61_706, "resnet20": 269_722, "resnet56": 853_018, "resnet18": 11_689_512, "resnet50": 25_557_032}
+        published = {"lenet5": 61_706, "resnet20": 269_722, "resnet56": 853_018, "resnet18": 11_689_512, "resnet50": 25_557_032,
+                     "googlenet": 6_624_904, "inception_v3": 23_834_568, "squeezenet1_1": 1_235_496}
 
         for name, count in published.items():
             self.assertEqual(sum(parameter.numel() for parameter in networks.build(name).parameters()), count, name)
@@ -84,6 +87,37 @@ class Networks(unittest.TestCase):
         self.assertEqual(len(decaying["params"]) + len(others["params"]), len(list(module.parameters())))
         self.assertEqual(len(others["params"]), 2 * 19 + 1)  # γ and β of 19 batch-norms, the bias of the linear layer
         self.assertEqual((decaying["weight_decay"], others["weight_decay"]), (1e-4, 0.0))
+
+
+    def test_drop_nothing_in_the_comparison_and_are_known_to_have_dropout(self):
+        for name in ("resnet18", "densenet121", "alexnet", "googlenet", "inception_v3", "squeezenet1_1", "lenet5"):
+            module = networks.build(name)
+            probabilities = [part.p for part in module.modules() if isinstance(part, torch.nn.Dropout)]
+            networks.without_dropout(module)
+
+            self.assertEqual(networks.has_dropout(name), bool(probabilities), name)
+            self.assertTrue(all(part.p == 0.0 for part in module.modules() if isinstance(part, torch.nn.Dropout)), name)
+
+
+class Gradients(unittest.TestCase):
+    def test_are_compared_as_one_vector_and_one_by_one(self):
+        exact = {"a": np.array([[3.0, 0.0]]), "b": np.array([4.0])}
+        ours = {"a": np.array([[3.0, 3.0]]), "b": np.array([0.0])}
+
+        comparison = gradients.compare(ours.__getitem__, exact)
+
+        self.assertAlmostEqual(comparison.distance(), 1.0)  # √(3² + 4²) / √(3² + 4²)
+        self.assertAlmostEqual(comparison.distance_of("a"), 1.0)
+        self.assertAlmostEqual(comparison.distance_of("b"), 1.0)
+        self.assertAlmostEqual(comparison.cosine(), 9.0 / (math.sqrt(18.0) * 5.0))
+
+    def test_lose_the_digits_below_those_of_the_weights(self):
+        weights = {"a": np.array([1.0], dtype=np.float32)}
+
+        seen = gradients.after_a_step(weights, {"a": np.array([0.25 + 2.0**-40], dtype=np.float64)})
+
+        self.assertEqual(seen("a").tolist(), [0.25])
+        self.assertEqual(gradients.taken_off(weights, {"a": np.array([0.75], dtype=np.float32)})("a").tolist(), [0.25])
 
 
 class Pictures(unittest.TestCase):
