@@ -24,6 +24,10 @@ std::string fixed(double value, int digits) {
   return buffer.data();
 }
 
+std::string billions(std::int64_t value) { return fixed(static_cast<double>(value) / 1e9, 3); }
+
+std::string megabytes_text(std::int64_t bytes) { return fixed(static_cast<double>(bytes) / 1e6, 1); }
+
 std::string short_number(double value) {
   std::array<char, 64> buffer{};
   std::snprintf(buffer.data(), buffer.size(), "%.4g", value);
@@ -115,24 +119,33 @@ std::string write_fresh_weights(const InitConfig& config) {
 
 std::string models_text(const ModelsConfig& config) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  std::vector<std::vector<std::string>> rows{{"model", "parameters", "GFLOP", "pictures", "classes", "source"}};
+  std::vector<std::vector<std::string>> rows{
+      {"model", "parameters", "GFLOP", "a step", "pictures", "MB f32", "MB bf16", "classes", "source"}};
   for (const ModelEntry& model : list_models()) {
     const NetworkSpec network = build_model(model.name, {});
     const std::int64_t parameters = trained_elements(network);
-    const std::int64_t flops = forward_flops(network);
+    const std::int64_t forward = forward_flops(network);
+    const std::int64_t training = training_flops(network);
+    const std::int64_t activations = activation_elements(network);
     json.push_back({{"name", model.name},
                     {"parameters", parameters},
-                    {"forward_flops_per_image", flops},
+                    {"forward_flops_per_image", forward},
+                    {"training_flops_per_image", training},
+                    {"activation_bytes_per_image_f32", 4 * activations},
+                    {"activation_bytes_per_image_bf16", 2 * activations},
                     {"image_size", model.image_size},
                     {"channels", model.channels},
                     {"num_classes", model.num_classes},
                     {"source", model.source}});
     const std::string side = std::to_string(model.image_size);
-    rows.push_back({model.name, grouped(parameters), fixed(static_cast<double>(flops) / 1e9, 3),
-                    std::to_string(model.channels) + "x" + side + "x" + side, std::to_string(model.num_classes), model.source});
+    rows.push_back({model.name, grouped(parameters), billions(forward), billions(training),
+                    std::to_string(model.channels) + "x" + side + "x" + side, megabytes_text(4 * activations),
+                    megabytes_text(2 * activations), std::to_string(model.num_classes), model.source});
   }
   if (config.json) return json.dump(2) + "\n";
-  return table_text(rows) + "GFLOP: forward pass of one picture, 2 per multiply-add.\n";
+  return table_text(rows) +
+         "GFLOP: forward pass of one picture, 2 per multiply-add; a step: forward, and backward to weights and inputs.\n"
+         "MB: results of a forward pass of one picture that are not made in place; `--plan` counts what a rank needs.\n";
 }
 
 std::string render_demo(const MakeDemoConfig& config) {

@@ -1,5 +1,6 @@
 // What follows from a network's description by arithmetic alone: shapes, parameters, operations.
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "dtrain/error.hpp"
@@ -166,6 +167,31 @@ std::vector<ParameterSpec> parameters_of(const Node& node, const Shape& src) {
   return specs;
 }
 
+/// Floating-point operations of each node for one picture.
+std::vector<std::int64_t> forward_flops_by_node(const NetworkSpec& network) {
+  const std::vector<Shape> outputs = output_shapes(network, 1);
+  std::vector<std::int64_t> flops(network.nodes.size(), 0);
+  for (std::size_t i = 0; i < network.nodes.size(); ++i) {
+    const Node& node = network.nodes[i];
+    const Shape src = input_shapes(network, node, outputs, 1).front();
+    if (const auto* conv = std::get_if<Convolution>(&node.layer)) {
+      flops[i] = 2 * conv->kernel.height * conv->kernel.width * src[1] * element_count(outputs[i]);
+    } else if (std::holds_alternative<Linear>(node.layer)) {
+      flops[i] = 2 * src[1] * element_count(outputs[i]);
+    }
+  }
+  return flops;
+}
+
+/// Whether a layer's result takes memory of its own, as a rule: element-wise layers are fused into their producers or write
+/// over what they read, the inputs of a Concat are made where its result lies, and a Flatten moves nothing.
+bool has_memory_of_its_own(const LayerSpec& layer) {
+  return std::visit(
+      Match{[](const Relu&) { return false; }, [](const Add&) { return false; }, [](const Dropout&) { return false; },
+            [](const Concat&) { return false; }, [](const Flatten&) { return false; }, [](const auto&) { return true; }},
+      layer);
+}
+
 }  // namespace
 
 std::vector<Shape> output_shapes(const NetworkSpec& network, std::int64_t batch) {
@@ -205,18 +231,33 @@ std::vector<std::string> head_tensor_names(const NetworkSpec& network) {
 }
 
 std::int64_t forward_flops(const NetworkSpec& network) {
-  const std::vector<Shape> outputs = output_shapes(network, 1);
+  const std::vector<std::int64_t> by_node = forward_flops_by_node(network);
+  return std::accumulate(by_node.begin(), by_node.end(), std::int64_t{0});
+}
+
+std::int64_t training_flops(const NetworkSpec& network) {
+  const std::vector<std::int64_t> forward = forward_flops_by_node(network);
+  const auto parameters = parameters_by_node(network);
   std::int64_t flops = 0;
+  std::vector<bool> has_gradient;  // of a node's result: it depends on a parameter
   for (std::size_t i = 0; i < network.nodes.size(); ++i) {
-    const Node& node = network.nodes[i];
-    const Shape src = input_shapes(network, node, outputs, 1).front();
-    if (const auto* conv = std::get_if<Convolution>(&node.layer)) {
-      flops += 2 * conv->kernel.height * conv->kernel.width * src[1] * element_count(outputs[i]);
-    } else if (std::holds_alternative<Linear>(node.layer)) {
-      flops += 2 * src[1] * element_count(outputs[i]);
-    }
+    const std::vector<LayerIndex>& inputs = network.nodes[i].inputs;
+    const bool wants_diff_src = std::any_of(inputs.begin(), inputs.end(), [&](LayerIndex input) {
+      return input != kNetworkInput && has_gradient[static_cast<std::size_t>(input)];
+    });
+    flops += (wants_diff_src ? 3 : 2) * forward[i];
+    has_gradient.push_back(wants_diff_src || !parameters[i].empty());
   }
   return flops;
+}
+
+std::int64_t activation_elements(const NetworkSpec& network) {
+  const std::vector<Shape> outputs = output_shapes(network, 1);
+  std::int64_t elements = 0;
+  for (std::size_t i = 0; i < network.nodes.size(); ++i) {
+    if (has_memory_of_its_own(network.nodes[i].layer)) elements += element_count(outputs[i]);
+  }
+  return elements;
 }
 
 }  // namespace dtrain

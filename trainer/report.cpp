@@ -40,7 +40,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
   if (path.empty() || !communicator.is_root()) return;
   const RunPlan& plan = *report.plan;
   const Throughput throughput = throughput_of(report.steps);
-  const std::int64_t flops = 3 * forward_flops(plan.network);  // forward, backward data, backward weights
+  const std::int64_t flops = training_flops(plan.network);
   Json json{{"model", plan.network.name},
             {"precision", to_text(plan.compile.precision)},
             {"ranks", communicator.size()},

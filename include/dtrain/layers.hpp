@@ -120,6 +120,15 @@ std::vector<std::string> head_tensor_names(const NetworkSpec& network);
 /// Floating-point operations (2 per multiply-add) of convolutions and linear layers, forward, one picture.
 std::int64_t forward_flops(const NetworkSpec& network);
 
+/// The same for a training step: forward, gradient of the weights, and gradient of the input where that depends on a parameter,
+/// which the pictures do not.
+std::int64_t training_flops(const NetworkSpec& network);
+
+/// Elements of the results that a forward pass of one picture makes: those of convolutions, batch-norms, pools, linear layers
+/// and padded shortcuts. ReLU, Add, Dropout, Concat and Flatten are counted as part of what they read. An estimate for
+/// comparing networks; what a graph really takes is in its MemoryPlan.
+std::int64_t activation_elements(const NetworkSpec& network);
+
 /// Sets row-major initial weights: He normal (fan-out) for convolutions, N(0, 0.01) for linear weights, 0 for biases,
 /// γ = 1 (0 where zero_init), β = 0, running mean 0 and variance 1. A function of (seed, tensor name) alone: the same bits on
 /// any machine, in any layout. Source: He et al., ICCV 2015; Goyal et al. 2017, §5.1 (linear layer, γ).

@@ -239,5 +239,28 @@ TEST(ForwardFlops, CountTwoPerMultiplyAdd) {
   EXPECT_EQ(forward_flops(one_layer(Convolution{.out_channels = 5, .kernel = {1, 3}}, 4)), 2 * 3 * 5 * 4 * 2);
 }
 
+TEST(TrainingFlops, CountTheGradientsOfWeightsAndOfInputsButNotOfPictures) {
+  // The first convolution has no gradient of its input: twice its forward operations; the linear layer: three times.
+  EXPECT_EQ(training_flops(test::small_network()), 2 * (2 * 9 * 2 * 5 * 64) + 3 * (2 * 80 * 3));
+}
+
+TEST(TrainingFlops, LeaveOutTheInputsOfEveryLayerThatReadsPicturesHoweverIndirectly) {
+  NetworkSpec network{.name = "stems", .channels = 3, .height = 4, .width = 4, .num_classes = 1, .nodes = {}};
+  network.nodes = {{"pool", Pool{.kernel = 2, .stride = 2}, {kNetworkInput}},
+                   {"left", Convolution{.out_channels = 5}, {0}},
+                   {"right", Convolution{.out_channels = 7}, {0}},
+                   {"both", Concat{}, {1, 2}},
+                   {"mixed", Concat{}, {3, 0}},
+                   {"last", Convolution{.out_channels = 2}, {4}}};
+
+  // Per pixel of 2·2: left 2·3·5 and right 2·3·7, two times; last 2·(5 + 7 + 3)·2, three times.
+  EXPECT_EQ(training_flops(network), 4 * (2 * (30 + 42) + 3 * 60));
+}
+
+TEST(ActivationElements, CountEveryResultThatIsNotMadeInPlace) {
+  // conv and batch-norm 5·8·8 each, pool 5·4·4, linear 3; ReLU and Flatten nothing.
+  EXPECT_EQ(activation_elements(test::small_network()), 2 * 5 * 64 + 5 * 16 + 3);
+}
+
 }  // namespace
 }  // namespace dtrain

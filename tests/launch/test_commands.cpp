@@ -66,6 +66,11 @@ TEST_F(Commands, ModelsListsEveryNetworkInBothForms) {
   for (std::size_t i = 0; i < json.size(); ++i) {
     EXPECT_EQ(json[i].at("name"), list_models()[i].name);
     EXPECT_NE(table.find(list_models()[i].name), std::string::npos);
+    const NetworkSpec network = build_model(list_models()[i].name, {});
+    EXPECT_EQ(json[i].at("forward_flops_per_image"), forward_flops(network));
+    EXPECT_EQ(json[i].at("training_flops_per_image"), training_flops(network));
+    EXPECT_EQ(json[i].at("activation_bytes_per_image_f32"), 4 * activation_elements(network));
+    EXPECT_EQ(json[i].at("activation_bytes_per_image_bf16"), 2 * activation_elements(network));
   }
   EXPECT_NE(table.find("25,557,032"), std::string::npos);  // resnet50, as torchvision counts
 }
