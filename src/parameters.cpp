@@ -37,18 +37,31 @@ std::vector<std::int64_t> inner_offsets(const Layout& layout) {
   return sums;
 }
 
-/// Calls copy(slot offset of the row's first element, inner offsets, position of the row in row-major order) for each
-/// value of the first index, in parallel.
+/// Values begin ≤ i < end of a tensor's first index.
+struct Rows {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+/// Calls copy(slot offset of the row's first element, inner offsets, position of the row among `rows` in row-major order) for
+/// each of the rows, in parallel.
 template <typename CopyRow>
-void for_each_row(const Layout& layout, const CopyRow& copy) {
+void for_each_row(const Layout& layout, Rows rows, const CopyRow& copy) {
   const std::vector<std::int64_t> inner = inner_offsets(layout);
-  const std::int64_t rows = outer_extent(layout);
   const auto row_size = static_cast<std::int64_t>(inner.size());
-#pragma omp parallel for schedule(static) if (rows * row_size >= kParallelFromElements)
-  for (std::int64_t row = 0; row < rows; ++row) {
+#pragma omp parallel for schedule(static) if ((rows.end - rows.begin) * row_size >= kParallelFromElements)
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     const std::int64_t first = layout.offsets.empty() ? 0 : layout.offsets.front()[static_cast<std::size_t>(row)];
-    copy(first, inner, row * row_size);
+    copy(first, inner, (row - rows.begin) * row_size);
   }
+}
+
+void copy_rows_to_plain(const Layout& layout, Rows rows, std::span<const float> slot, std::span<float> plain) {
+  for_each_row(layout, rows, [&](std::int64_t first, const std::vector<std::int64_t>& inner, std::int64_t position) {
+    const float* const src = slot.data() + first;
+    float* const dst = plain.data() + position;
+    for (std::size_t i = 0; i < inner.size(); ++i) dst[i] = src[inner[i]];
+  });
 }
 
 void check_copy_sizes(const Layout& layout, std::size_t slot, std::size_t plain) {
@@ -56,6 +69,71 @@ void check_copy_sizes(const Layout& layout, std::size_t slot, std::size_t plain)
   for (const auto& table : layout.offsets) elements *= table.size();
   check(slot == static_cast<std::size_t>(layout.size), "a slot has as many elements as its layout");
   check(plain == elements, "a row-major tensor has as many elements as its layout has indices");
+}
+
+// Note [The hash detects every change within one word]
+// Definition, on 64-bit little-endian words, the last one filled up with zero bytes: word j goes to lane j mod 4:
+//   lane ← (lane ⊕ word)·K;  lane ← lane ⊕ (lane ≫ 32)          K odd; lanes start at kLaneStart
+// and at the end, with mix = mix_bits of random.hpp:
+//   hash ← mix(mix(seed) ⊕ length in bytes);  hash ← mix(hash ⊕ lane_i) for i = 0, 1, 2, 3
+// Every one of these steps is a bijection in each of its arguments. So two inputs of equal length that differ within one
+// aligned word (one flipped bit, say) never have the same hash, and neither have chains that go on from different
+// hashes; all other differences escape with probability about 2^-64. Four lanes hide the latency of the multiplication.
+class RunningHash {
+ public:
+  static constexpr std::size_t kStride_bytes = 4 * sizeof(std::uint64_t);
+
+  /// Pieces but the last are multiples of kStride_bytes long.
+  void absorb(std::span<const std::byte> bytes) {
+    check(size_bytes_ % kStride_bytes == 0, "only the last piece of what is hashed ends within a stride");
+    size_bytes_ += bytes.size();
+    std::size_t at = 0;
+    for (; at + kStride_bytes <= bytes.size(); at += kStride_bytes) absorb_words(bytes.data() + at, lanes_.size());
+    if (at < bytes.size()) {
+      std::array<std::byte, kStride_bytes> last{};
+      std::memcpy(last.data(), bytes.data() + at, bytes.size() - at);
+      absorb_words(last.data(), (bytes.size() - at + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t));
+    }
+  }
+
+  std::uint64_t value(std::uint64_t seed) const {
+    std::uint64_t hash = mix_bits(mix_bits(seed) ^ size_bytes_);
+    for (const std::uint64_t lane : lanes_) hash = mix_bits(hash ^ lane);
+    return hash;
+  }
+
+ private:
+  void absorb_words(const std::byte* words, std::size_t count) {
+    static_assert(std::endian::native == std::endian::little, "hashes are defined on little-endian words");
+    constexpr std::uint64_t kFactor = 0xd6e8feb86659fd93ULL;
+    for (std::size_t i = 0; i < count; ++i) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, words + i * sizeof(word), sizeof(word));
+      lanes_[i] = (lanes_[i] ^ word) * kFactor;
+      lanes_[i] ^= lanes_[i] >> 32;
+    }
+  }
+
+  std::array<std::uint64_t, 4> lanes_{0x243f6a8885a308d3ULL, 0x13198a2e03707344ULL, 0xa4093822299f31d0ULL,
+                                      0x082efa98ec4e6c89ULL};  // digits of π
+  std::size_t size_bytes_ = 0;
+};
+
+/// Hash of a slot's elements in row-major order, taken in blocks of rows: a copy of the largest tensor (411 MB in VGG-16) would
+/// be the peak of a run's memory.
+std::uint64_t hash_row_major(const Layout& layout, std::span<const float> slot, std::uint64_t seed) {
+  constexpr std::int64_t kRowsInStrides = RunningHash::kStride_bytes / sizeof(float);  // these end at a stride, however long
+  const std::int64_t rows = outer_extent(layout);
+  const auto row_size = static_cast<std::int64_t>(inner_offsets(layout).size());
+  const std::int64_t block = std::max(kParallelFromElements / row_size / kRowsInStrides, std::int64_t{1}) * kRowsInStrides;
+  std::vector<float> plain(static_cast<std::size_t>(std::min(block, rows) * row_size));
+  RunningHash hash;
+  for (std::int64_t begin = 0; begin < rows; begin += block) {
+    const Rows part{begin, std::min(begin + block, rows)};
+    copy_rows_to_plain(layout, part, slot, plain);
+    hash.absorb(std::as_bytes(std::span(plain).first(static_cast<std::size_t>((part.end - part.begin) * row_size))));
+  }
+  return hash.value(seed);
 }
 
 template <typename T>
@@ -94,16 +172,13 @@ Layout plain_layout(const Shape& shape) {
 
 void copy_to_plain(const Layout& layout, std::span<const float> slot, std::span<float> plain) {
   check_copy_sizes(layout, slot.size(), plain.size());
-  for_each_row(layout, [&](std::int64_t first, const std::vector<std::int64_t>& inner, std::int64_t position) {
-    const float* const src = slot.data() + first;
-    float* const dst = plain.data() + position;
-    for (std::size_t i = 0; i < inner.size(); ++i) dst[i] = src[inner[i]];
-  });
+  copy_rows_to_plain(layout, {0, outer_extent(layout)}, slot, plain);
 }
 
 void copy_from_plain(const Layout& layout, std::span<const float> plain, std::span<float> slot) {
   check_copy_sizes(layout, slot.size(), plain.size());
-  for_each_row(layout, [&](std::int64_t first, const std::vector<std::int64_t>& inner, std::int64_t position) {
+  const Rows all{0, outer_extent(layout)};
+  for_each_row(layout, all, [&](std::int64_t first, const std::vector<std::int64_t>& inner, std::int64_t position) {
     const float* const src = plain.data() + position;
     float* const dst = slot.data() + first;
     for (std::size_t i = 0; i < inner.size(); ++i) dst[inner[i]] = src[i];
@@ -171,12 +246,7 @@ std::uint64_t ParameterStore::fingerprint() const {
   std::sort(by_name.begin(), by_name.end(), [](const Slot* a, const Slot* b) { return a->spec.name < b->spec.name; });
 
   std::uint64_t hash = 0;
-  std::vector<float> plain;
-  for (const Slot* slot : by_name) {
-    plain.resize(static_cast<std::size_t>(element_count(slot->spec.shape)));
-    copy_to_plain(slot->layout, values(*slot), plain);
-    hash = hash_bytes(std::as_bytes(std::span(plain)), hash_text(slot->spec.name, hash));
-  }
+  for (const Slot* slot : by_name) hash = hash_row_major(slot->layout, values(*slot), hash_text(slot->spec.name, hash));
   return hash;
 }
 
@@ -187,40 +257,10 @@ std::uint64_t ParameterStore::layout_digest() const {
   return hash;
 }
 
-// Note [The hash detects every change within one word]
-// Definition, on 64-bit little-endian words, the last one filled up with zero bytes: word j goes to lane j mod 4:
-//   lane ← (lane ⊕ word)·K;  lane ← lane ⊕ (lane ≫ 32)          K odd; lanes start at kLaneStart
-// and at the end, with mix = mix_bits of random.hpp:
-//   hash ← mix(mix(seed) ⊕ length in bytes);  hash ← mix(hash ⊕ lane_i) for i = 0, 1, 2, 3
-// Every one of these steps is a bijection in each of its arguments. So two inputs of equal length that differ within one
-// aligned word (one flipped bit, say) never have the same hash, and neither have chains that go on from different
-// hashes; all other differences escape with probability about 2^-64. Four lanes hide the latency of the multiplication.
 std::uint64_t hash_bytes(std::span<const std::byte> bytes, std::uint64_t seed) {
-  static_assert(std::endian::native == std::endian::little, "hashes are defined on little-endian words");
-  constexpr std::uint64_t kFactor = 0xd6e8feb86659fd93ULL;
-  constexpr std::array<std::uint64_t, 4> kLaneStart{0x243f6a8885a308d3ULL, 0x13198a2e03707344ULL, 0xa4093822299f31d0ULL,
-                                                    0x082efa98ec4e6c89ULL};  // digits of π
-  constexpr std::size_t kStride = 4 * sizeof(std::uint64_t);
-  std::array<std::uint64_t, 4> lanes = kLaneStart;
-  const auto absorb = [&lanes](const std::byte* words, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, words + i * sizeof(word), sizeof(word));
-      lanes[i] = (lanes[i] ^ word) * kFactor;
-      lanes[i] ^= lanes[i] >> 32;
-    }
-  };
-
-  std::size_t at = 0;
-  for (; at + kStride <= bytes.size(); at += kStride) absorb(bytes.data() + at, lanes.size());
-  if (at < bytes.size()) {
-    std::array<std::byte, kStride> last{};
-    std::memcpy(last.data(), bytes.data() + at, bytes.size() - at);
-    absorb(last.data(), (bytes.size() - at + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t));
-  }
-  std::uint64_t hash = mix_bits(mix_bits(seed) ^ bytes.size());
-  for (const std::uint64_t lane : lanes) hash = mix_bits(hash ^ lane);
-  return hash;
+  RunningHash hash;
+  hash.absorb(bytes);
+  return hash.value(seed);
 }
 
 }  // namespace dtrain

@@ -192,6 +192,18 @@ TEST(Fingerprint, IsEqualForEqualWeightsInAnyLayoutAndOrder) {
   EXPECT_EQ(reversed.fingerprint(), plain.fingerprint());
 }
 
+TEST(Fingerprint, HashesLargeTensorsAsIfTheyWereCopiedWhole) {
+  // Long and short rows, in numbers that are no multiple of eight: more than one block of rows, and a last one that is cut.
+  for (const Shape& shape : {Shape{1503, 1001}, Shape{3, 1 << 20}, Shape{(1 << 20) + 5}, Shape{11, 7, 129, 130}}) {
+    ParameterStore store({{{"w", shape, ParameterSpec::Kind::conv_weight}, plain_layout(shape)}});
+    const std::vector<float> values = counting(element_count(shape));
+    std::copy(values.begin(), values.end(), store.values(store.trained_slots()[0]).begin());
+
+    const std::uint64_t name = hash_bytes(std::as_bytes(std::span(std::string_view("w"))));
+    EXPECT_EQ(store.fingerprint(), hash_bytes(std::as_bytes(std::span(values)), name)) << to_text(shape);
+  }
+}
+
 TEST(Fingerprint, DiffersWhenOneBitOfOneWeightDoes) {
   ParameterStore store(entries_of(small_network(), StoreLayout::blocked));
   initialize(small_network(), 7, store);
