@@ -89,6 +89,10 @@ class Graph {
   static std::vector<ParameterStore::Entry> plan_parameters(const NetworkSpec& network, const CompileOptions& options,
                                                             bool plain);
 
+  /// What a graph compiled with these options would take; allocates nothing of it. parameters: laid out as the run's will be.
+  /// Cost, Errors: those of compiling.
+  static MemoryPlan plan_memory(const NetworkSpec& network, const ParameterStore& parameters, const CompileOptions& options);
+
   /// Compiles; costs 0.1–1 s for a large network. `parameters` must outlive the graph.
   /// Errors: ConfigError (picture too small, precision not available).
   Graph(const NetworkSpec& network, ParameterStore& parameters, const CompileOptions& options);

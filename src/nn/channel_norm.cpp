@@ -17,8 +17,6 @@ ChannelNorm<Element>::ChannelNorm(const BatchNorm& spec, const std::string& name
   kernels_ = &norm_kernels<Element>(static_cast<int>(block_));
   const auto padded = static_cast<std::size_t>(blocks_ * block_);
   for (auto* values : {&mean_, &scale_, &shift_, &offset_, &slope_, &inverse_deviation_}) values->assign(padded, 0.0f);
-  sums_.assign(padded * static_cast<std::size_t>(batch_), 0.0);
-  products_ = sums_;
 }
 
 template <typename Element>
@@ -34,6 +32,9 @@ std::vector<LayerParameter> ChannelNorm<Element>::parameters() const {
 
 template <typename Element>
 void ChannelNorm<Element>::connect(ParameterStore& store) {
+  // Not before: a layer that is merely planned takes no memory that grows with the batch.
+  sums_.assign(static_cast<std::size_t>(blocks_ * block_ * batch_), 0.0);
+  products_ = sums_;
   const auto find = [&](const char* suffix) -> const Slot& {
     const Slot* slot = store.find(name_ + suffix);
     check(slot != nullptr, "batch-norm: its parameters are in the store");

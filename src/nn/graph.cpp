@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <sstream>
+#include <utility>
 
 #include "dtrain/error.hpp"
 #include "src/nn/buffers.hpp"
@@ -44,6 +45,26 @@ Bf16Support bf16_support() {
   return has(Isa::avx512_core) ? Bf16Support::slow : Bf16Support::none;
 }
 
+namespace {
+
+/// Where the buffers of a program lie in its arena, and what all of it takes.
+struct ProgramMemory {
+  BufferAssignment buffers;
+  std::vector<std::size_t> offsets;  ///< per buffer
+  MemoryPlan plan;
+};
+
+ProgramMemory plan_program(const std::vector<Instruction>& program, const CompileOptions& options) {
+  ProgramMemory memory{.buffers = assign_buffers(program, options.training, options.recompute_norm), .offsets = {}, .plan = {}};
+  ArenaPlan arena = plan_arena(memory.buffers.lifetimes);
+  memory.offsets = std::move(arena.offsets);
+  memory.plan.activations_bytes = arena.size_bytes;
+  memory.plan.scratchpad_bytes = memory.buffers.lifetimes[static_cast<std::size_t>(memory.buffers.scratch)].size_bytes;
+  return memory;
+}
+
+}  // namespace
+
 struct Graph::Compiled {
   Compiled(const NetworkSpec& described, ParameterStore& store, const CompileOptions& compile_options)
       : network(described),
@@ -52,14 +73,11 @@ struct Graph::Compiled {
         program(build_program(network, options, device, &store)),
         pictures(unbound(pictures_desc(network, options.batch), device)),
         logits(Shape{options.batch, network.num_classes}) {
-    const BufferAssignment assignment = assign_buffers(program, options.training, options.recompute_norm);
-    const ArenaPlan arena_plan = plan_arena(assignment.lifetimes);
-    offsets = arena_plan.offsets;
-    scratch =
-        view(assignment.scratch, bytes_desc(assignment.lifetimes[static_cast<std::size_t>(assignment.scratch)].size_bytes));
-    plan.activations_bytes = arena_plan.size_bytes;
-    plan.scratchpad_bytes = assignment.lifetimes[static_cast<std::size_t>(assignment.scratch)].size_bytes;
-    connect(assignment);
+    const ProgramMemory memory = plan_program(program, options);
+    plan = memory.plan;
+    offsets = memory.offsets;
+    scratch = view(memory.buffers.scratch, bytes_desc(plan.scratchpad_bytes));
+    connect(memory.buffers);
   }
 
   /// Memory of a buffer with a layout; its address is set by bind.
@@ -164,6 +182,11 @@ std::vector<ParameterStore::Entry> Graph::plan_parameters(const NetworkSpec& net
     }
   }
   return entries;
+}
+
+MemoryPlan Graph::plan_memory(const NetworkSpec& network, const ParameterStore& parameters, const CompileOptions& options) {
+  const Device device;
+  return plan_program(build_program(network, options, device, &parameters), options).plan;
 }
 
 namespace {

@@ -307,6 +307,22 @@ TEST(GraphPlan, CountsTheBytesOfTheArenaAndOfItsScratch) {
   EXPECT_LE(plan.scratchpad_bytes, plan.activations_bytes);
 }
 
+TEST(GraphPlan, IsTheSameForAGraphThatIsMerelyPlanned) {
+  for (const bool training : {true, false}) {
+    for (const bool plain : {true, false}) {
+      const NetworkSpec network = residual_chain();
+      const CompileOptions options{.batch = 3, .training = training};
+      ParameterStore store(Graph::plan_parameters(network, options, plain));
+
+      const MemoryPlan planned = Graph::plan_memory(network, store, options);
+
+      const Graph graph(network, store, options);
+      EXPECT_EQ(planned.activations_bytes, graph.memory_plan().activations_bytes);
+      EXPECT_EQ(planned.scratchpad_bytes, graph.memory_plan().scratchpad_bytes);
+    }
+  }
+}
+
 TEST(GraphErrors, RefuseBf16OnACpuWithoutIt) {
   if (bf16_support() != Bf16Support::none) GTEST_SKIP() << "this CPU has it; the tests without AVX-512 come here";
   try {
