@@ -68,7 +68,7 @@ OptionTable train_table(TrainConfig& c) {
       {
           whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
           whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch,
-                       "the rank's share, at most 64"),
+                       "the rank's share, at most 64, as memory allows"),
           positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
           whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
           text_option("optimizer", "sgd|nesterov|…", "How gradients change weights (lars, rmsprop, adamw: not built yet).",
@@ -137,7 +137,7 @@ OptionTable eval_table(EvalConfig& c) {
             {
                 whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
                 whole_option("local-batch", "Pictures of a rank in one forward pass.", 1, c.local_batch,
-                             "the rank's share, at most 64"),
+                             "the rank's share, at most 64, as memory allows"),
             });
   std::vector<Option> placement = placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node);
   std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged

@@ -20,6 +20,7 @@
 #include "launch/command_line.hpp"
 #include "launch/commands.hpp"
 #include "launch/logging.hpp"
+#include "launch/memory_share.hpp"
 #include "launch/rank_map.hpp"
 #include "launch/stop_signal.hpp"
 #include "trainer/run.hpp"
@@ -109,7 +110,10 @@ template <typename Config>
 RunEnvironment make_environment(const Config& config, const Communicator& communicator,
                                 const std::vector<std::string>& command) {
   const MachinePlan plan = plan_machine(communicator, placement_request(config));
-  RunEnvironment environment{.placement = plan.own().placement, .stop_requested = &watch_stop_signals(), .command = command};
+  RunEnvironment environment{.placement = plan.own().placement,
+                             .memory_share_bytes = memory_share(available_memory_bytes(), plan.ranks.size()),
+                             .stop_requested = &watch_stop_signals(),
+                             .command = command};
   std::vector<std::string> remarks = plan.own().warnings;
   for (std::string& remark : carry_out(environment.placement)) remarks.push_back(std::move(remark));
   for (const std::string& remark : gather_remarks(communicator, remarks)) spdlog::warn("{}", remark);

@@ -6,14 +6,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <set>
 #include <type_traits>
 
 #include "dtrain/error.hpp"
 #include "launch/binding.hpp"
+#include "launch/cgroup.hpp"
 
 namespace dtrain {
 namespace {
@@ -81,34 +80,18 @@ NodeTopology to_plain(const Topology& loaded) {
   return plain;
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 /// Smallest quota of this process's cgroup and those above it, as far as they are visible; 0: none.
 double cgroup_quota() {
   double smallest = 0.0;
   const auto take = [&](std::optional<double> quota) {
     if (quota && (smallest == 0.0 || *quota < smallest)) smallest = *quota;
   };
-  // cgroup v2: one line "0::/path"; in a container the path often is "/" and the files lie at the root.
-  const std::string membership = read_text("/proc/self/cgroup");
-  const auto unified = membership.find("0::/");
-  if (unified != std::string::npos) {
-    const auto begin = unified + 3;
-    std::string path = membership.substr(begin, membership.find('\n', begin) - begin);
-    while (true) {
-      take(parse_cpu_max(read_text("/sys/fs/cgroup" + path + "/cpu.max")));
-      const auto parent = path.rfind('/');
-      if (parent == std::string::npos) break;
-      path.resize(parent);
-    }
+  for (const std::string& group : own_cgroup_directories("cpu")) {
+    take(parse_cpu_max(read_kernel_file(group + "/cpu.max")));  // cgroup v2
+    const std::string quota = read_kernel_file(group + "/cpu.cfs_quota_us");
+    if (quota.empty() || quota[0] == '-') continue;
+    take(parse_cpu_max(quota.substr(0, quota.find('\n')) + " " + read_kernel_file(group + "/cpu.cfs_period_us")));
   }
-  // cgroup v1, as containers mount it.
-  const std::string quota = read_text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  const std::string period = read_text("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (!quota.empty() && quota[0] != '-') take(parse_cpu_max(quota.substr(0, quota.find('\n')) + " " + period));
   return smallest;
 }
 

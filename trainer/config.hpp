@@ -38,7 +38,7 @@ struct TrainConfig {
 
   // Training
   std::int64_t global_batch = 0;  ///< 0: 32 a rank
-  std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64
+  std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64 and what fits the memory
   double epochs = 0.0;            ///< 0: 90 unless steps is given
   std::int64_t steps = 0;         ///< 0: from epochs
   std::string optimizer = "sgd";  ///< sgd | nesterov
@@ -95,7 +95,7 @@ struct EvalConfig {
   std::int64_t max_damaged = 100;
   std::int64_t synthetic_size = 1281167;
   std::int64_t global_batch = 0;  ///< 0: 32 a rank
-  std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64
+  std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64 and what fits the memory
 
   // Exchange and placement
   int ranks_per_node = 0;

@@ -20,7 +20,7 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
   DataLoader loader(dataset,
                     LoaderOptions{.transform = options.transform,
                                   .workers = options.workers,
-                                  .prefetch_batches = 3,
+                                  .prefetch_batches = kPrefetchBatches,
                                   .max_batch = batch_size,
                                   .max_damaged = options.max_damaged,
                                   .on_worker_start = placement.bind_loader_thread},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ struct Placement {
 /// What a run gets from the program around it.
 struct RunEnvironment {
   Placement placement;
+  std::size_t memory_share_bytes = 0;                 ///< what this rank may allocate yet; 0: not known
   const std::atomic<bool>* stop_requested = nullptr;  ///< set by a signal: save between two steps, exit code 75; may be null
   std::vector<std::string> command;                   ///< the command line, for the report
 };

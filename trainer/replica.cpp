@@ -2,7 +2,7 @@
 #include "trainer/replica.hpp"
 
 #include <algorithm>
-#include <cstdio>
+#include <iterator>
 
 #include "dtrain/error.hpp"
 
@@ -10,8 +10,6 @@ namespace dtrain {
 namespace {
 
 constexpr std::int64_t kStepSumElements = kSlotAlignment;  // one cache line behind the gradients
-
-double megabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
 }  // namespace
 
@@ -25,8 +23,9 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
   if (has_plain_layout_) entries = Graph::plan_parameters(network_, options_, true);
 
   const std::int64_t elements = ParameterStore::gradient_elements(entries);
-  window_ = std::make_unique<NodeWindow>(communicator, elements + kStepSumElements);
-  parameters_ = std::make_unique<ParameterStore>(std::move(entries), window_->own());
+  // Where nothing is trained, the store's own gradients are never touched and cost nothing; a window's pages are.
+  if (options_.training) window_ = std::make_unique<NodeWindow>(communicator, elements + kStepSumElements);
+  parameters_ = std::make_unique<ParameterStore>(std::move(entries), window_ ? window_->own() : std::span<float>());
 
   gradient_ends_.assign(network_.nodes.size(), 0);
   const auto specs = parameters_by_node(network_);
@@ -41,25 +40,27 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
   }
 }
 
-void Replica::compile(const std::vector<std::int64_t>& training_batches, std::int64_t evaluation_batch) {
+RankMemory Replica::compile(const RankWork& work) {
   CompileOptions options = options_;
-  for (const std::int64_t batch : training_batches) {
+  for (const std::int64_t batch : work.training_batches) {
     options.batch = batch;
     training_graphs_.emplace_back(network_, *parameters_, options);
   }
-  if (evaluation_batch > 0) {
-    options.batch = evaluation_batch;
+  if (work.evaluation_batch > 0) {
+    options.batch = work.evaluation_batch;
     options.training = false;
     evaluation_graph_.emplace_back(network_, *parameters_, options);
   }
-  std::size_t bytes = 0;
+  std::vector<MemoryPlan> plans;
   for (const auto* graphs : {&training_graphs_, &evaluation_graph_}) {
-    for (const Graph& graph : *graphs) bytes = std::max(bytes, graph.memory_plan().activations_bytes);
+    std::ranges::transform(*graphs, std::back_inserter(plans), &Graph::memory_plan);
   }
-  arena_ = AlignedMemory(bytes);
+  const RankMemory memory = account_memory(network_, *parameters_, plans, work);
+  arena_ = AlignedMemory(memory.activations_bytes);
   for (auto* graphs : {&training_graphs_, &evaluation_graph_}) {
     for (Graph& graph : *graphs) graph.bind({arena_.data(), arena_.size_bytes()});
   }
+  return memory;
 }
 
 Graph& Replica::training_graph(std::int64_t batch) {
@@ -82,23 +83,6 @@ Graph& Replica::evaluation_graph() {
 StepSums& Replica::step_sums() {
   static_assert(sizeof(StepSums) <= kStepSumElements * sizeof(float));
   return *reinterpret_cast<StepSums*>(window_->own().subspan(parameters_->gradients().size()).data());
-}
-
-std::size_t Replica::planned_bytes() const {
-  return arena_.size_bytes() + parameters_->weights().size_bytes() + window_->own().size_bytes() +
-         parameters_->statistics().size_bytes();
-}
-
-std::string Replica::describe_memory() const {
-  std::size_t scratch = 0;
-  for (const Graph& graph : training_graphs_) scratch = std::max(scratch, graph.memory_plan().scratchpad_bytes);
-  char text[200];
-  std::snprintf(text, sizeof text,
-                "memory plan: %.0f MB a rank: activations %.0f MB (scratch %.0f MB of it), weights %.0f MB, gradients %.0f MB",
-                megabytes(planned_bytes()), megabytes(arena_.size_bytes()), megabytes(scratch),
-                megabytes(planned_bytes() - arena_.size_bytes() - window_->own().size_bytes()),
-                megabytes(window_->own().size_bytes()));
-  return text;
 }
 
 void Replica::average_statistics() {

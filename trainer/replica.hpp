@@ -10,6 +10,7 @@
 #include "collectives/communicator.hpp"
 #include "collectives/node_window.hpp"
 #include "dtrain/graph.hpp"
+#include "trainer/rank_memory.hpp"
 
 namespace dtrain {
 
@@ -27,8 +28,9 @@ class Replica {
   /// training: compile for training; false: no window is needed, gradients stay private.
   Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator);
 
-  /// Compiles for these batch sizes; later calls of training_graph take one of them. Then one arena for all is allocated.
-  void compile(const std::vector<std::int64_t>& training_batches, std::int64_t evaluation_batch);
+  /// Compiles for the work's batch sizes; later calls of training_graph take one of them. Then one arena for all is allocated.
+  /// Result: what all of it takes.
+  RankMemory compile(const RankWork& work);
 
   Graph& training_graph(std::int64_t batch);
   Graph& largest_training_graph();
@@ -46,10 +48,6 @@ class Replica {
   /// End of every node's gradients in the arena: when backward has done node n, [0, ends[n]) is final.
   const std::vector<std::int64_t>& gradient_ends() const { return gradient_ends_; }
   bool has_plain_layout() const { return has_plain_layout_; }
-
-  /// Bytes planned: activations, weights, gradients, copies; without the optimizer's.
-  std::size_t planned_bytes() const;
-  std::string describe_memory() const;
 
   /// Averages the batch-norm statistics over the ranks. Collective.
   void average_statistics();

@@ -31,6 +31,12 @@ Json phase_sums(const std::vector<StepReport>& steps) {
           {"update", sums.update}};
 }
 
+Json memory_lines(const RankMemory& memory) {
+  Json json;
+  for (const RankMemory::Line& line : memory.lines()) json[line.key] = line.bytes;
+  return json;
+}
+
 }  // namespace
 
 std::string version_text() { return DTRAIN_VERSION; }
@@ -61,7 +67,8 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
             {"gflops_per_rank", static_cast<double>(flops) * throughput.median / communicator.size() / 1e9},
             {"fingerprint", hex(report.fingerprint)},
             {"peak_rss_bytes", peak_rss},
-            {"planned_bytes", report.planned_bytes},
+            {"planned_bytes", report.memory.total_bytes()},
+            {"memory", memory_lines(report.memory)},
             {"allreduce", report.allreduce},
             {"placement", report.placement},
             {"startup_s", report.startup_s},

@@ -9,6 +9,7 @@
 #include "collectives/communicator.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/metrics.hpp"
+#include "trainer/rank_memory.hpp"
 #include "trainer/run_plan.hpp"
 
 namespace dtrain {
@@ -19,7 +20,7 @@ struct RunReport {
   std::optional<EvaluationResult> validation;
   std::string allreduce;
   int threads_per_rank = 1;
-  std::size_t planned_bytes = 0;
+  RankMemory memory;
   std::int64_t parameters = 0;
   std::uint64_t fingerprint = 0;
   std::string placement;

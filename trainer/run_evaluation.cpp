@@ -10,6 +10,7 @@
 #include "trainer/class_indices.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/evaluation.hpp"
+#include "trainer/local_batch.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
@@ -66,6 +67,7 @@ void write_result(const std::string& path, const EvalConfig& config, const Evalu
 
 int run_evaluation(const EvalConfig& config, Communicator& communicator, const RunEnvironment& environment) {
   require_valid(validate(config, communicator.size()));
+  const std::size_t at_start_bytes = resident_bytes();
   const ModelEntry& model = model_entry(config.model);
   const std::int64_t crop = config.crop > 0 ? config.crop : model.image_size;
   const auto dataset =
@@ -83,18 +85,28 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   if (maps_classes) class_indices = read_class_indices(config.class_indices, dataset->class_names(), network.num_classes);
   communicator.require_equal({{"dtrain version", version_text()},
                               {"precision", to_text(parse_precision(config.precision))},
+                              {"--local-batch", std::to_string(config.local_batch)},
                               {"data", describe_dataset(*dataset)},
                               {"class indices", listed(class_indices)}});
 
   const std::int64_t global_batch =
       config.global_batch > 0 ? config.global_batch : 32 * static_cast<std::int64_t>(communicator.size());
-  const CompileOptions compile{
-      .batch = config.local_batch > 0 ? config.local_batch : default_local_batch(global_batch, communicator.size()),
-      .training = false,
-      .precision = parse_precision(config.precision),
-      .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic};
+  CompileOptions compile{.training = false,
+                         .precision = parse_precision(config.precision),
+                         .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic};
+  RankWork work{.resident_bytes = resident_bytes()};  // holds the file by now
+  compile.batch = work.evaluation_batch = choose_local_batch(
+      {.asked = config.local_batch,
+       .usual = default_local_batch(global_batch, communicator.size()),
+       .available_bytes = environment.memory_share_bytes > 0 ? environment.memory_share_bytes + at_start_bytes : 0,
+       .memory =
+           [&](std::int64_t batch) {
+             work.evaluation_batch = batch;
+             return plan_memory(network, compile, work);
+           }},
+      communicator);
   Replica replica(network, compile, communicator);
-  replica.compile({}, compile.batch);
+  replica.compile(work);
   import_weights(file, replica.parameters(), ImportMode::exact, head_tensor_names(network));
 
   if (communicator.is_root()) require_writable_file(config.report, "--report");

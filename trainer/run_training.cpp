@@ -11,6 +11,7 @@
 #include "trainer/clock.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/evaluation.hpp"
+#include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/profile.hpp"
 #include "trainer/report.hpp"
@@ -24,6 +25,21 @@ namespace {
 constexpr double kFirstBucketMb = 1.0;
 constexpr double kBytesPerMb = 1024.0 * 1024.0;
 
+RunData open_data(const TrainConfig& config, int ranks) {
+  require_valid(validate(config, ranks));
+  const ModelEntry& model = model_entry(config.model);
+  return open_run_data({.train = config.data,
+                        .validation = config.val_data,
+                        .synthetic_size = config.synthetic_size,
+                        .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
+                        .picture_size = config.crop > 0 ? config.crop : model.image_size,
+                        .seed = config.seed});
+}
+
+DataFacts facts_of(const RunData& data) {
+  return {.samples = data.train->size(), .classes = static_cast<std::int64_t>(data.train->class_names().size())};
+}
+
 /// What stays the same over a run, built in the order in which the members stand.
 class TrainingRun {
  public:
@@ -32,10 +48,11 @@ class TrainingRun {
         config_(config),
         communicator_(communicator),
         environment_(environment),
-        data_(open_data()),
-        plan_(plan_run(config, facts(), communicator.size())),
+        data_(open_data(config, communicator.size())),
+        resident_bytes_(resident_bytes()),
+        plan_(agreed_plan()),
         keeper_(config, plan_, communicator),
-        replica_(agreed_network(), plan_.compile, communicator),
+        replica_(plan_.network, plan_.compile, communicator),
         optimizer_(plan_.optimizer, replica_.parameters()) {}
 
   int run() {
@@ -96,28 +113,41 @@ class TrainingRun {
   }
 
  private:
-  RunData open_data() const {
-    require_valid(validate(config_, communicator_.size()));
-    const ModelEntry& model = model_entry(config_.model);
-    return open_run_data({.train = config_.data,
-                          .validation = config_.val_data,
-                          .synthetic_size = config_.synthetic_size,
-                          .synthetic_classes = config_.num_classes > 0 ? config_.num_classes : model.num_classes,
-                          .picture_size = config_.crop > 0 ? config_.crop : model.image_size,
-                          .seed = config_.seed});
+  RankWork work(const RunPlan& plan) const {
+    const bool evaluates = data_.validation && !plan.eval_every.is_off();
+    RankWork work = training_work(plan, communicator_.size(), communicator_.rank(), evaluates);
+    work.saves = communicator_.is_root() && !config_.out.empty();
+    work.resident_bytes = resident_bytes_;
+    return work;
   }
 
-  DataFacts facts() const {
-    return {.samples = data_.train->size(), .classes = static_cast<std::int64_t>(data_.train->class_names().size())};
+  RunPlan plan_with(std::int64_t local_batch) const {
+    TrainConfig config = config_;
+    config.local_batch = local_batch;
+    return plan_run(config, facts_of(data_), communicator_.size());
   }
 
-  /// The network, after all ranks have shown that they are about to do the same.
-  const NetworkSpec& agreed_network() const {
+  /// The plan, after all ranks have shown that they are about to do the same; the local batch fits the memory of each.
+  RunPlan agreed_plan() const {
+    const RunPlan usual = plan_with(config_.local_batch);
     communicator_.require_equal({{"dtrain version", version_text()},
-                                 {"configuration", plan_.recipe},
+                                 {"configuration", usual.recipe},
+                                 {"--local-batch", std::to_string(config_.local_batch)},
                                  {"training data", describe_dataset(*data_.train)},
                                  {"validation data", data_.validation ? describe_dataset(*data_.validation) : "none"}});
-    return plan_.network;
+    const std::int64_t batch = choose_local_batch(
+        {.asked = config_.local_batch,
+         .usual = usual.local_batch,
+         .available_bytes = environment_.memory_share_bytes > 0 ? environment_.memory_share_bytes + resident_bytes_ : 0,
+         .memory =
+             [&](std::int64_t local_batch) {
+               const RunPlan plan = plan_with(local_batch);
+               return plan_memory(plan.network, plan.compile, work(plan));
+             }},
+        communicator_);
+    if (batch < usual.local_batch && communicator_.is_root())
+      spdlog::warn("local batch {} instead of {}, so that the memory plan fits the node", batch, usual.local_batch);
+    return plan_with(batch);
   }
 
   bool profiles() const { return !config_.profile.empty(); }
@@ -133,11 +163,7 @@ class TrainingRun {
   void compile() {
     // Measured before there is much else in memory, and by all ranks at once: they share the memory's bandwidth.
     if (profiles()) profile_.peaks = measure_peaks(plan_.compile.precision);
-    const auto sizes = micro_batch_sizes(plan_.samples, plan_.global_batch, communicator_.size(), communicator_.rank(),
-                                         plan_.local_batch, plan_.total_steps);
-    const bool evaluates = data_.validation && !plan_.eval_every.is_off();
-    replica_.compile(sizes, evaluates ? plan_.local_batch : 0);
-    report_.planned_bytes = replica_.planned_bytes() + optimizer_.velocity().size_bytes();
+    report_.memory = replica_.compile(work(plan_));
   }
 
   /// Fresh, imported or resumed weights, equal on all ranks. Result: steps done before.
@@ -177,7 +203,7 @@ class TrainingRun {
   LoaderOptions loader_options() const {
     return {.transform = plan_.train_transform,
             .workers = workers(),
-            .prefetch_batches = 3,
+            .prefetch_batches = kPrefetchBatches,
             .max_batch = plan_.local_batch,
             .max_damaged = config_.max_damaged,
             .on_worker_start = environment_.placement.bind_loader_thread};
@@ -232,8 +258,7 @@ class TrainingRun {
     spdlog::info("{} samples, {} steps an epoch, {} steps, peak learning rate {:.4g}, schedule {}", plan_.samples,
                  plan_.steps_per_epoch, plan_.total_steps, plan_.rate.peak, to_text(plan_.rate.curve));
     spdlog::info("{}", environment_.placement.summary);
-    spdlog::info("{}, velocity {:.0f} MB", replica_.describe_memory(),
-                 static_cast<double>(optimizer_.velocity().size_bytes()) / 1e6);
+    spdlog::info("{}", describe(report_.memory));
   }
 
   void finish() {
@@ -258,6 +283,7 @@ class TrainingRun {
   Communicator& communicator_;
   const RunEnvironment& environment_;
   RunData data_;
+  std::size_t resident_bytes_;  ///< of the process before anything is compiled
   RunPlan plan_;
   CheckpointKeeper keeper_;
   Replica replica_;

@@ -131,6 +131,7 @@ BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::i
       const StepPosition position = step_position(at->step, plan.samples, plan.global_batch);
       const StepShare share = step_share(position, ranks, rank, plan.local_batch);
       if (at->epoch != position.epoch) {
+        at->order = {};  // not two of them at once: 10 MB each for ImageNet
         at->order = epoch_order(plan.samples, plan.seed, position.epoch, plan.shuffle);
         at->epoch = position.epoch;
       }

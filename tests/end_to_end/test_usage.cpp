@@ -92,6 +92,23 @@ TEST(Usage, RefusesSharedMemoryAcrossNodes) {
   EXPECT_TRUE(outcome.says("choosing --allreduce shm: expected all ranks on one node, found 2 nodes")) << outcome;
 }
 
+TEST(Usage, RefusesABatchBeyondTheMemoryBeforeItTakesAny) {
+  const Outcome outcome =
+      run({.arguments = {"--model", "resnet50", "--local-batch", "100000", "--global-batch", "100000"}}, kPromptlyS);
+
+  EXPECT_EQ(outcome.exit_code, 2) << outcome;
+  EXPECT_TRUE(outcome.says("planning the memory of a rank for --local-batch 100000: expected at most ")) << outcome;
+  EXPECT_TRUE(outcome.says(" GB planned; try: --local-batch ")) << outcome;
+  EXPECT_TRUE(outcome.says(", the largest that fits")) << outcome;
+}
+
+TEST(Usage, RefusesABatchBeyondTheMemoryOnceForAllRanks) {
+  const Outcome outcome = run({.ranks = 2, .arguments = {"--model", "resnet18", "--local-batch", "50000"}}, kPromptlyS);
+
+  EXPECT_EQ(outcome.exit_code, 2) << outcome;
+  EXPECT_EQ(outcome.count("the largest that fits"), 1) << outcome;
+}
+
 // A launcher of another MPI than the one dtrain is linked with starts N processes of which each believes to be alone.
 TEST(Usage, RefusesToTrainTheSameNetworkInEveryProcessOfALauncher) {
   for (const std::string variable : {"OMPI_COMM_WORLD_SIZE=4", "PMI_SIZE=4"}) {

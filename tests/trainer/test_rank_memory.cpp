@@ -1,0 +1,67 @@
+// The account of a rank's memory.
+#include <gtest/gtest.h>
+
+#include "dtrain/error.hpp"
+#include "trainer/rank_memory.hpp"
+
+namespace dtrain {
+namespace {
+
+NetworkSpec lenet() { return build_model("lenet5", {}); }
+
+TEST(RankMemory, IsTheSumOfItsLinesAndScratchIsPartOfTheArena) {
+  const RankMemory memory = plan_memory(lenet(), {}, {.training_batches = {4}, .loader_batch = 4, .resident_bytes = 1000});
+
+  std::size_t sum = 0;
+  for (const RankMemory::Line& line : memory.lines()) sum += line.bytes;
+  EXPECT_EQ(memory.total_bytes(), sum);
+  EXPECT_GE(memory.activations_bytes, memory.scratch_bytes);
+  EXPECT_EQ(memory.resident_bytes, 1000u);
+}
+
+TEST(RankMemory, HoldsWeightsThreeTimesInTrainingAndOnceInEvaluation) {
+  const RankMemory training = plan_memory(lenet(), {}, {.training_batches = {4}, .loader_batch = 4});
+  const RankMemory evaluation = plan_memory(lenet(), {}, {.evaluation_batch = 4});
+
+  EXPECT_GE(training.weights_bytes, 4u * 61706);  // the network's parameters, padded
+  EXPECT_EQ(training.gradients_bytes, training.weights_bytes);
+  EXPECT_EQ(training.velocity_bytes, training.weights_bytes);
+  EXPECT_EQ(evaluation.weights_bytes, training.weights_bytes);
+  EXPECT_EQ(evaluation.gradients_bytes + evaluation.velocity_bytes, 0u);
+}
+
+TEST(RankMemory, CountsPicturesAheadTheirOrderAndThoseOfEvaluation) {
+  const std::size_t picture = 28 * 28 * 4;
+  const RankMemory memory =
+      plan_memory(lenet(), {}, {.training_batches = {5, 4}, .evaluation_batch = 6, .loader_batch = 5, .samples = 100});
+
+  EXPECT_EQ(memory.pictures_bytes, (3 * 5 + 4 * 6) * picture + 100 * 8);
+}
+
+TEST(RankMemory, CountsACheckpointWhereOneIsWritten) {
+  const RankMemory silent = plan_memory(lenet(), {}, {.training_batches = {4}});
+  const RankMemory saving = plan_memory(lenet(), {}, {.training_batches = {4}, .saves = true});
+
+  EXPECT_EQ(silent.checkpoint_bytes, 0u);
+  EXPECT_EQ(saving.checkpoint_bytes, saving.weights_bytes + saving.velocity_bytes);  // the network has no statistics
+}
+
+TEST(RankMemory, OfSeveralGraphsIsOneArenaForTheLargest) {
+  const RankWork large{.training_batches = {8}};
+  const RankWork both{.training_batches = {8, 3}};
+
+  EXPECT_EQ(plan_memory(lenet(), {}, both).activations_bytes, plan_memory(lenet(), {}, large).activations_bytes);
+}
+
+TEST(RankMemory, GrowsWithTheBatchButAllocatesNothingOfIt) {
+  const NetworkSpec network = build_model("resnet50", {});
+  const std::size_t before = resident_bytes();
+
+  const RankMemory memory = plan_memory(network, {}, {.training_batches = {100000}, .loader_batch = 100000});
+
+  EXPECT_GT(memory.total_bytes(), std::size_t{1} << 42);
+  EXPECT_LT(resident_bytes() - before, std::size_t{200} << 20);  // what describes the primitives
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,70 @@
+// What a rank's memory goes to: planned before anything large is allocated, and reported after a run. One account for both.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dtrain/graph.hpp"
+#include "trainer/run_plan.hpp"
+
+namespace dtrain {
+
+/// Batches that a loader holds: one being computed on, one ready, one being filled.
+inline constexpr int kPrefetchBatches = 3;
+
+/// What a rank is going to do, as far as memory depends on it.
+struct RankWork {
+  std::vector<std::int64_t> training_batches;  ///< distinct micro-batch sizes; empty: no training
+  std::int64_t evaluation_batch = 0;           ///< 0: no evaluation
+  std::int64_t loader_batch = 0;               ///< pictures of a training batch for which the loader has room
+  std::int64_t samples = 0;                    ///< whose order the training loader keeps
+  bool saves = false;                          ///< writes checkpoints, which are copied row-major first
+  std::size_t resident_bytes = 0;              ///< what the process had before: program, libraries, MPI, list of pictures
+};
+
+/// The computing of one rank of a training run; the rest is the caller's to fill in.
+RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates);
+
+struct RankMemory {
+  std::size_t activations_bytes = 0;    ///< arena of all graphs: activations and their gradients, reused by liveness
+  std::size_t scratch_bytes = 0;        ///< part of the arena
+  std::size_t weights_bytes = 0;        ///< f32 master weights
+  std::size_t gradients_bytes = 0;
+  std::size_t velocity_bytes = 0;
+  std::size_t statistics_bytes = 0;  ///< of batch-norm: running ones, and sums of a batch
+  std::size_t kernels_bytes = 0;     ///< generated code and what describes it; estimated
+  std::size_t pictures_bytes = 0;    ///< loaded ahead, and their order
+  std::size_t checkpoint_bytes = 0;  ///< one that is being written
+  std::size_t resident_bytes = 0;    ///< before compiling, measured
+
+  std::size_t total_bytes() const;
+
+  struct Line {
+    const char* key;   ///< in report.json
+    const char* text;  ///< for people
+    std::size_t bytes;
+  };
+  /// The parts of the total, in order.
+  std::vector<Line> lines() const;
+};
+
+/// The account of parameters and graphs, whether they exist or are merely planned.
+RankMemory account_memory(const NetworkSpec& network, const ParameterStore& parameters, const std::vector<MemoryPlan>& graphs,
+                          const RankWork& work);
+
+/// Plans a rank's memory without allocating any of it. Cost: that of compiling every graph once, 0.1 s each for large networks.
+/// Errors: ConfigError, as compiling.
+RankMemory plan_memory(const NetworkSpec& network, const CompileOptions& options, const RankWork& work);
+
+/// One line for the log.
+std::string describe(const RankMemory& memory);
+
+/// Resident memory of this process.
+std::size_t resident_bytes();
+
+/// "1.76 GB".
+std::string gigabytes_text(std::size_t bytes);
+
+}  // namespace dtrain
