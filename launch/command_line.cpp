@@ -164,7 +164,17 @@ OptionTable init_table(InitConfig& c) {
 }
 
 OptionTable models_table(ModelsConfig& c) {
-  OptionTable table{.program = "dtrain models", .purpose = "Lists the networks that --model knows."};
+  OptionTable table{.program = "dtrain models",
+                    .purpose = "Lists the networks that --model knows, or plans the memory of a rank that trains one."};
+  add_group(table, "Plan",
+            {
+                text_option("plan", "NAME", "Network to plan the memory for; nothing of it is allocated.", c.plan, "list all"),
+                whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch),
+                whole_option("num-classes", "Classes.", 2, c.num_classes, "the model's"),
+                whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, c.crop, "the model's"),
+                text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
+                text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+            });
   add_group(table, "Output", {switch_option("json", "As JSON.", c.json)});
   return table;
 }
@@ -201,6 +211,16 @@ OptionTable inspect_table(InspectConfig& c) {
 std::vector<std::string> check_init(const InitConfig& c) {
   if (!c.out.empty()) return {};
   return {to_text(Fault{.doing = "--out", .expected = "a file to write", .found = "none", .remedy = "--out FILE.safetensors"})};
+}
+
+std::vector<std::string> check_models(const ModelsConfig& c) {
+  if (!c.plan.empty()) return validate(planned_run(c), 1);
+  const ModelsConfig listing{.json = c.json};
+  const bool asks_for_plan = c.local_batch != listing.local_batch || c.num_classes != 0 || c.crop != 0 ||
+                             c.precision != listing.precision || c.conv != listing.conv;
+  if (!asks_for_plan) return {};
+  return {to_text(Fault{
+      .doing = "dtrain models", .expected = "--plan with options of a plan", .found = "no --plan", .remedy = "--plan MODEL"})};
 }
 
 std::vector<std::string> check_topo(const TopoConfig& c, int ranks) {
@@ -242,7 +262,7 @@ const std::vector<CommandEntry>& commands() {
       {"train", "train a network (may be left out)"},
       {"eval", "evaluate weights on pictures"},
       {"init", "write fresh weights"},
-      {"models", "list the networks"},
+      {"models", "list the networks, or plan the memory of a rank"},
       {"topo", "print where the threads of every rank would run"},
       {"make-demo", "render a small data set"},
       {"inspect", "show what a weight file or checkpoint holds"},
@@ -276,6 +296,18 @@ std::string overview() {
 
 }  // namespace
 
+TrainConfig planned_run(const ModelsConfig& config) {
+  TrainConfig run;
+  run.model = config.plan;
+  run.num_classes = config.num_classes;
+  run.crop = config.crop;
+  run.precision = config.precision;
+  run.conv = config.conv;
+  run.global_batch = run.local_batch = config.local_batch;
+  run.steps = 1;
+  return run;
+}
+
 Command parse_command_line(const std::vector<std::string>& arguments, int ranks) {
   if (arguments.empty() || arguments.front() == "--help" || arguments.front() == "-h") return ShowText{overview()};
   if (arguments.front() == "--version") return ShowText{"dtrain " DTRAIN_VERSION "\n"};
@@ -287,7 +319,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, int ranks)
   if (name == "train") return parse<TrainConfig>(train_table, rest, [&](const auto& c) { return validate(c, ranks); });
   if (name == "eval") return parse<EvalConfig>(eval_table, rest, [&](const auto& c) { return validate(c, ranks); });
   if (name == "init") return parse<InitConfig>(init_table, rest, check_init);
-  if (name == "models") return parse<ModelsConfig>(models_table, rest, no_more);
+  if (name == "models") return parse<ModelsConfig>(models_table, rest, check_models);
   if (name == "topo") return parse<TopoConfig>(topo_table, rest, [&](const auto& c) { return check_topo(c, ranks); });
   if (name == "make-demo") return parse<MakeDemoConfig>(make_demo_table, rest, no_more);
   if (name == "inspect") return parse<InspectConfig>(inspect_table, rest, no_more);

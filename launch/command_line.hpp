@@ -25,10 +25,18 @@ struct InitConfig {
   std::string out;  ///< safetensors file
 };
 
-/// Lists the networks.
+/// Lists the networks, or plans the memory of a rank that trains one of them on synthetic pictures.
 struct ModelsConfig {
   bool json = false;
+  std::string plan;               ///< model to plan; empty: list all
+  std::int64_t local_batch = 32;  ///< of the plan, as all below
+  std::int64_t num_classes = 0;   ///< 0: the model's own
+  std::int64_t crop = 0;          ///< 0: the model's picture size
+  std::string precision = "auto";
+  std::string conv = "auto";
 };
+/// The run that a plan is made for: one rank, one step of one micro-batch.
+TrainConfig planned_run(const ModelsConfig& config);
 
 /// Prints where the threads of all ranks would run.
 struct TopoConfig {

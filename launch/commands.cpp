@@ -148,6 +148,28 @@ std::string models_text(const ModelsConfig& config) {
          "MB: results of a forward pass of one picture that are not made in place; `--plan` counts what a rank needs.\n";
 }
 
+std::string plan_text(const ModelsConfig& config, const RankMemory& memory, std::size_t share_bytes) {
+  if (config.json) {
+    nlohmann::ordered_json json{{"model", config.plan}, {"local_batch", config.local_batch}};
+    for (const RankMemory::Line& line : memory.lines()) json[line.key] = line.bytes;
+    json["scratch_bytes"] = memory.scratch_bytes;
+    json["planned_bytes"] = memory.total_bytes();
+    json["memory_share_bytes"] = share_bytes;
+    return json.dump(2) + "\n";
+  }
+  std::vector<std::vector<std::string>> rows{{"memory of a rank", "MB"}};
+  const auto add = [&](const std::string& text, std::size_t bytes) {
+    rows.push_back({text, megabytes_text(static_cast<std::int64_t>(bytes))});
+  };
+  for (const RankMemory::Line& line : memory.lines()) {
+    add(line.text, line.bytes);
+    if (line.bytes == memory.activations_bytes) add("  of them scratch", memory.scratch_bytes);
+  }
+  add("total", memory.total_bytes());
+  if (share_bytes > 0) add("free for a rank here", share_bytes + memory.resident_bytes);
+  return table_text(rows);
+}
+
 std::string render_demo(const MakeDemoConfig& config) {
   const std::filesystem::path root = config.directory;
   if (config.force && std::filesystem::is_directory(root)) {

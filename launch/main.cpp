@@ -124,6 +124,17 @@ int run(const TopoConfig& config, Communicator& communicator, const std::vector<
   return print_map(config, communicator);
 }
 
+/// The plan of one rank that has this machine's ranks beside it.
+int run(const ModelsConfig& config, Communicator& communicator, const std::vector<std::string>&) {
+  const std::size_t ranks = plan_machine(communicator, {}).ranks.size();
+  if (!communicator.is_root()) return static_cast<int>(ExitCode::done);
+  const std::string text =
+      plan_text(config, plan_training_memory(planned_run(config)), memory_share(available_memory_bytes(), ranks));
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+  return static_cast<int>(ExitCode::done);
+}
+
 int run(const EvalConfig& config, Communicator& communicator, const std::vector<std::string>& command) {
   return run_evaluation(config, communicator, make_environment(config, communicator, command));
 }
@@ -135,12 +146,22 @@ int run(const TrainConfig& config, Communicator& communicator, const std::vector
   return run_training(config, communicator, make_environment(config, communicator, command));
 }
 
+/// Ranks that count as one node; 0: those on one machine, also where the command has no such option.
+template <typename Config>
+int ranks_per_node_of(const Config& config) {
+  if constexpr (requires { config.ranks_per_node; }) {
+    return config.ranks_per_node;
+  } else {
+    return 0;
+  }
+}
+
 /// Runs a command on all ranks, under MPI.
 template <typename Config>
 int run_on_ranks(const Config& config, const std::vector<std::string>& command, int argc, char** argv, Identity& self) {
   MpiSession session(&argc, &argv);
   try {
-    Communicator communicator(config.ranks_per_node);
+    Communicator communicator(ranks_per_node_of(config));
     self = {.rank = communicator.rank(), .size = communicator.size(), .host = host_name()};
     start_logging({.rank = self.rank, .host = self.host});
     return run(config, communicator, command);
@@ -171,6 +192,7 @@ struct CommandRunner {
     return run_alone(self, [&] { return write_fresh_weights(config); });
   }
   int operator()(const ModelsConfig& config) const {
+    if (!config.plan.empty()) return run_on_ranks(config, command, argc, argv, self);
     return run_alone(self, [&] { return models_text(config); });
   }
   int operator()(const MakeDemoConfig& config) const {

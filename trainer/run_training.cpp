@@ -298,4 +298,13 @@ int run_training(const TrainConfig& config, Communicator& communicator, const Ru
   return TrainingRun(config, communicator, environment).run();
 }
 
+RankMemory plan_training_memory(const TrainConfig& config) {
+  const RunData data = open_data(config, 1);
+  const std::size_t before = resident_bytes();
+  const RunPlan plan = plan_run(config, facts_of(data), 1);
+  RankWork work = training_work(plan, 1, 0, false);
+  work.resident_bytes = before;
+  return plan_memory(plan.network, plan.compile, work);
+}
+
 }  // namespace dtrain

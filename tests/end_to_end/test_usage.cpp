@@ -205,6 +205,29 @@ TEST(Models, AreListedAsTextAndAsJson) {
   EXPECT_TRUE(has_resnet50);
 }
 
+TEST(Models, PlanWhatARunReports) {
+  const std::vector<std::string> options{"--local-batch", "12", "--crop", "48", "--conv", "direct"};
+  std::vector<std::string> planning{"models", "--plan", "resnet20", "--json"};
+  std::vector<std::string> running{"--model",   "resnet20", "--global-batch", "12",
+                                   "--steps",   "2",        "--num-classes",  "10",
+                                   "--threads", "1",        "--report",       new_path("report.json").string()};
+  planning.insert(planning.end(), options.begin(), options.end());
+  running.insert(running.end(), options.begin(), options.end());
+
+  const Json plan = Json::parse(run({.arguments = planning}).output);
+  const Outcome outcome = run({.arguments = running});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  const Json report = read_json(running[11]);
+  const double resident = plan.at("resident_bytes");  // measured, so that it differs a little from run to run
+  for (const auto& [key, bytes] : report.at("memory").items()) {
+    if (key == "resident_bytes") continue;
+    EXPECT_EQ(plan.at(key), bytes) << key;
+  }
+  EXPECT_NEAR(report.at("memory").at("resident_bytes").get<double>(), resident, 0.1 * resident);
+  EXPECT_NEAR(report.at("planned_bytes").get<double>(), plan.at("planned_bytes").get<double>(), 0.1 * resident);
+}
+
 TEST(Topo, ShowsEveryRank) {
   const Outcome outcome = run({.ranks = 2, .arguments = {"topo"}});
 

@@ -329,6 +329,13 @@ TEST(CommandLine, TheOtherCommandsAreRead) {
   EXPECT_TRUE(parsed<ModelsConfig>({"models", "--json"}).json);
   EXPECT_FALSE(parsed<ModelsConfig>({"models"}).json);
   expect_error({"models", "--json=yes"}, {"--json: expected no value"});
+  const auto plan = parsed<ModelsConfig>({"models", "--plan", "resnet20", "--local-batch", "8", "--crop", "48"});
+  EXPECT_EQ(planned_run(plan).model, "resnet20");
+  EXPECT_EQ(planned_run(plan).global_batch, 8);
+  EXPECT_EQ(planned_run(plan).local_batch, 8);
+  EXPECT_EQ(planned_run(plan).crop, 48);
+  expect_error({"models", "--plan", "resnet2O"}, {"--model resnet20"});
+  expect_error({"models", "--local-batch", "8"}, {"--plan"});
 
   const auto topo = parsed<TopoConfig>(
       {"topo", "--threads", "3", "--comm-cores", "1", "--bind", "core", "--workers", "2", "--ranks-per-node", "4"});

@@ -75,6 +75,24 @@ TEST_F(Commands, ModelsListsEveryNetworkInBothForms) {
   EXPECT_NE(table.find("25,557,032"), std::string::npos);  // resnet50, as torchvision counts
 }
 
+TEST_F(Commands, APlanIsPrintedLineByLineInBothForms) {
+  RankMemory memory;
+  memory.activations_bytes = 7'000'000;
+  memory.scratch_bytes = 2'000'000;
+  memory.weights_bytes = 3'000'000;
+  memory.resident_bytes = 1'000'000;
+
+  const std::string text = plan_text({.plan = "lenet5"}, memory, 20'000'000);
+  const auto json = nlohmann::json::parse(plan_text({.json = true, .plan = "lenet5"}, memory, 20'000'000));
+
+  for (const char* line :
+       {"scratch                 2.0\n", "total                             11.0\n", "here              21.0\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << text;
+  }
+  EXPECT_EQ(json.at("activations_bytes"), 7'000'000);
+  EXPECT_EQ(json.at("planned_bytes"), 11'000'000);
+}
+
 TEST_F(Commands, InspectShowsTensorsAndTheStateOfTheChecksum) {
   write_fresh_weights({.model = "lenet5", .out = path("w.safetensors")});
 
