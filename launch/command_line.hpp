@@ -32,7 +32,7 @@ struct ModelsConfig {
   std::int64_t local_batch = 32;  ///< of the plan, as all below
   std::int64_t num_classes = 0;   ///< 0: the model's own
   std::int64_t crop = 0;          ///< 0: the model's picture size
-  std::string precision = "auto";
+  std::string precision = "fp32";
   std::string conv = "auto";
 };
 /// The run that a plan is made for: one rank, one step of one micro-batch.

@@ -44,7 +44,7 @@ std::vector<RankMemory::Line> RankMemory::lines() const {
           {"weights_bytes", "weights", weights_bytes},
           {"gradients_bytes", "gradients", gradients_bytes},
           {"velocity_bytes", "velocity", velocity_bytes},
-          {"statistics_bytes", "batch-norm statistics and sums", statistics_bytes},
+          {"statistics_bytes", "batch-norm statistics", statistics_bytes},
           {"kernels_bytes", "kernels (estimated)", kernels_bytes},
           {"pictures_bytes", "pictures loaded ahead", pictures_bytes},
           {"checkpoint_bytes", "checkpoint being written", checkpoint_bytes},
@@ -69,10 +69,7 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
     memory.activations_bytes = std::max(memory.activations_bytes, graph.activations_bytes);  // used in turn
     memory.scratch_bytes = std::max(memory.scratch_bytes, graph.scratchpad_bytes);
   }
-  // The running mean and variance of a channel, and in every graph two sums in f64 for each picture: twice as many bytes.
-  std::int64_t pictures_summed = work.evaluation_batch;
-  for (const std::int64_t batch : work.training_batches) pictures_summed += batch;
-  memory.statistics_bytes = parameters.statistics().size_bytes() * static_cast<std::size_t>(1 + 2 * pictures_summed);
+  memory.statistics_bytes = parameters.statistics().size_bytes();
   // Evaluation has a loader of its own beside the waiting one of training, and room to fill up its last batch.
   memory.pictures_bytes = picture_bytes(network, kPrefetchBatches * work.loader_batch) +
                           picture_bytes(network, (kPrefetchBatches + 1) * work.evaluation_batch) +

@@ -33,7 +33,7 @@ struct RankMemory {
   std::size_t weights_bytes = 0;        ///< f32 master weights
   std::size_t gradients_bytes = 0;
   std::size_t velocity_bytes = 0;
-  std::size_t statistics_bytes = 0;  ///< of batch-norm: running ones, and sums of a batch
+  std::size_t statistics_bytes = 0;  ///< of batch-norm, the running ones
   std::size_t kernels_bytes = 0;     ///< generated code and what describes it; estimated
   std::size_t pictures_bytes = 0;    ///< loaded ahead, and their order
   std::size_t checkpoint_bytes = 0;  ///< one that is being written

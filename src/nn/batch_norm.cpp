@@ -33,6 +33,7 @@ class BatchNormLayer final : public Layer {
     if (keeps_signs()) needs.workspace_bytes = dst_.get_size() / sizeof(Element) / 8;
     needs.diff_src_may_replace_diff_dst = !has_residual_ && !context_.concatenates;
     needs.diff_dst_addends = kMaxAddends;
+    needs.scratch_bytes = norm_.scratch_bytes();
     needs.adds_to_diff_src = context_.concatenates;
     needs.can_recompute = !has_residual_;
     needs.dst_may_be_slice = !has_residual_;
@@ -47,6 +48,7 @@ class BatchNormLayer final : public Layer {
   }
 
   void bound() override {
+    norm_.bind(connections_.scratch);
     src_ = residual_ = dst_planes_ = recomputed_dst_ = diff_src_ = {};
     diff_dst_.clear();
     adds_to_diff_src_.clear();

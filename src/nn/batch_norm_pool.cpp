@@ -37,6 +37,7 @@ class BatchNormPoolLayer final : public Layer {
     needs.src_in_backward = {true};
     needs.dst_may_replace_src = {false};
     needs.diff_dst_addends = kMaxAddends;
+    needs.scratch_bytes = norm_.scratch_bytes();
     needs.dst_may_be_slice = true;
     if (context_.options.training) needs.workspace_bytes = dst_.get_size() / sizeof(Element);
     return needs;
@@ -50,6 +51,7 @@ class BatchNormPoolLayer final : public Layer {
   }
 
   void bound() override {
+    norm_.bind(connections_.scratch);
     const bool training = context_.options.training;
     src_ = to_ = diff_src_ = {};
     diff_dst_.clear();

@@ -32,9 +32,6 @@ std::vector<LayerParameter> ChannelNorm<Element>::parameters() const {
 
 template <typename Element>
 void ChannelNorm<Element>::connect(ParameterStore& store) {
-  // Not before: a layer that is merely planned takes no memory that grows with the batch.
-  sums_.assign(static_cast<std::size_t>(blocks_ * block_ * batch_), 0.0);
-  products_ = sums_;
   const auto find = [&](const char* suffix) -> const Slot& {
     const Slot* slot = store.find(name_ + suffix);
     check(slot != nullptr, "batch-norm: its parameters are in the store");

@@ -37,6 +37,9 @@ class ChannelNorm {
 
   std::vector<LayerParameter> parameters() const;
   void connect(ParameterStore& store);
+  /// Sums of every plane, needed from a reduction to what follows it.
+  std::size_t scratch_bytes() const { return 2 * static_cast<std::size_t>(blocks_ * block_ * batch_) * sizeof(double); }
+  void bind(const dnnl::memory& scratch) { sums_ = static_cast<double*>(scratch.get_data_handle()); }
 
   std::int64_t batch() const { return batch_; }
   std::int64_t blocks() const { return blocks_; }
@@ -109,8 +112,8 @@ class ChannelNorm {
  private:
   void set_channel(std::int64_t channel, float mean, double inverse_deviation);
   NormSums sums(std::int64_t block, std::int64_t picture) {
-    const std::int64_t at = (block * batch_ + picture) * block_;
-    return {sums_.data() + at, products_.data() + at};
+    double* at = sums_ + 2 * (block * batch_ + picture) * block_;
+    return {at, at + block_};
   }
 
   BatchNorm spec_;
@@ -121,7 +124,7 @@ class ChannelNorm {
   std::span<float> gamma_, beta_, running_mean_, running_var_, diff_gamma_, diff_beta_;
   std::vector<float> mean_, scale_, shift_, inverse_deviation_;  // per padded channel
   std::vector<float> offset_, slope_;
-  std::vector<double> sums_, products_;  // [block][picture][lane]
+  double* sums_ = nullptr;  // [block][picture][sum, product][lane]
 };
 
 }  // namespace dtrain::nn
