@@ -10,6 +10,20 @@ void stream(Element* to, const Vec& value) {
   *reinterpret_cast<Vec*>(to) = value;
 }
 
+template <int Block>
+typename VecOf<Block>::Half halves_of(const typename VecOf<Block>::Type& value) {
+  return __builtin_convertvector(rounded_to_halves<Block>(value) >> 16, typename VecOf<Block>::Half);
+}
+VecOf<16>::Half halves(const VecOf<16>::Type& value) { return halves_of<16>(value); }
+VecOf<8>::Half halves(const VecOf<8>::Type& value) { return halves_of<8>(value); }
+
+VecOf<16>::Bits widened(const VecOf<16>::Half& value) { return __builtin_convertvector(value, VecOf<16>::Bits); }
+VecOf<8>::Bits widened(const VecOf<8>::Half& value) { return __builtin_convertvector(value, VecOf<8>::Bits); }
+VecOf<16>::Int widened(const VecOf<16>::Byte& value) { return __builtin_convertvector(value, VecOf<16>::Int); }
+VecOf<8>::Int widened(const VecOf<8>::Byte& value) { return __builtin_convertvector(value, VecOf<8>::Int); }
+VecOf<16>::Byte narrowed(const VecOf<16>::Int& value) { return __builtin_convertvector(value, VecOf<16>::Byte); }
+VecOf<8>::Byte narrowed(const VecOf<8>::Int& value) { return __builtin_convertvector(value, VecOf<8>::Byte); }
+
 template <typename Vec>
 constexpr int kLanes = sizeof(Vec) / sizeof(float);
 
@@ -46,8 +60,17 @@ template <typename Element>
 const NormKernels<Element>& norm_kernels(int block);
 }
 
+namespace avx512_bf16 {
+template <typename Element>
+const NormKernels<Element>& norm_kernels(int block);
+}
+
 template <typename Element>
 const NormKernels<Element>& norm_kernels(int block) {
+  if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw")) {
+    return avx512_bf16::norm_kernels<Element>(block);
+  }
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw")) {
     return avx512::norm_kernels<Element>(block);

@@ -29,6 +29,15 @@ struct VecOf<16> {
   typedef std::uint8_t Byte __attribute__((vector_size(16), aligned(1), may_alias));
 };
 
+/// To the nearest bf16 by integer arithmetic, ties to even, in the upper halves; NaN stays NaN.
+template <int Block>
+[[gnu::always_inline]] inline typename VecOf<Block>::Bits rounded_to_halves(const typename VecOf<Block>::Type& value) {
+  using Bits = typename VecOf<Block>::Bits;
+  const Bits bits = (Bits)value;
+  const Bits rounded = bits + (0x7fffu + (bits >> 16 & 1u));
+  return value == value ? rounded : bits | 0x400000u;
+}
+
 /// One plane in backward.
 template <typename Element>
 struct NormPlane {

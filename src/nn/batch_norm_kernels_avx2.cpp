@@ -16,6 +16,51 @@ inline void stream(float* to, const VecOf<16>::Type& value) {
 inline void stream(BFloat16* to, VecOf<16>::Half value) { _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)value); }
 inline void stream(BFloat16* to, VecOf<8>::Half value) { _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)value); }
 
+/// Eight integers below 65536 as 16-bit ones.
+inline __m128i packed(__m256i value) {
+  return _mm_packus_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256(value, 1));
+}
+
+inline VecOf<8>::Half halves(const VecOf<8>::Type& value) {
+  return (VecOf<8>::Half)packed((__m256i)(rounded_to_halves<8>(value) >> 16));
+}
+inline VecOf<8>::Bits widened(const VecOf<8>::Half& value) { return (VecOf<8>::Bits)_mm256_cvtepu16_epi32((__m128i)value); }
+inline VecOf<8>::Int widened(const VecOf<8>::Byte& value) {
+  return (VecOf<8>::Int)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&value)));
+}
+inline VecOf<8>::Byte narrowed(const VecOf<8>::Int& value) {
+  VecOf<8>::Byte bytes;
+  const __m128i words = packed((__m256i)value);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(&bytes), _mm_packus_epi16(words, words));
+  return bytes;
+}
+
+/// The same for 16 channels, by halves.
+template <typename Whole, typename Part, typename Work>
+Whole by_halves(const Part* parts, Work work) {
+  Whole whole;
+  auto* results = reinterpret_cast<decltype(work(parts[0]))*>(&whole);
+  results[0] = work(parts[0]);
+  results[1] = work(parts[1]);
+  return whole;
+}
+inline VecOf<16>::Half halves(const VecOf<16>::Type& value) {
+  return by_halves<VecOf<16>::Half>(reinterpret_cast<const VecOf<8>::Type*>(&value),
+                                    [](const auto& part) { return halves(part); });
+}
+inline VecOf<16>::Bits widened(const VecOf<16>::Half& value) {
+  return by_halves<VecOf<16>::Bits>(reinterpret_cast<const VecOf<8>::Half*>(&value),
+                                    [](const auto& part) { return widened(part); });
+}
+inline VecOf<16>::Int widened(const VecOf<16>::Byte& value) {
+  return by_halves<VecOf<16>::Int>(reinterpret_cast<const VecOf<8>::Byte*>(&value),
+                                   [](const auto& part) { return widened(part); });
+}
+inline VecOf<16>::Byte narrowed(const VecOf<16>::Int& value) {
+  return by_halves<VecOf<16>::Byte>(reinterpret_cast<const VecOf<8>::Int*>(&value),
+                                    [](const auto& part) { return narrowed(part); });
+}
+
 inline void put_signs(std::uint8_t* to, VecOf<8>::Type value) {
   *to = static_cast<std::uint8_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)value, _mm256_setzero_ps(), _CMP_GT_OQ)));
 }

@@ -89,7 +89,10 @@ template <typename Element>
 class DropoutLayer final : public Layer {
  public:
   DropoutLayer(const Dropout& spec, LayerContext context)
-      : context_(std::move(context)), probability_(spec.probability), size_(element_count(context_.src.at(0))) {
+      : context_(std::move(context)),
+        probability_(spec.probability),
+        batch_(context_.src.at(0).dims()[0]),
+        size_(element_count(context_.src[0])) {
     check(probability_ >= 0.0f && probability_ < 1.0f, "dropout: probability in [0, 1)");
   }
 
@@ -109,11 +112,10 @@ class DropoutLayer final : public Layer {
       return;
     }
     auto* kept = static_cast<std::uint8_t*>(to_.workspace.get_data_handle());
-    const std::int64_t batch = context_.src[0].dims()[0];
-    const std::int64_t per_picture = size_ / batch;
+    const std::int64_t per_picture = size_ / batch_;
     const float scale = 1.0f / (1.0f - probability_);
 #pragma omp parallel for schedule(static)
-    for (std::int64_t picture = 0; picture < batch; ++picture) {
+    for (std::int64_t picture = 0; picture < batch_; ++picture) {
       // A picture's mask depends on its place in the global batch, not on the rank or micro-batch that holds it.
       Random random(context_.options.seed, RandomPurpose::dropout,
                     {static_cast<std::uint64_t>(pass.step), static_cast<std::uint64_t>(context_.position),
@@ -140,7 +142,7 @@ class DropoutLayer final : public Layer {
  private:
   LayerContext context_;
   float probability_;
-  std::int64_t size_;
+  std::int64_t batch_, size_;
   LayerConnections to_;
 };
 

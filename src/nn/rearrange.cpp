@@ -138,9 +138,10 @@ template <typename Element>
 class PadShortcutLayer final : public Layer {
  public:
   PadShortcutLayer(const PadShortcut& spec, LayerContext context) : context_(std::move(context)) {
-    const Dims src = context_.src.at(0).dims();
-    front_ = (spec.out_channels - src[1]) / 2;
+    src_dims_ = context_.src.at(0).dims();
+    front_ = (spec.out_channels - src_dims_[1]) / 2;
     dst_ = channel_blocked_desc(context_.dst_shape, channel_block(context_.src[0]), context_.src[0].data_type());
+    dst_dims_ = dst_.dims();
     src_layout_ = layout_of(context_.src[0]);
     dst_layout_ = layout_of(dst_);
   }
@@ -167,8 +168,8 @@ class PadShortcutLayer final : public Layer {
   /// Offsets of every src element that is kept and of its place in dst.
   template <typename Apply>
   void for_each_pair(Apply apply) const {
-    const Dims src = context_.src[0].dims();
-    const Dims dst = dst_.dims();
+    const Dims& src = src_dims_;
+    const Dims& dst = dst_dims_;
     const auto& s = src_layout_.offsets;
     const auto& d = dst_layout_.offsets;
 #pragma omp parallel for schedule(static)
@@ -186,6 +187,7 @@ class PadShortcutLayer final : public Layer {
   LayerContext context_;
   std::int64_t front_ = 0;
   Desc dst_;
+  Dims src_dims_, dst_dims_;
   Layout src_layout_, dst_layout_;
   LayerConnections to_;
 };

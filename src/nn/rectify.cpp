@@ -1,10 +1,9 @@
-// Element-wise loops; see rectify.hpp. Compiled for several instruction sets; which one runs is decided by the CPU at hand, and
-// all give the same bits.
+// Element-wise loops; see rectify.hpp.
 #include "src/nn/rectify.hpp"
 
 #include <algorithm>
 
-#define DTRAIN_CLONES [[gnu::target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")]]
+#include "src/nn/clones.hpp"
 
 namespace dtrain::nn {
 namespace {

@@ -29,12 +29,12 @@ WorkingWeights::WorkingWeights(const dnnl::memory& master, const Desc& wanted, s
     : master_(master), memory_(master) {
   if (master.get_desc() == wanted) return;
   memory_ = scratch.add(wanted, scratch_offset, device);
-  transpose_ = BlockTranspose::between(master.get_desc(), wanted);
-  if (!transpose_) reorder_ = make_copy(master_, memory_, false, device);
+  conversion_ = BlockConversion::between(master.get_desc(), wanted);
+  if (!conversion_) reorder_ = make_copy(master_, memory_, false, device);
 }
 
 void WorkingWeights::bring(const dnnl::stream& stream) const {
-  if (transpose_) transpose_->run(floats(master_), floats(memory_));
+  if (conversion_) conversion_->run(floats(master_), memory_.get_data_handle());
   if (reorder_) reorder_.run(stream);
 }
 

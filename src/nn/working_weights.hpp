@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "src/nn/block_transpose.hpp"
+#include "src/nn/block_conversion.hpp"
 #include "src/nn/onednn.hpp"
 
 namespace dtrain::nn {
@@ -40,7 +40,7 @@ class WorkingWeights {
 
  private:
   dnnl::memory master_, memory_;
-  std::optional<BlockTranspose> transpose_;
+  std::optional<BlockConversion> conversion_;
   PrimitiveCall reorder_;
 };
 
