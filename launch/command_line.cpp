@@ -47,6 +47,10 @@ OptionTable train_table(TrainConfig& c) {
                       "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
           switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
           text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+          text_option("fuse", "all|none|NAMES",
+                      "Graph optimisations, to measure what each brings: norm-relu,norm-add,norm-pool,norm-concat,conv-relu,"
+                      "concat-slices.",
+                      c.fuse),
           text_option("recompute", "off|bn", "Results of batch-norm computed again in backward: less memory, a little slower.",
                       c.recompute),
           number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),

@@ -250,6 +250,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   }
   check_model(config.model, options, faults);
   check_shared(config, ranks, faults);
+  faults.collect("--fuse", [&] { parse_fusions(config.fuse); });
   faults.one_of(config.recompute, {"off", "bn"}, "--recompute");
   if (config.data.empty()) {
     faults.add({.doing = "--data", .expected = "a directory or synthetic", .found = "nothing"});

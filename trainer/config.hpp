@@ -19,6 +19,7 @@ struct TrainConfig {
   std::string precision = "fp32";  ///< fp32 | bf16 | auto
   bool allow_slow = false;         ///< bf16 also where the CPU has to imitate it
   std::string conv = "auto";       ///< auto | direct
+  std::string fuse = "all";        ///< all | none | names of fusions
   std::string recompute = "off";   ///< off | bn: results of batch-norm computed again in backward
   std::optional<double> dropout;
   bool zero_init_gamma = false;

@@ -43,8 +43,8 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
        << "\nlabel_smoothing=" << plan.label_smoothing << "\nschedule=" << to_text(plan.rate.curve)
        << "\nlearning_rate=" << plan.rate.peak << "\nwarmup_epochs=" << plan.rate.warmup_epochs
        << "\nwarmup_start=" << plan.rate.warmup_start << "\ntotal_steps=" << plan.total_steps
-       << "\nprecision=" << to_text(plan.compile.precision) << "\nconv=" << config.conv << "\nallreduce=" << config.allreduce
-       << "\nfusion_mb=" << config.fusion_mb << "\n";
+       << "\nprecision=" << to_text(plan.compile.precision) << "\nfuse=" << config.fuse << "\nconv=" << config.conv
+       << "\nallreduce=" << config.allreduce << "\nfusion_mb=" << config.fusion_mb << "\n";
   return text.str();
 }
 
@@ -123,6 +123,7 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
                                 .training = true,
                                 .precision = parse_precision(config.precision),
                                 .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic,
+                                .fusions = parse_fusions(config.fuse),
                                 .recompute_norm = config.recompute == "bn",
                                 .accumulates = (plan.global_batch + ranks - 1) / ranks > plan.local_batch,
                                 .seed = config.seed};

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dtrain/layers.hpp"
@@ -30,11 +31,26 @@ Bf16Support bf16_support();
 /// automatic may use Winograd for 3×3 stride-1 convolutions (faster, rounding errors about 10× larger); direct never.
 enum class ConvAlgorithm { automatic, direct };
 
+/// Steps of optimising a graph, each of which can be left out to measure what it brings; the results are the same to rounding.
+struct Fusions {
+  bool norm_relu = true;      ///< batch-norm and the ReLU behind it in one pass
+  bool norm_add = true;       ///< batch-norm and the residual sum behind it in one pass
+  bool norm_pool = true;      ///< batch-norm, ReLU and max pooling without writing the large tensor in between
+  bool norm_concat = true;    ///< batch-norm reads the inputs of a Concat where they are
+  bool conv_relu = true;      ///< convolution with its ReLU
+  bool concat_slices = true;  ///< inputs of a Concat are made where its result lies
+
+  bool operator==(const Fusions&) const = default;
+};
+/// "all", "none", or names joined by commas: "norm-relu,norm-add". Errors: ConfigError.
+Fusions parse_fusions(std::string_view text);
+
 struct CompileOptions {
   std::int64_t batch = 1;  ///< pictures in one forward call
   bool training = true;    ///< false: batch-norm uses running statistics, nothing is kept for backward
   Precision precision = Precision::fp32;
   ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
+  Fusions fusions{};
   bool recompute_norm = false;  ///< results of batch-norm are computed again in backward instead of being kept
   bool accumulates = true;      ///< false: every step is one micro-batch, and no scratch is kept for adding up gradients
   std::uint64_t seed = 1;       ///< of dropout masks

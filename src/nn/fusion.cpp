@@ -5,6 +5,8 @@
 #include <map>
 #include <set>
 
+#include "dtrain/error.hpp"
+
 namespace dtrain::nn {
 namespace {
 
@@ -36,9 +38,16 @@ LayerIndex only_reader(const std::vector<std::vector<LayerIndex>>& readers, Laye
   return all.size() == 1 ? all.front() : -1;
 }
 
+const std::map<std::string, bool Fusions::*, std::less<>>& fusions_by_name() {
+  static const std::map<std::string, bool Fusions::*, std::less<>> names{
+      {"norm-relu", &Fusions::norm_relu},     {"norm-add", &Fusions::norm_add},   {"norm-pool", &Fusions::norm_pool},
+      {"norm-concat", &Fusions::norm_concat}, {"conv-relu", &Fusions::conv_relu}, {"concat-slices", &Fusions::concat_slices}};
+  return names;
+}
+
 }  // namespace
 
-std::vector<Operation> fuse(const NetworkSpec& network) {
+std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) {
   const int count = static_cast<int>(network.nodes.size());
   std::vector<std::vector<LayerIndex>> readers(network.nodes.size());
   for (LayerIndex node = 0; node < count; ++node) {
@@ -57,14 +66,15 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
   const std::vector<Shape> shapes = output_shapes(network, 1);
   for (LayerIndex node = 0; node < count; ++node) {
     if (taken_by[static_cast<std::size_t>(node)] >= 0) continue;
-    if (is_readable_in_parts(network, shapes, node) && is<BatchNorm>(network, only_reader(readers, node))) {
+    if (fusions.norm_concat && is_readable_in_parts(network, shapes, node) &&
+        is<BatchNorm>(network, only_reader(readers, node))) {
       take(only_reader(readers, node), node);
       continue;
     }
     const bool concatenates = !covered[static_cast<std::size_t>(node)].empty();
     take(node, node);
     LayerIndex last = node;
-    if (is<BatchNorm>(network, node) && !concatenates) {
+    if (fusions.norm_add && is<BatchNorm>(network, node) && !concatenates) {
       const LayerIndex add = only_reader(readers, node);
       if (add >= 0 && is<Add>(network, add) && taken_by[static_cast<std::size_t>(add)] < 0 &&
           network.nodes[static_cast<std::size_t>(add)].inputs[0] == node) {
@@ -75,10 +85,11 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
     const LayerIndex relu = only_reader(readers, last);
     if (!is<Relu>(network, relu)) continue;
     const LayerIndex behind = only_reader(readers, relu);
-    if (is<BatchNorm>(network, node) || is<Add>(network, node)) {
+    if (is<Add>(network, node) || (is<BatchNorm>(network, node) && fusions.norm_relu)) {
       take(node, relu);
-      if (last == node && is<BatchNorm>(network, node) && !concatenates && is_max_pool(network, behind)) take(node, behind);
-    } else if (is<Convolution>(network, node) && !is<Concat>(network, behind)) {
+      if (fusions.norm_pool && last == node && is<BatchNorm>(network, node) && !concatenates && is_max_pool(network, behind))
+        take(node, behind);
+    } else if (fusions.conv_relu && is<Convolution>(network, node) && !is<Concat>(network, behind)) {
       take(node, relu);
     }
   }
@@ -110,3 +121,31 @@ std::vector<Operation> fuse(const NetworkSpec& network) {
 }
 
 }  // namespace dtrain::nn
+
+namespace dtrain {
+
+Fusions parse_fusions(std::string_view text) {
+  Fusions fusions;
+  if (text == "all") return fusions;
+  for (const auto& [name, member] : nn::fusions_by_name()) fusions.*member = false;
+  if (text == "none") return fusions;
+  std::string known = "all, none";
+  for (const auto& [name, member] : nn::fusions_by_name()) known += ", " + name;
+  for (std::string_view rest = text; !rest.empty() || text.empty();) {
+    const std::size_t comma = std::min(rest.find(','), rest.size());
+    const auto found = nn::fusions_by_name().find(rest.substr(0, comma));
+    if (found == nn::fusions_by_name().end()) {
+      throw ConfigError(Fault{.doing = "reading --fuse",
+                              .expected = "names joined by commas: " + known,
+                              .found = "'" + std::string(rest.substr(0, comma)) + "'",
+                              .remedy = "--fuse all"});
+    }
+    fusions.*found->second = true;
+    if (comma == rest.size()) break;
+    rest.remove_prefix(comma + 1);
+    if (rest.empty()) rest = " ";  // a comma at the end names nothing
+  }
+  return fusions;
+}
+
+}  // namespace dtrain

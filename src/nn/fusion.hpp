@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dtrain/layers.hpp"
+#include "dtrain/graph.hpp"
 
 namespace dtrain::nn {
 
@@ -27,6 +27,6 @@ struct Operation {
 /// A batch-norm that alone reads a Concat takes that in: it reads the parts where they are. DenseNet's features, which many
 /// batch-norms read, are thus never copied.
 /// A convolution takes in the ReLU that alone reads it, unless that is to write into a Concat: then it is the copying.
-std::vector<Operation> fuse(const NetworkSpec& network);
+std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions = {});
 
 }  // namespace dtrain::nn

@@ -20,7 +20,7 @@ class ProgramBuilder {
         shapes_(output_shapes(network, options.batch)) {}
 
   std::vector<Instruction> build() && {
-    const std::vector<Operation> operations = fuse(network_);
+    const std::vector<Operation> operations = fuse(network_, options_.fusions);
     for (const Operation& operation : operations) {
       for (const int input : operation.inputs) ++readers_[input];
     }
@@ -112,7 +112,8 @@ class ProgramBuilder {
       const Desc wish = block != 0 ? channel_blocked_desc(actual.dims(), block, type) : plain_desc(actual.dims(), type);
       const bool is_read_by_others = readers_[operation.inputs[k]] > 1;
       if (wish != actual) inputs[k] = push_reorder(node.name, inputs[k], wish);
-      const bool is_made_in_place = inputs[k] != kNetworkInput && at(inputs[k]).needs.dst_may_be_slice && !is_read_by_others;
+      const bool is_made_in_place = options_.fusions.concat_slices && inputs[k] != kNetworkInput &&
+                                    at(inputs[k]).needs.dst_may_be_slice && !is_read_by_others;
       if (is_made_in_place) continue;
       const std::string name = node.name + ".copy" + std::to_string(k);
       inputs[k] = push({.name = name,

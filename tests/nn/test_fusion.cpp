@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
 #include "src/nn/fusion.hpp"
 #include "tests/nn/compiled_network.hpp"
@@ -80,6 +81,50 @@ TEST(Fusion, TakesAReluIntoAnAddWithoutBatchNorm) {
   net.append("relu", Relu{});
 
   EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "add relu < conv1 conv2"}));
+}
+
+Fusions all_but(bool Fusions::*left_out) {
+  Fusions fusions;
+  fusions.*left_out = false;
+  return fusions;
+}
+
+TEST(Fusion, CanLeaveOutEachStep) {
+  NetworkBuilder net = begin();
+  net.append("conv1", kConv);
+  net.append("relu1", Relu{});
+  net.append("conv2", kConv);
+  net.append("bn2", BatchNorm{});
+  const LayerIndex shortcut = net.append("relu2", Relu{});
+  net.append("conv3", kConv);
+  const LayerIndex branch = net.append("bn3", BatchNorm{});
+  net.add("add", branch, shortcut);
+  const LayerIndex sum = net.append("relu3", Relu{});
+  const LayerIndex more = net.append("conv4", kConv);
+  net.concat("cat", {sum, more});
+  net.append("bn4", BatchNorm{});
+  net.append("relu4", Relu{});
+  net.append("pool", Pool{.kind = Pool::Kind::max, .kernel = 2, .stride = 2});
+  const NetworkSpec network = std::move(net).finish();
+  const auto operations = [&](const Fusions& fusions) { return fuse(network, fusions).size(); };
+
+  EXPECT_EQ(operations({}), 8U);  // conv1 relu1, conv2, bn2 relu2, conv3, bn3 add relu3, conv4, cat bn4 relu4, pool
+  EXPECT_EQ(operations(all_but(&Fusions::conv_relu)), 9U);
+  EXPECT_EQ(operations(all_but(&Fusions::norm_relu)), 11U);
+  EXPECT_EQ(operations(all_but(&Fusions::norm_add)), 9U);
+  EXPECT_EQ(operations(all_but(&Fusions::norm_concat)), 8U);  // then bn4 takes in the pool
+  EXPECT_EQ(operations(all_but(&Fusions::norm_pool)), 8U);
+  EXPECT_EQ(operations(parse_fusions("none")), network.nodes.size() - 1);  // an Add keeps its ReLU
+}
+
+TEST(Fusion, IsReadFromItsNames) {
+  EXPECT_EQ(parse_fusions("all"), Fusions{});
+  Fusions two = parse_fusions("none");
+  two.norm_relu = two.conv_relu = true;
+  EXPECT_EQ(parse_fusions("norm-relu,conv-relu"), two);
+  for (const char* text : {"", "norm", "norm-relu,", ",norm-relu", "norm-relu,,conv-relu", "all,none"}) {
+    EXPECT_THROW((void)parse_fusions(text), ConfigError) << text;
+  }
 }
 
 TEST(Fusion, LetsABatchNormReadTheInputsOfAConcat) {

@@ -226,6 +226,13 @@ TEST(GraphRecompute, ChangesNoBitAndNeedsLessMemory) {
   }
 }
 
+TEST(GraphFusions, ChangeResultsByRoundingAlone) {
+  for (const NetworkSpec& network : small_networks()) {
+    if (network.name == "dropouts") continue;  // a mask depends on the operation's place
+    expect_matches_reference(network, {.batch = 4, .fusions = parse_fusions("none")});
+  }
+}
+
 TEST(GraphRecompute, HalvesTheActivationsOfDenseNet) {
   const NetworkSpec network = build_model("densenet121", {.image_size = 64});
   const auto bytes = [&](bool recompute_norm) {
