@@ -111,7 +111,7 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
 
   if (communicator.is_root()) require_writable_file(config.report, "--report");
   const EvaluationOptions options{.transform = evaluation_transform(network, config.resize),
-                                  .workers = config.workers > 0 ? config.workers : environment.placement.loader_workers,
+                                  .workers = loader_workers(config.workers, environment.placement),
                                   .max_damaged = config.max_damaged,
                                   .class_indices = class_indices,
                                   .keeps_logits = !config.logits.empty()};

@@ -1,10 +1,9 @@
 // The command `train`: prepare, agree, compile, then step until done.
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <sstream>
-#include <thread>
 
 #include "dtrain/error.hpp"
 #include "trainer/checkpoint_keeper.hpp"
@@ -17,28 +16,10 @@
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
-#include "trainer/trainer.hpp"
+#include "trainer/training.hpp"
 
 namespace dtrain {
 namespace {
-
-constexpr double kFirstBucketMb = 1.0;
-constexpr double kBytesPerMb = 1024.0 * 1024.0;
-
-RunData open_data(const TrainConfig& config, int ranks) {
-  require_valid(validate(config, ranks));
-  const ModelEntry& model = model_entry(config.model);
-  return open_run_data({.train = config.data,
-                        .validation = config.val_data,
-                        .synthetic_size = config.synthetic_size,
-                        .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
-                        .picture_size = config.crop > 0 ? config.crop : model.image_size,
-                        .seed = config.seed});
-}
-
-DataFacts facts_of(const RunData& data) {
-  return {.samples = data.train->size(), .classes = static_cast<std::int64_t>(data.train->class_names().size())};
-}
 
 /// What stays the same over a run, built in the order in which the members stand.
 class TrainingRun {
@@ -48,12 +29,12 @@ class TrainingRun {
         config_(config),
         communicator_(communicator),
         environment_(environment),
-        data_(open_data(config, communicator.size())),
+        data_(open_training_data(config, communicator.size())),
         resident_bytes_(resident_bytes()),
         plan_(agreed_plan()),
         keeper_(config, plan_, communicator),
-        replica_(plan_.network, plan_.compile, communicator),
-        optimizer_(plan_.optimizer, replica_.parameters()) {}
+        training_(plan_, config, communicator, environment.placement),
+        replica_(training_.replica()) {}
 
   int run() {
     keeper_.prepare(replica_.parameters().parameter_count());
@@ -65,11 +46,8 @@ class TrainingRun {
       return static_cast<int>(ExitCode::done);
     }
 
-    GradientReducer reducer(communicator_, replica_.window(), reducer_options());
-    report_.allreduce = to_text(reducer.algorithm());
-    DataLoader loader(*data_.train, loader_options(),
-                      training_sequence(plan_, communicator_.size(), communicator_.rank(), first_step));
-    Trainer trainer(plan_, communicator_, replica_, loader, reducer, optimizer_, environment_.stop_requested, first_step);
+    training_.start(*data_.train, first_step, environment_.stop_requested);
+    report_.allreduce = to_text(training_.algorithm());
     if (communicator_.is_root()) require_writable_file(output_file(config_.report, "report.json"), "--report");
     if (communicator_.is_root()) require_writable_file(config_.profile, "--profile");
     MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step);
@@ -79,9 +57,9 @@ class TrainingRun {
     report_.startup_s = seconds() - begin_s_;
     const std::int64_t profile_from = first_step + warmup_steps_of(plan_.total_steps - first_step);
     ExitCode exit_code = ExitCode::done;
-    while (trainer.steps_done() < plan_.total_steps) {
-      if (profiles() && trainer.steps_done() == profile_from) replica_.largest_training_graph().start_profile();
-      const StepReport step = trainer.step();
+    while (training_.steps_done() < plan_.total_steps) {
+      if (profiles() && training_.steps_done() == profile_from) replica_.largest_training_graph().start_profile();
+      const StepReport step = training_.step();
       report_.steps.push_back(step);
       if (profiles() && step.step > profile_from) profile_.steps.push_back(step);
       if (communicator_.is_root()) {
@@ -95,7 +73,7 @@ class TrainingRun {
       const bool stops = !is_last && stop_requested(step);
       if (evaluates) run_evaluation(step, metrics, progress);
       if (is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch)) {
-        keeper_.save(replica_, optimizer_, step.step);
+        keeper_.save(replica_, training_.optimizer(), step.step);
       }
       if (stops) {
         if (communicator_.is_root()) progress.finish_line();
@@ -106,7 +84,7 @@ class TrainingRun {
       }
     }
     if (communicator_.is_root()) progress.finish_line();
-    warn_of_damaged(loader.faults(), "training");
+    warn_of_damaged(training_.faults(), "training");
     finish_profile();
     finish();
     return static_cast<int>(exit_code);
@@ -176,39 +154,13 @@ class TrainingRun {
       log_root(communicator_, describe_import(imported, config_.init_from));
     }
     std::vector<std::string> messages;
-    const TrainingPosition position = keeper_.resume(replica_, optimizer_, messages);
+    const TrainingPosition position = keeper_.resume(replica_, training_.optimizer(), messages);
     for (const std::string& message : messages) log_root(communicator_, message);
     keeper_.set_best_top1(position.best_top1);
     communicator_.require_equal({{"fingerprint of the weights", std::to_string(replica_.parameters().fingerprint())},
                                  {"steps done", std::to_string(position.step)}});
     return position.step;
   }
-
-  ReducerOptions reducer_options() const {
-    const auto elements = static_cast<std::int64_t>(replica_.window().own().size());
-    const AllReduceAlgorithm algorithm =
-        choose_all_reduce(parse_all_reduce(config_.allreduce), communicator_, replica_.window().is_shared());
-    return {.buckets =
-                plan_buckets({.elements = elements,
-                              .bucket_elements = static_cast<std::int64_t>(config_.fusion_mb * kBytesPerMb / sizeof(float)),
-                              .first_bucket_elements = static_cast<std::int64_t>(std::min(kFirstBucketMb, config_.fusion_mb) *
-                                                                                 kBytesPerMb / sizeof(float))}),
-            .gradient_ends = replica_.gradient_ends(),
-            .algorithm = algorithm,
-            .overlap = config_.overlap,
-            .has_comm_core = environment_.placement.has_comm_core,
-            .on_comm_thread_start = environment_.placement.bind_comm_thread};
-  }
-
-  LoaderOptions loader_options() const {
-    return {.transform = plan_.train_transform,
-            .workers = workers(),
-            .prefetch_batches = kPrefetchBatches,
-            .max_batch = plan_.local_batch,
-            .max_damaged = config_.max_damaged,
-            .on_worker_start = environment_.placement.bind_loader_thread};
-  }
-  int workers() const { return config_.workers > 0 ? config_.workers : environment_.placement.loader_workers; }
 
   std::filesystem::path output_file(const std::string& asked, const char* default_name) const {
     if (!asked.empty()) return asked;
@@ -224,7 +176,9 @@ class TrainingRun {
   void run_evaluation(const StepReport& step, MetricsFile& metrics, Progress& progress) {
     replica_.average_statistics();
     report_.validation = evaluate(replica_, *data_.validation,
-                                  {.transform = plan_.eval_transform, .workers = workers(), .max_damaged = config_.max_damaged},
+                                  {.transform = plan_.eval_transform,
+                                   .workers = loader_workers(config_.workers, environment_.placement),
+                                   .max_damaged = config_.max_damaged},
                                   communicator_, environment_.placement);
     const EvaluationResult& result = *report_.validation;
     warn_of_damaged(result.faults, "validation");
@@ -243,9 +197,7 @@ class TrainingRun {
     if (data_.is_synthetic)
       spdlog::warn("training on synthetic pictures (random noise): for measurement only; --data DIR names real ones");
     if (!keeper_.is_enabled()) spdlog::warn("nothing will be saved: --out DIR is not given");
-    if (!replica_.window().is_shared()) spdlog::warn("gradients are not in node-shared memory: {}", replica_.window().reason());
-    if (replica_.has_plain_layout())
-      spdlog::warn("ranks prefer different weight layouts (different CPUs?): all use the plain one");
+    training_.warn_of_slow_exchange();
     if (config_.allreduce == "none" && ranks > 1) {
       spdlog::warn("--allreduce none: {} replicas train apart, each on its share; for measurement only", ranks);
     }
@@ -286,8 +238,8 @@ class TrainingRun {
   std::size_t resident_bytes_;  ///< of the process before anything is compiled
   RunPlan plan_;
   CheckpointKeeper keeper_;
-  Replica replica_;
-  Optimizer optimizer_;
+  Training training_;
+  Replica& replica_;
   RunReport report_;
   StepProfile profile_;
 };
@@ -299,7 +251,7 @@ int run_training(const TrainConfig& config, Communicator& communicator, const Ru
 }
 
 RankMemory plan_training_memory(const TrainConfig& config) {
-  const RunData data = open_data(config, 1);
+  const RunData data = open_training_data(config, 1);
   const std::size_t before = resident_bytes();
   const RunPlan plan = plan_run(config, facts_of(data), 1);
   RankWork work = training_work(plan, 1, 0, false);

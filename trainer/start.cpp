@@ -50,6 +50,8 @@ void require_writable_file(const std::filesystem::path& path, const std::string&
                         .remedy = "another path, or create the directory"});
 }
 
+int loader_workers(int asked, const Placement& placement) { return asked > 0 ? asked : placement.loader_workers; }
+
 void log_root(const Communicator& communicator, const std::string& message) {
   if (communicator.is_root()) spdlog::info(message);
 }

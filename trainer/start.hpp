@@ -8,6 +8,7 @@
 #include "collectives/communicator.hpp"
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/data.hpp"
+#include "trainer/placement.hpp"
 
 namespace dtrain {
 
@@ -22,6 +23,9 @@ void warn_of_damaged(const DataFaults& faults, const std::string& pictures);
 
 /// Creates the file if need be, so that a path that cannot be written is refused before work is done for it. Errors: DataError.
 void require_writable_file(const std::filesystem::path& path, const std::string& option);
+
+/// Loader threads of a rank: --workers, or where it is not given (0) as many as the placement suggests.
+int loader_workers(int asked, const Placement& placement);
 
 /// Logs on the root alone.
 void log_root(const Communicator& communicator, const std::string& message);

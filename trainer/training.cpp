@@ -1,0 +1,80 @@
+// Putting a rank's training together; see training.hpp.
+#include "trainer/training.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "trainer/rank_memory.hpp"
+#include "trainer/start.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr double kFirstBucketMb = 1.0;
+constexpr double kBytesPerMb = 1024.0 * 1024.0;
+
+}  // namespace
+
+RunData open_training_data(const TrainConfig& config, int ranks) {
+  require_valid(validate(config, ranks));
+  const ModelEntry& model = model_entry(config.model);
+  return open_run_data({.train = config.data,
+                        .validation = config.val_data,
+                        .synthetic_size = config.synthetic_size,
+                        .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
+                        .picture_size = config.crop > 0 ? config.crop : model.image_size,
+                        .seed = config.seed});
+}
+
+DataFacts facts_of(const RunData& data) {
+  return {.samples = data.train->size(), .classes = static_cast<std::int64_t>(data.train->class_names().size())};
+}
+
+Training::Training(const RunPlan& plan, const TrainConfig& config, const Communicator& communicator, const Placement& placement)
+    : plan_(plan),
+      config_(config),
+      communicator_(communicator),
+      placement_(placement),
+      replica_(plan.network, plan.compile, communicator),
+      optimizer_(plan.optimizer, replica_.parameters()) {}
+
+void Training::warn_of_slow_exchange() const {
+  if (!communicator_.is_root()) return;
+  if (!replica_.window().is_shared()) spdlog::warn("gradients are not in node-shared memory: {}", replica_.window().reason());
+  if (replica_.has_plain_layout())
+    spdlog::warn("ranks prefer different weight layouts (different CPUs?): all use the plain one");
+}
+
+void Training::start(const Dataset& dataset, std::int64_t first_step, const std::atomic<bool>* stop_requested) {
+  reducer_.emplace(communicator_, replica_.window(), reducer_options());
+  loader_.emplace(dataset, loader_options(), training_sequence(plan_, communicator_.size(), communicator_.rank(), first_step));
+  trainer_.emplace(plan_, communicator_, replica_, *loader_, *reducer_, optimizer_, stop_requested, first_step);
+}
+
+ReducerOptions Training::reducer_options() const {
+  const auto elements = static_cast<std::int64_t>(replica_.window().own().size());
+  const AllReduceAlgorithm algorithm =
+      choose_all_reduce(parse_all_reduce(config_.allreduce), communicator_, replica_.window().is_shared());
+  return {
+      .buckets = plan_buckets({.elements = elements,
+                               .bucket_elements = static_cast<std::int64_t>(config_.fusion_mb * kBytesPerMb / sizeof(float)),
+                               .first_bucket_elements = static_cast<std::int64_t>(std::min(kFirstBucketMb, config_.fusion_mb) *
+                                                                                  kBytesPerMb / sizeof(float))}),
+      .gradient_ends = replica_.gradient_ends(),
+      .algorithm = algorithm,
+      .overlap = config_.overlap,
+      .has_comm_core = placement_.has_comm_core,
+      .on_comm_thread_start = placement_.bind_comm_thread};
+}
+
+LoaderOptions Training::loader_options() const {
+  return {.transform = plan_.train_transform,
+          .workers = loader_workers(config_.workers, placement_),
+          .prefetch_batches = kPrefetchBatches,
+          .max_batch = plan_.local_batch,
+          .max_damaged = config_.max_damaged,
+          .on_worker_start = placement_.bind_loader_thread};
+}
+
+}  // namespace dtrain
