@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "dtrain/error.hpp"
 #include "trainer/clock.hpp"
@@ -27,6 +28,15 @@ double quantile(std::vector<double> values, double share) {
   const std::size_t above = std::min(below + 1, values.size() - 1);
   const double weight = at - static_cast<double>(below);
   return values[below] * (1.0 - weight) + values[above] * weight;
+}
+
+/// Of the values themselves, as numpy.std: divided by their number.
+double standard_deviation(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
+  double squares = 0.0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return std::sqrt(squares / count);
 }
 
 /// NaN and infinity are not JSON: written as text.
@@ -47,17 +57,20 @@ std::string duration(double total_s) {
 
 std::int64_t warmup_steps_of(std::int64_t steps) { return steps < 2 ? 0 : std::clamp<std::int64_t>(steps / 5, 1, 10); }
 
-Throughput throughput_of(const std::vector<StepReport>& reports) {
-  const auto skipped = static_cast<std::size_t>(warmup_steps_of(static_cast<std::int64_t>(reports.size())));
+std::span<const StepReport> without_warmup(std::span<const StepReport> steps) {
+  return steps.subspan(static_cast<std::size_t>(warmup_steps_of(std::ssize(steps))));
+}
+
+Throughput throughput_of(std::span<const StepReport> steps) {
   std::vector<double> rates;
   std::vector<double> times;
   double images = 0.0;
   double total_s = 0.0;
-  for (std::size_t i = skipped; i < reports.size(); ++i) {
-    rates.push_back(static_cast<double>(reports[i].samples) / reports[i].step_s);
-    times.push_back(reports[i].step_s);
-    images += static_cast<double>(reports[i].samples);
-    total_s += reports[i].step_s;
+  for (const StepReport& step : steps) {
+    rates.push_back(static_cast<double>(step.samples) / step.step_s);
+    times.push_back(step.step_s);
+    images += static_cast<double>(step.samples);
+    total_s += step.step_s;
   }
   if (rates.empty()) return {};
   const double median = quantile(rates, 0.5);
@@ -65,10 +78,17 @@ Throughput throughput_of(const std::vector<StepReport>& reports) {
   for (const double rate : rates) deviations.push_back(std::abs(rate - median));
   return {.mean = images / total_s,
           .median = median,
+          .uncertainty = standard_deviation(rates) / std::sqrt(static_cast<double>(rates.size())),
           .jitter = 1.4826 * quantile(deviations, 0.5),
           .step_median_s = quantile(times, 0.5),
           .step_p10_s = quantile(times, 0.1),
           .step_p90_s = quantile(times, 0.9)};
+}
+
+std::string total_line(const Throughput& throughput) {
+  char text[64];
+  std::snprintf(text, sizeof text, "total images/sec: %.2f\n", throughput.mean);
+  return text;
 }
 
 MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t first_step) : path_(path) {

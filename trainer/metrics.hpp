@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,19 +12,24 @@
 
 namespace dtrain {
 
-/// Statistics of images per second in the manner of tf_cnn_benchmarks: jitter = 1.4826·median|x − median|.
+/// Statistics of images per second, in the manner of tf_cnn_benchmarks.
 struct Throughput {
   double mean = 0.0;  ///< all images / all time
   double median = 0.0;
-  double jitter = 0.0;
+  double uncertainty = 0.0;  ///< standard deviation of the steps' rates / √steps
+  double jitter = 0.0;       ///< 1.4826·median|x − median| of them: a standard deviation that outliers do not move
   double step_median_s = 0.0, step_p10_s = 0.0, step_p90_s = 0.0;
 };
 
 /// Steps at the start of a run (after compiling or resuming) that statistics leave out: a fifth of the run, at most 10, at
 /// least one when there are two or more.
 std::int64_t warmup_steps_of(std::int64_t steps);
-/// Pure. Of the steps after the warm-up; zeros when there are none.
-Throughput throughput_of(const std::vector<StepReport>& reports);
+/// The steps of a run after that.
+std::span<const StepReport> without_warmup(std::span<const StepReport> steps);
+/// Pure. Of all these steps; zeros when there are none.
+Throughput throughput_of(std::span<const StepReport> steps);
+/// The line with which a measured run ends, and which people's scripts look for.
+std::string total_line(const Throughput& throughput);
 
 /// Metrics file: one JSON object a line, flushed with every log line. Lines of steps after `first_step` are dropped when a run
 /// resumes, so that the file holds every step once. Errors: DataError (cannot open, cannot write).

@@ -45,7 +45,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
   const auto peak_rss = static_cast<std::int64_t>(communicator.max(static_cast<double>(peak_rss_bytes())));
   if (path.empty() || !communicator.is_root()) return;
   const RunPlan& plan = *report.plan;
-  const Throughput throughput = throughput_of(report.steps);
+  const Throughput throughput = throughput_of(without_warmup(report.steps));
   const std::int64_t flops = training_flops(plan.network);
   Json json{{"model", plan.network.name},
             {"precision", to_text(plan.compile.precision)},

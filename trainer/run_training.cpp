@@ -226,7 +226,7 @@ class TrainingRun {
       spdlog::info("weights: {}   checkpoints: {}   metrics: {}", keeper_.paths().last().string(),
                    keeper_.paths().checkpoints().string(), output_file(config_.metrics, "metrics.jsonl").string());
     }
-    std::printf("total images/sec: %.2f\n", throughput_of(report_.steps).mean);
+    std::fputs(total_line(throughput_of(without_warmup(report_.steps))).c_str(), stdout);
     std::fflush(stdout);
   }
 

@@ -1,0 +1,59 @@
+// Statistics of throughput, of steps whose durations are chosen.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "trainer/metrics.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Steps of 8 pictures at these rates.
+std::vector<StepReport> steps_at(const std::vector<double>& images_per_s) {
+  std::vector<StepReport> steps;
+  for (const double rate : images_per_s) {
+    steps.push_back({.step = std::ssize(steps) + 1, .samples = 8, .step_s = 8.0 / rate});
+  }
+  return steps;
+}
+
+TEST(Throughput, IsThatOfTfCnnBenchmarks) {
+  const Throughput throughput = throughput_of(steps_at({1.0, 2.0, 4.0, 8.0}));
+
+  // 32 pictures in 8 + 4 + 2 + 1 seconds.
+  EXPECT_DOUBLE_EQ(throughput.mean, 32.0 / 15.0);
+  EXPECT_DOUBLE_EQ(throughput.median, 3.0);
+  // Mean of the rates 3.75: squares 7.5625 + 3.0625 + 0.0625 + 18.0625 = 28.75; √(28.75 / 4) / √4.
+  EXPECT_DOUBLE_EQ(throughput.uncertainty, std::sqrt(28.75 / 4.0) / 2.0);
+  // Distances from 3: 1, 1, 2, 5; their median 1.5.
+  EXPECT_DOUBLE_EQ(throughput.jitter, 1.4826 * 1.5);
+  EXPECT_DOUBLE_EQ(throughput.step_median_s, 3.0);
+}
+
+TEST(Throughput, OfOneStepHasNoSpread) {
+  const Throughput throughput = throughput_of(steps_at({4.0}));
+
+  EXPECT_DOUBLE_EQ(throughput.mean, 4.0);
+  EXPECT_EQ(throughput.uncertainty, 0.0);
+  EXPECT_EQ(throughput.jitter, 0.0);
+}
+
+TEST(Throughput, OfNoStepsIsZero) { EXPECT_EQ(throughput_of({}).mean, 0.0); }
+
+TEST(WithoutWarmup, LeavesOutAFifthOfTheStepsAndTenAtMost) {
+  const auto first_of = [](std::size_t steps) {
+    const std::vector<StepReport> all = steps_at(std::vector<double>(steps, 1.0));
+    return without_warmup(all).front().step;
+  };
+
+  EXPECT_EQ(first_of(1), 1);
+  EXPECT_EQ(first_of(2), 2);
+  EXPECT_EQ(first_of(12), 3);
+  EXPECT_EQ(first_of(1000), 11);
+  EXPECT_TRUE(without_warmup({}).empty());
+}
+
+TEST(TotalLine, IsWhatScriptsLookFor) { EXPECT_EQ(total_line({.mean = 1656.8249}), "total images/sec: 1656.82\n"); }
+
+}  // namespace
+}  // namespace dtrain
