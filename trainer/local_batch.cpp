@@ -10,19 +10,27 @@
 namespace dtrain {
 namespace {
 
-struct Excess {
-  std::int64_t batch;
-  std::size_t planned_bytes, available_bytes;
-  std::int64_t largest;  ///< local batch that fits; 0: none
-};
-
-[[noreturn]] void refuse(const Excess& excess) {
+[[noreturn]] void refuse(const BatchExcess& excess) {
   throw ConfigError(
       Fault{.doing = "planning the memory of a rank for --local-batch " + std::to_string(excess.batch),
             .expected = "at most " + gigabytes_text(excess.available_bytes) + ", the rank's share of the node's free memory",
             .found = gigabytes_text(excess.planned_bytes) + " planned",
             .remedy = excess.largest > 0 ? "--local-batch " + std::to_string(excess.largest) + ", the largest that fits"
                                          : "fewer ranks on a node, or a smaller network"});
+}
+
+std::size_t available_bytes(const LocalBatchQuestion& question) {
+  return question.available_bytes > 0 ? question.available_bytes : std::numeric_limits<std::size_t>::max();
+}
+
+BytesOfBatch bytes_of(const LocalBatchQuestion& question) {
+  return [&question](std::int64_t batch) { return question.memory(batch).total_bytes(); };
+}
+
+/// Ranks differ in memory and, by a picture, in their share. What fits on the poorest fits on all of them.
+template <typename Count>
+Count smallest(const Communicator& communicator, Count own) {
+  return static_cast<Count>(communicator.min(static_cast<double>(own)));
 }
 
 }  // namespace
@@ -55,25 +63,29 @@ std::int64_t largest_that_fits(std::int64_t too_large, const BytesOfBatch& bytes
   return fits;
 }
 
-std::int64_t choose_local_batch(const LocalBatchQuestion& question, const Communicator& communicator) {
-  constexpr std::size_t kUnknown = std::numeric_limits<std::size_t>::max();
-  const std::size_t available = question.available_bytes > 0 ? question.available_bytes : kUnknown;
-  const BytesOfBatch bytes = [&](std::int64_t batch) { return question.memory(batch).total_bytes(); };
-  // Ranks differ in memory and, by a picture, in their share. What fits on the poorest fits on all of them.
-  const auto smallest = [&](auto own) { return static_cast<decltype(own)>(communicator.min(static_cast<double>(own))); };
-  if (question.asked == 0) {
-    const std::int64_t halved = smallest(halve_until_it_fits(question.usual, bytes, available));
-    if (halved > 0) return halved;
-    refuse({.batch = 1, .planned_bytes = bytes(1), .available_bytes = smallest(available), .largest = 0});
-  }
+std::optional<BatchExcess> find_excess(const LocalBatchQuestion& question, const Communicator& communicator) {
+  const std::size_t available = available_bytes(question);
+  const BytesOfBatch bytes = bytes_of(question);
   const std::size_t planned = bytes(question.asked);
   const bool fits = planned <= available;
-  if (communicator.all(fits)) return question.asked;
-  const std::int64_t largest = smallest(fits ? question.asked : largest_that_fits(question.asked, bytes, available));
-  refuse({.batch = question.asked,
-          .planned_bytes = static_cast<std::size_t>(communicator.max(static_cast<double>(planned))),
-          .available_bytes = smallest(available),
-          .largest = largest});
+  if (communicator.all(fits)) return std::nullopt;
+  const std::int64_t largest = fits ? question.asked : largest_that_fits(question.asked, bytes, available);
+  return BatchExcess{.batch = question.asked,
+                     .planned_bytes = static_cast<std::size_t>(communicator.max(static_cast<double>(planned))),
+                     .available_bytes = smallest(communicator, available),
+                     .largest = smallest(communicator, largest)};
+}
+
+std::int64_t choose_local_batch(const LocalBatchQuestion& question, const Communicator& communicator) {
+  if (question.asked > 0) {
+    if (const auto excess = find_excess(question, communicator)) refuse(*excess);
+    return question.asked;
+  }
+  const std::size_t available = available_bytes(question);
+  const BytesOfBatch bytes = bytes_of(question);
+  const std::int64_t halved = smallest(communicator, halve_until_it_fits(question.usual, bytes, available));
+  if (halved > 0) return halved;
+  refuse({.batch = 1, .planned_bytes = bytes(1), .available_bytes = smallest(communicator, available), .largest = 0});
 }
 
 }  // namespace dtrain

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "collectives/communicator.hpp"
 #include "trainer/rank_memory.hpp"
@@ -26,6 +27,17 @@ struct LocalBatchQuestion {
   std::size_t available_bytes = 0;                             ///< to this rank, what it holds already included; 0: not known
   std::function<RankMemory(std::int64_t local_batch)> memory;  ///< of this rank; pure
 };
+
+/// What a local batch takes that does not fit.
+struct BatchExcess {
+  std::int64_t batch = 0;
+  std::size_t planned_bytes = 0;    ///< on the rank that plans most
+  std::size_t available_bytes = 0;  ///< on the rank that has least
+  std::int64_t largest = 0;         ///< local batch that fits on all ranks; 0: none
+};
+
+/// Why the local batch that was asked for does not fit on every rank; none: it does. Collective, and equal on all ranks.
+std::optional<BatchExcess> find_excess(const LocalBatchQuestion& question, const Communicator& communicator);
 
 /// The local batch of all ranks: the one that was asked for, or the largest of the usual one, its half, its quarter … that fits
 /// on every rank. Collective. Errors: ConfigError on all ranks, when what was asked for does not fit on one of them, or nothing
