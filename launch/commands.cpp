@@ -13,7 +13,7 @@
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
-#include "launch/text_table.hpp"
+#include "trainer/text_table.hpp"
 
 namespace dtrain {
 namespace {

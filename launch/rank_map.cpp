@@ -11,7 +11,7 @@
 #include <sstream>
 
 #include "collectives/launcher.hpp"
-#include "launch/text_table.hpp"
+#include "trainer/text_table.hpp"
 
 namespace dtrain {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "launch/rank_map.hpp"
-#include "launch/text_table.hpp"
+#include "trainer/text_table.hpp"
 
 namespace dtrain {
 namespace {

@@ -1,5 +1,5 @@
 // Measures the columns, then writes the lines.
-#include "launch/text_table.hpp"
+#include "trainer/text_table.hpp"
 
 #include <algorithm>
 
