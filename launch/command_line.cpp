@@ -12,6 +12,24 @@
 namespace dtrain {
 namespace {
 
+// Rows that several commands have.
+Option allow_slow_option(bool& field) {
+  return switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", field);
+}
+Option conv_option(std::string& field) {
+  return text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", field);
+}
+Option recompute_option(std::string& field) {
+  return text_option("recompute", "off|bn", "Results of batch-norm computed again in backward: less memory, a little slower.",
+                     field);
+}
+Option crop_option(std::int64_t& field) {
+  return whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, field, "the model's");
+}
+Option allreduce_option(std::string& field) {
+  return text_option("allreduce", "auto|shm|ring|mpi|none", "How gradients are summed; none: each rank trains alone.", field);
+}
+
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
   return {
       whole_option("threads", "Compute threads of a rank.", 1, threads, "one per core, or OMP_NUM_THREADS"),
@@ -27,7 +45,7 @@ std::vector<Option> picture_options(std::int64_t& resize, std::int64_t& crop, st
                                     std::int64_t& synthetic_size) {
   return {
       whole_option("resize", "Shorter side before the centre crop, pixels.", 1, resize, "crop·256/224"),
-      whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, crop, "the model's"),
+      crop_option(crop),
       whole_option("max-damaged", "Pictures that may be unreadable before the run is refused.", 0, max_damaged),
       whole_option("synthetic-size", "Pictures in an epoch of synthetic data.", 1, synthetic_size),
   };
@@ -45,14 +63,13 @@ OptionTable train_table(TrainConfig& c) {
           whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has"),
           text_option("precision", "fp32|bf16|auto",
                       "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
-          switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
-          text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+          allow_slow_option(c.allow_slow),
+          conv_option(c.conv),
           text_option("fuse", "all|none|NAMES",
                       "Graph optimisations, to measure what each brings: norm-relu,norm-add,norm-pool,norm-concat,conv-relu,"
                       "concat-slices.",
                       c.fuse),
-          text_option("recompute", "off|bn", "Results of batch-norm computed again in backward: less memory, a little slower.",
-                      c.recompute),
+          recompute_option(c.recompute),
           number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),
           on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
           text_option("init-from", "FILE", "Weights to start from (safetensors); another head is re-initialised.", c.init_from),
@@ -91,8 +108,7 @@ OptionTable train_table(TrainConfig& c) {
       });
   add_group(table, "Exchange",
             {
-                text_option("allreduce", "auto|shm|ring|mpi|none", "How gradients are summed; none: each rank trains alone.",
-                            c.allreduce),
+                allreduce_option(c.allreduce),
                 number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb),
                 text_option("wire-dtype", "fp32|bf16", "Type in which gradients travel.", c.wire_dtype),
                 on_off_option("overlap", "Exchange while backward runs.", c.overlap),
@@ -126,8 +142,8 @@ OptionTable eval_table(EvalConfig& c) {
           whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has; with --class-indices: the model's"),
           text_option("precision", "fp32|bf16|auto",
                       "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
-          switch_option("allow-slow", "bf16 also on a CPU that has to imitate it.", c.allow_slow),
-          text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+          allow_slow_option(c.allow_slow),
+          conv_option(c.conv),
       });
   add_group(table, "Data",
             {
@@ -153,6 +169,38 @@ OptionTable eval_table(EvalConfig& c) {
   return table;
 }
 
+OptionTable bench_table(BenchConfig& c) {
+  TrainConfig& shared = c.training;
+  OptionTable table{.program = "dtrain bench",
+                    .purpose =
+                        "Measures training speed on synthetic pictures, for every combination of networks, batches and "
+                        "precisions.\nUnder mpirun: of all ranks together."};
+  add_group(table, "Combinations",
+            {
+                text_option("models", "A,B", "Networks; `dtrain models` lists them.", c.models),
+                text_option("batches", "N,M", "Pictures of a rank in a step.", c.batches),
+                text_option("precision", "fp32|bf16|fp32,bf16", "Types of activations and working weights.", c.precision),
+                allow_slow_option(shared.allow_slow),
+            });
+  add_group(table, "Steps",
+            {
+                whole_option("steps", "Measured steps.", 1, c.steps),
+                whole_option("warmup", "Steps before them.", 0, c.warmup),
+                crop_option(shared.crop),
+                conv_option(shared.conv),
+                recompute_option(shared.recompute),
+                allreduce_option(shared.allreduce),
+            });
+  add_group(table, "Placement",
+            placement_options(shared.threads, shared.comm_cores, shared.bind, shared.workers, shared.ranks_per_node));
+  add_group(table, "Output",
+            {
+                text_option("json", "FILE", "All figures, as one object.", c.json, "none"),
+                text_option("csv", "FILE", "All figures, a line for each combination.", c.csv, "none"),
+            });
+  return table;
+}
+
 OptionTable init_table(InitConfig& c) {
   OptionTable table{.program = "dtrain init",
                     .purpose = "Writes fresh weights as a safetensors file with torchvision's tensor names."};
@@ -175,9 +223,9 @@ OptionTable models_table(ModelsConfig& c) {
                 text_option("plan", "NAME", "Network to plan the memory for; nothing of it is allocated.", c.plan, "list all"),
                 whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch),
                 whole_option("num-classes", "Classes.", 2, c.num_classes, "the model's"),
-                whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, c.crop, "the model's"),
+                crop_option(c.crop),
                 text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
-                text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", c.conv),
+                conv_option(c.conv),
             });
   add_group(table, "Output", {switch_option("json", "As JSON.", c.json)});
   return table;
@@ -265,6 +313,7 @@ const std::vector<CommandEntry>& commands() {
   static const std::vector<CommandEntry> entries{
       {"train", "train a network (may be left out)"},
       {"eval", "evaluate weights on pictures"},
+      {"bench", "measure training speed"},
       {"init", "write fresh weights"},
       {"models", "list the networks, or plan the memory of a rank"},
       {"topo", "print where the threads of every rank would run"},
@@ -322,6 +371,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, int ranks)
   const auto no_more = [](const auto&) { return std::vector<std::string>{}; };
   if (name == "train") return parse<TrainConfig>(train_table, rest, [&](const auto& c) { return validate(c, ranks); });
   if (name == "eval") return parse<EvalConfig>(eval_table, rest, [&](const auto& c) { return validate(c, ranks); });
+  if (name == "bench") return parse<BenchConfig>(bench_table, rest, [&](const auto& c) { return validate(c, ranks); });
   if (name == "init") return parse<InitConfig>(init_table, rest, check_init);
   if (name == "models") return parse<ModelsConfig>(models_table, rest, check_models);
   if (name == "topo") return parse<TopoConfig>(topo_table, rest, [&](const auto& c) { return check_topo(c, ranks); });

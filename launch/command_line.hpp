@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dtrain/data.hpp"
+#include "trainer/bench_plan.hpp"
 #include "trainer/config.hpp"
 
 namespace dtrain {
@@ -59,8 +60,8 @@ struct InspectConfig {
   std::string file;
 };
 
-using Command =
-    std::variant<ShowText, TrainConfig, EvalConfig, InitConfig, ModelsConfig, TopoConfig, MakeDemoConfig, InspectConfig>;
+using Command = std::variant<ShowText, TrainConfig, EvalConfig, BenchConfig, InitConfig, ModelsConfig, TopoConfig,
+                             MakeDemoConfig, InspectConfig>;
 
 /// arguments: without the program's name; ranks: as far as the launcher's environment tells.
 /// Errors: ConfigError, whose text holds every fault of the line: unknown command or options (with the nearest name), values

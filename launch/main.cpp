@@ -146,11 +146,19 @@ int run(const TrainConfig& config, Communicator& communicator, const std::vector
   return run_training(config, communicator, make_environment(config, communicator, command));
 }
 
+int run(const BenchConfig& config, Communicator& communicator, const std::vector<std::string>& command) {
+  const RunEnvironment environment = make_environment(config.training, communicator, command);
+  forget_stop_signals();  // there is nothing to save first
+  return run_bench(config, communicator, environment);
+}
+
 /// Ranks that count as one node; 0: those on one machine, also where the command has no such option.
 template <typename Config>
 int ranks_per_node_of(const Config& config) {
   if constexpr (requires { config.ranks_per_node; }) {
     return config.ranks_per_node;
+  } else if constexpr (requires { config.training.ranks_per_node; }) {
+    return config.training.ranks_per_node;
   } else {
     return 0;
   }
@@ -202,6 +210,7 @@ struct CommandRunner {
     return run_alone(self, [&] { return inspect_text(config); });
   }
   int operator()(const TrainConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
+  int operator()(const BenchConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
   int operator()(const EvalConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
   int operator()(const TopoConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
 };

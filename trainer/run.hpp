@@ -1,7 +1,8 @@
-// Whole runs, from configuration to report: what the commands `train` and `eval` do.
+// Whole runs, from configuration to report: what the commands `train`, `eval` and `bench` do.
 #pragma once
 
 #include "collectives/communicator.hpp"
+#include "trainer/bench_plan.hpp"
 #include "trainer/config.hpp"
 #include "trainer/placement.hpp"
 #include "trainer/rank_memory.hpp"
@@ -18,5 +19,9 @@ RankMemory plan_training_memory(const TrainConfig& config);
 
 /// Evaluates weights on a data set. Collective.
 int run_evaluation(const EvalConfig& config, Communicator& communicator, const RunEnvironment& environment);
+
+/// Measures training speed on synthetic pictures, combination by combination. Result: exit code: done, or usage when none of
+/// them fits the memory. Collective. Stops for no signal: nothing is lost when the process ends. Errors: as run_training.
+int run_bench(const BenchConfig& config, Communicator& communicator, const RunEnvironment& environment);
 
 }  // namespace dtrain

@@ -61,6 +61,10 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"CropLargerThanResize", {"--resize", "128", "--crop", "224"}, {"--resize", "224"}},
         Mistake{"DropoutWhereThereIsNone", {"--model", "resnet20", "--dropout", "0.5"}, {"dropout"}},
         Mistake{"EvalWithoutWeights", {"eval", "--data", "x"}, {"--weights"}},
+        Mistake{"UnknownModelsAndEmptyBatch",
+                {"bench", "--models", "resnt50,lenet5,vgg61", "--batches", "16,,32"},
+                {"3 faults", "--models: ", "'resnt50'", "try: --models resnet50", "'vgg61'", "--batches: ", "an empty part"}},
+        Mistake{"ZeroInBatches", {"bench", "--batches", "16,0"}, {"--batches: ", "whole numbers from 1 to 10000000", "'0'"}},
         Mistake{"InitWithoutOut", {"init", "--model", "resnet20"}, {"--out"}},
         Mistake{"MakeDemoWithoutDirectory", {"make-demo"}, {"DIR"}},
         Mistake{"ZeroPictures", {"make-demo", "x", "--train-per-class", "0"}, {"--train-per-class", "'0'"}}),
@@ -121,7 +125,7 @@ TEST(Usage, RefusesToTrainTheSameNetworkInEveryProcessOfALauncher) {
 }
 
 TEST(Help, OfEveryCommandNamesItsOptionsAndSucceeds) {
-  for (const std::string command : {"train", "eval", "init", "models", "topo", "make-demo", "inspect"}) {
+  for (const std::string command : {"train", "eval", "bench", "init", "models", "topo", "make-demo", "inspect"}) {
     const Outcome outcome = run({.arguments = {command, "--help"}});
 
     EXPECT_EQ(outcome.exit_code, 0) << outcome;
@@ -134,7 +138,7 @@ TEST(Help, OfTheProgramNamesAllCommandsAndAllOptionsOfTraining) {
   const Outcome outcome = run({.arguments = {"--help"}});
 
   EXPECT_EQ(outcome.exit_code, 0) << outcome;
-  for (const std::string command : {"train", "eval", "init", "models", "topo", "make-demo", "inspect", "--version"}) {
+  for (const std::string command : {"train", "eval", "bench", "init", "models", "topo", "make-demo", "inspect", "--version"}) {
     EXPECT_TRUE(outcome.says("dtrain " + command)) << command;
   }
   for (const std::string option : {"model",

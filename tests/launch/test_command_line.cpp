@@ -360,6 +360,61 @@ TEST(CommandLine, TheOtherCommandsAreRead) {
   expect_error({"inspect"}, {"expected FILE"});
 }
 
+TEST(CommandLine, EveryBenchOptionReachesItsField) {
+  const auto c = parsed<BenchConfig>({"bench",
+                                      "--models",
+                                      "resnet20,lenet5",
+                                      "--batches",
+                                      "1,4",
+                                      "--precision",
+                                      "fp32",
+                                      "--allow-slow",
+                                      "--steps",
+                                      "7",
+                                      "--warmup",
+                                      "0",
+                                      "--crop",
+                                      "48",
+                                      "--conv",
+                                      "direct",
+                                      "--recompute",
+                                      "bn",
+                                      "--allreduce",
+                                      "ring",
+                                      "--threads",
+                                      "2",
+                                      "--bind",
+                                      "core",
+                                      "--workers",
+                                      "3",
+                                      "--comm-cores",
+                                      "1",
+                                      "--json",
+                                      "f.json",
+                                      "--csv",
+                                      "f.csv",
+                                      "--ranks-per-node",
+                                      "4"});
+
+  EXPECT_EQ(c.models, "resnet20,lenet5");
+  EXPECT_EQ(c.batches, "1,4");
+  EXPECT_EQ(c.precision, "fp32");
+  EXPECT_EQ(c.steps, 7);
+  EXPECT_EQ(c.warmup, 0);
+  EXPECT_EQ(c.json, "f.json");
+  EXPECT_EQ(c.csv, "f.csv");
+  EXPECT_TRUE(c.training.allow_slow);
+  EXPECT_EQ(c.training.crop, 48);
+  EXPECT_EQ(c.training.conv, "direct");
+  EXPECT_EQ(c.training.recompute, "bn");
+  EXPECT_EQ(c.training.allreduce, "ring");
+  EXPECT_EQ(c.training.threads, 2);
+  EXPECT_EQ(c.training.bind, "core");
+  EXPECT_EQ(c.training.workers, 3);
+  EXPECT_EQ(c.training.comm_cores, 1);
+  EXPECT_EQ(c.training.ranks_per_node, 4);
+}
+
 TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
   const std::string help = help_of({"--help"});
   for (const char* name : {"--model",
@@ -411,7 +466,7 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
                            "--synthetic-size"}) {
     EXPECT_NE(help.find(std::string(" ") + name + " "), std::string::npos) << name;
   }
-  for (const char* command : {"train", "eval", "init", "models", "topo", "make-demo", "inspect", "--version"}) {
+  for (const char* command : {"train", "eval", "bench", "init", "models", "topo", "make-demo", "inspect", "--version"}) {
     EXPECT_NE(help.find(std::string("dtrain ") + command), std::string::npos) << command;
   }
 }
@@ -420,6 +475,7 @@ TEST(CommandLine, EveryCommandHasHelpWithDefaults) {
   EXPECT_NE(help_of({"train", "--help"}).find("[resnet50]"), std::string::npos);
   EXPECT_NE(help_of({"--model", "nonsense", "--help"}).find("--warmup-epochs"), std::string::npos);
   EXPECT_NE(help_of({"eval", "--help"}).find("--weights"), std::string::npos);
+  EXPECT_NE(help_of({"bench", "--help"}).find("--batches"), std::string::npos);
   EXPECT_NE(help_of({"init", "-h"}).find("--out"), std::string::npos);
   EXPECT_NE(help_of({"models", "--help"}).find("--json"), std::string::npos);
   EXPECT_NE(help_of({"topo", "--help"}).find("--bind"), std::string::npos);

@@ -1,0 +1,169 @@
+// The command `bench`: trains every combination for a few steps, one after the other, and says how fast.
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+
+#include "dtrain/error.hpp"
+#include "trainer/bench_plan.hpp"
+#include "trainer/bench_report.hpp"
+#include "trainer/report.hpp"
+#include "trainer/run.hpp"
+#include "trainer/start.hpp"
+#include "trainer/training.hpp"
+
+namespace dtrain {
+namespace {
+
+/// As the kernel calls it; empty where it does not.
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const auto colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return {};
+}
+
+void write_file(const std::string& path, const char* option, const std::string& text) {
+  if (path.empty()) return;
+  std::ofstream file(path);
+  file << text;
+  file.flush();
+  if (file) return;
+  throw DataError(Fault{.doing = "writing " + path + " (" + option + ")",
+                        .expected = "a file that can be written",
+                        .found = "an error of the file system",
+                        .remedy = std::string("another ") + option});
+}
+
+class Bench {
+ public:
+  Bench(const BenchConfig& config, Communicator& communicator, const RunEnvironment& environment)
+      : config_(config),
+        communicator_(communicator),
+        environment_(environment),
+        memory_bytes_(environment.memory_share_bytes > 0 ? environment.memory_share_bytes + resident_bytes() : 0),
+        setting_{.ranks = communicator.size(),
+                 .nodes = communicator.nodes(),
+                 .threads_per_rank = environment.placement.threads,
+                 .cpu = cpu_name(),
+                 .host = host_name(),
+                 .placement = environment.placement.summary,
+                 .command = environment.command} {}
+
+  int run() {
+    communicator_.require_equal({{"dtrain version", version_text()}, {"options", options_text(config_)}});
+    require_writable_files();
+    print(environment_.placement.summary + "\n");
+    for (const Combination& combination : combinations_of(config_)) {
+      print(heading_text(combination, communicator_.size()));
+      results_.push_back(measure(combination));
+      malloc_trim(0);  // what it gave back, the process gives back too, so that the next one has all of it
+      write_files();
+    }
+    print("\n" + results_table(results_));
+    const bool has_measured = std::ranges::any_of(results_, [](const BenchResult& result) { return !result.excess; });
+    return static_cast<int>(has_measured ? ExitCode::done : ExitCode::usage);
+  }
+
+ private:
+  /// Plans, trains, and releases everything again. Collective.
+  BenchResult measure(const Combination& combination) {
+    const TrainConfig run = run_of(config_, combination, communicator_.size());
+    const RunData data = open_training_data(run, communicator_.size());
+    resident_bytes_ = resident_bytes();
+    if (const auto excess = excess_of(combination, data)) {
+      print(skipped_line(*excess));
+      return {.combination = combination, .excess = excess};
+    }
+    const RunPlan plan = plan_of(run, data);
+    Training training(plan, run, communicator_, environment_.placement);
+    const RankMemory memory = training.replica().compile(work_of(plan));
+    initialize(plan.network, plan.seed, training.replica().parameters());
+    training.warn_of_slow_exchange();
+    training.start(*data.train, 0, nullptr);
+    setting_.allreduce = to_text(training.algorithm());
+
+    const std::vector<StepReport> steps = measured_steps(training);
+    const Throughput throughput = throughput_of(steps);
+    print(total_line(throughput));
+    return {.combination = combination,
+            .excess = std::nullopt,
+            .global_batch = plan.global_batch,
+            .throughput = throughput,
+            .gflops = static_cast<double>(training_flops(plan.network)) * throughput.mean / 1e9,
+            .loss = steps.back().loss,
+            .planned_bytes = static_cast<std::size_t>(communicator_.max(static_cast<double>(memory.total_bytes())))};
+  }
+
+  std::vector<StepReport> measured_steps(Training& training) {
+    for (std::int64_t step = 0; step < config_.warmup; ++step) training.step();
+    print(kStepColumns);
+    std::vector<StepReport> steps;
+    for (std::int64_t step = 1; step <= config_.steps; ++step) {
+      steps.push_back(training.step());
+      if (has_line(step, config_.steps)) print(step_line(step, throughput_of(steps), steps.back().loss));
+    }
+    return steps;
+  }
+
+  /// data: of any batch; synthetic pictures are as many as a run asks for.
+  RunPlan plan_of(const TrainConfig& run, const RunData& data) const {
+    DataFacts facts = facts_of(data);
+    facts.samples = run.synthetic_size;
+    return plan_run(run, facts, communicator_.size());
+  }
+
+  RankWork work_of(const RunPlan& plan) const {
+    RankWork work = training_work(plan, communicator_.size(), communicator_.rank(), false);
+    work.resident_bytes = resident_bytes_;
+    return work;
+  }
+
+  std::optional<BatchExcess> excess_of(const Combination& combination, const RunData& data) const {
+    const auto memory = [&](std::int64_t batch) {
+      const Combination other{combination.model, combination.precision, batch};
+      const RunPlan plan = plan_of(run_of(config_, other, communicator_.size()), data);
+      return plan_memory(plan.network, plan.compile, work_of(plan));
+    };
+    return find_excess({.asked = combination.batch, .available_bytes = memory_bytes_, .memory = memory}, communicator_);
+  }
+
+  void require_writable_files() const {
+    if (!communicator_.is_root()) return;
+    require_writable_file(config_.json, "--json");
+    require_writable_file(config_.csv, "--csv");
+  }
+
+  /// After every combination: a measurement that is cut short leaves what it has.
+  void write_files() const {
+    if (!communicator_.is_root()) return;
+    write_file(config_.json, "--json", results_as_json(config_, setting_, results_));
+    write_file(config_.csv, "--csv", results_as_csv(setting_, results_));
+  }
+
+  void print(const std::string& text) const {
+    if (!communicator_.is_root()) return;
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+  }
+
+  const BenchConfig& config_;
+  Communicator& communicator_;
+  const RunEnvironment& environment_;
+  std::size_t memory_bytes_;        ///< that this rank may have, what it held at the start included; 0: not known
+  std::size_t resident_bytes_ = 0;  ///< of the process before the present combination is compiled
+  BenchSetting setting_;
+  std::vector<BenchResult> results_;
+};
+
+}  // namespace
+
+int run_bench(const BenchConfig& config, Communicator& communicator, const RunEnvironment& environment) {
+  require_valid(validate(config, communicator.size()));
+  return Bench(config, communicator, environment).run();
+}
+
+}  // namespace dtrain
