@@ -72,6 +72,43 @@ convolution_forward::primitive_desc forward_desc(const Problem& problem, const L
   });
 }
 
+convolution_backward_weights::primitive_desc backward_weights_desc(const Problem& problem, const LayerContext& context,
+                                                                   const convolution_forward::primitive_desc& forward) {
+  using Backward = convolution_backward_weights;
+  const Desc src = forward.src_desc();
+  const Desc dst = forward.dst_desc();
+  const Desc weights = any_desc(problem.weights);
+  return with_fallback(choose_algorithm(problem, context.options.conv_algorithm), [&](algorithm choice) {
+    const auto desc = problem.bias.empty()
+                          ? Backward::desc(choice, src, weights, dst, problem.strides, problem.padding, problem.padding)
+                          : Backward::desc(choice, src, weights, plain_desc(problem.bias), dst, problem.strides,
+                                           problem.padding, problem.padding);
+    return Backward::primitive_desc(desc, user_scratchpad(), context.device.engine, forward);
+  });
+}
+
+convolution_backward_data::primitive_desc backward_data_desc(const Problem& problem, const LayerContext& context,
+                                                             const convolution_forward::primitive_desc& forward) {
+  return with_fallback(choose_algorithm(problem, context.options.conv_algorithm), [&](algorithm choice) {
+    return convolution_backward_data::primitive_desc({choice, forward.src_desc(), any_desc(problem.weights, problem.type),
+                                                      forward.dst_desc(), problem.strides, problem.padding, problem.padding},
+                                                     user_scratchpad(), context.device.engine, forward);
+  });
+}
+
+/// Forward in the layouts it likes best. Where channels fill no block, that may be layouts for which backward has nothing but
+/// plain loops (a thousand times slower): then row-major, in which backward is a matrix product.
+convolution_forward::primitive_desc choose_forward(const Problem& problem, const LayerContext& context) {
+  const auto best = forward_desc(problem, context, any_desc(problem.src, problem.type), any_desc(problem.dst, problem.type));
+  if (!context.options.training) return best;
+  const auto has_kernel = [](const auto& desc) { return !std::string(desc.impl_info_str()).starts_with("ref"); };
+  if (has_kernel(backward_weights_desc(problem, context, best)) &&
+      (!context.wants_diff_src[0] || has_kernel(backward_data_desc(problem, context, best)))) {
+    return best;
+  }
+  return forward_desc(problem, context, plain_desc(problem.src, problem.type), plain_desc(problem.dst, problem.type));
+}
+
 Problem problem_of(const Convolution& spec, const LayerContext& context) {
   const Dims src = context.src.at(0).dims();
   return Problem{.src = src,
@@ -88,29 +125,17 @@ class ConvolutionLayer final : public Layer {
  public:
   ConvolutionLayer(const Convolution& spec, LayerContext context)
       : context_(std::move(context)), problem_(problem_of(spec, context_)) {
-    forward_desc_ = forward_desc(problem_, context_, context_.src[0], any_desc(problem_.dst, problem_.type));
+    forward_desc_ = choose_forward(problem_, context_);
+    check(forward_desc_.src_desc() == context_.src[0], "a convolution reads what it wished for");
     dst_ = forward_desc_.dst_desc();
     const Desc weights = forward_desc_.weights_desc();
     master_wish_ = is_blocked(weights) ? desc_as(weights, kF32) : plain_desc(problem_.weights);
     if (!context_.options.training) return;
 
-    const algorithm choice = choose_algorithm(problem_, context_.options.conv_algorithm);
-    weights_desc_ = with_fallback(choice, [&](algorithm alg) {
-      using Backward = convolution_backward_weights;
-      const auto desc = problem_.bias.empty()
-                            ? Backward::desc(alg, context_.src[0], any_desc(problem_.weights), dst_, problem_.strides,
-                                             problem_.padding, problem_.padding)
-                            : Backward::desc(alg, context_.src[0], any_desc(problem_.weights), plain_desc(problem_.bias), dst_,
-                                             problem_.strides, problem_.padding, problem_.padding);
-      return Backward::primitive_desc(desc, user_scratchpad(), context_.device.engine, forward_desc_);
-    });
+    weights_desc_ = backward_weights_desc(problem_, context_, forward_desc_);
     if (is_blocked(weights_desc_.diff_weights_desc())) master_wish_ = weights_desc_.diff_weights_desc();
     if (wants_diff_src()) {
-      data_desc_ = with_fallback(choice, [&](algorithm alg) {
-        return convolution_backward_data::primitive_desc({alg, context_.src[0], any_desc(problem_.weights, problem_.type), dst_,
-                                                          problem_.strides, problem_.padding, problem_.padding},
-                                                         user_scratchpad(), context_.device.engine, forward_desc_);
-      });
+      data_desc_ = backward_data_desc(problem_, context_, forward_desc_);
     }
   }
 
@@ -262,7 +287,7 @@ class ConvolutionLayer final : public Layer {
 
 Desc convolution_src_wish(const Convolution& spec, const LayerContext& context) {
   const Problem problem = problem_of(spec, context);
-  return forward_desc(problem, context, any_desc(problem.src, problem.type), any_desc(problem.dst, problem.type)).src_desc();
+  return choose_forward(problem, context).src_desc();
 }
 
 std::unique_ptr<Layer> make_convolution(const Convolution& spec, LayerContext context) {
