@@ -5,17 +5,17 @@ namespace dtrain::nn::portable {
 namespace {
 
 /// Without an instruction set to rely on: an ordinary store.
-template <typename Element, typename Vec>
-void stream(Element* to, const Vec& value) {
-  *reinterpret_cast<Vec*>(to) = value;
-}
+void stream(float* to, const VecOf<16>::Type& value) { *reinterpret_cast<VecOf<16>::Type*>(to) = value; }
+void stream(float* to, const VecOf<8>::Type& value) { *reinterpret_cast<VecOf<8>::Type*>(to) = value; }
+void stream(BFloat16* to, const VecOf<16>::Half& value) { *reinterpret_cast<VecOf<16>::Half*>(to) = value; }
+void stream(BFloat16* to, const VecOf<8>::Half& value) { *reinterpret_cast<VecOf<8>::Half*>(to) = value; }
 
-template <int Block>
-typename VecOf<Block>::Half halves_of(const typename VecOf<Block>::Type& value) {
-  return __builtin_convertvector(rounded_to_halves<Block>(value) >> 16, typename VecOf<Block>::Half);
+VecOf<16>::Half halves(const VecOf<16>::Type& value) {
+  return __builtin_convertvector(rounded_to_halves<16>(value) >> 16, VecOf<16>::Half);
 }
-VecOf<16>::Half halves(const VecOf<16>::Type& value) { return halves_of<16>(value); }
-VecOf<8>::Half halves(const VecOf<8>::Type& value) { return halves_of<8>(value); }
+VecOf<8>::Half halves(const VecOf<8>::Type& value) {
+  return __builtin_convertvector(rounded_to_halves<8>(value) >> 16, VecOf<8>::Half);
+}
 
 VecOf<16>::Bits widened(const VecOf<16>::Half& value) { return __builtin_convertvector(value, VecOf<16>::Bits); }
 VecOf<8>::Bits widened(const VecOf<8>::Half& value) { return __builtin_convertvector(value, VecOf<8>::Bits); }
@@ -24,24 +24,28 @@ VecOf<8>::Int widened(const VecOf<8>::Byte& value) { return __builtin_convertvec
 VecOf<16>::Byte narrowed(const VecOf<16>::Int& value) { return __builtin_convertvector(value, VecOf<16>::Byte); }
 VecOf<8>::Byte narrowed(const VecOf<8>::Int& value) { return __builtin_convertvector(value, VecOf<8>::Byte); }
 
-template <typename Vec>
-constexpr int kLanes = sizeof(Vec) / sizeof(float);
-
-template <typename Vec>
-void put_signs(std::uint8_t* to, const Vec& value) {
-  for (int byte = 0; byte < kLanes<Vec> / 8; ++byte) {
+// Lanes through a pointer: without optimising, GCC 12 reads value[lane] from a copy that it has not filled.
+template <int Block>
+void put_signs_of(std::uint8_t* to, const typename VecOf<Block>::Type& value) {
+  const auto* lanes = reinterpret_cast<const float*>(&value);
+  for (int byte = 0; byte < Block / 8; ++byte) {
     unsigned bits = 0;
-    for (int bit = 0; bit < 8; ++bit) bits |= (value[byte * 8 + bit] > 0.0f ? 1u : 0u) << bit;
+    for (int bit = 0; bit < 8; ++bit) bits |= (lanes[byte * 8 + bit] > 0.0f ? 1u : 0u) << bit;
     to[byte] = static_cast<std::uint8_t>(bits);
   }
 }
+void put_signs(std::uint8_t* to, const VecOf<16>::Type& value) { put_signs_of<16>(to, value); }
+void put_signs(std::uint8_t* to, const VecOf<8>::Type& value) { put_signs_of<8>(to, value); }
 
-template <typename Vec>
-Vec where_set(const std::uint8_t* from, const Vec& value) {
-  Vec kept{};
-  for (int lane = 0; lane < kLanes<Vec>; ++lane) kept[lane] = (from[lane / 8] >> (lane % 8) & 1) != 0 ? value[lane] : 0.0f;
+template <int Block>
+typename VecOf<Block>::Type where_set_of(const std::uint8_t* from, const typename VecOf<Block>::Type& value) {
+  const auto* lanes = reinterpret_cast<const float*>(&value);
+  typename VecOf<Block>::Type kept{};
+  for (int lane = 0; lane < Block; ++lane) kept[lane] = (from[lane / 8] >> (lane % 8) & 1) != 0 ? lanes[lane] : 0.0f;
   return kept;
 }
+VecOf<16>::Type where_set(const std::uint8_t* from, const VecOf<16>::Type& value) { return where_set_of<16>(from, value); }
+VecOf<8>::Type where_set(const std::uint8_t* from, const VecOf<8>::Type& value) { return where_set_of<8>(from, value); }
 
 }  // namespace
 }  // namespace dtrain::nn::portable
