@@ -1,6 +1,8 @@
 // The demo data set is learned: from rendered JPEG files to validation accuracy far above chance.
 #include <gtest/gtest.h>
 
+#include <stdexcept>
+
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
 
@@ -9,17 +11,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Ten classes: chance is 10 %. On 200 pictures its standard deviation is 2.1 %, so 35 % is not chance.
-TEST(Learning, TwoRanksLearnTheDemoDataSet) {
-  const fs::path data = new_path("demo");
-  const fs::path out = new_path("run");
-  const Outcome rendered =
-      run({.arguments = {"make-demo", data.string(), "--train-per-class", "100", "--val-per-class", "20"}});
-  ASSERT_EQ(rendered.exit_code, 0) << rendered;
+/// 100 training and 20 validation pictures in each of ten classes, rendered once.
+const fs::path& large_demo_data() {
+  static const fs::path path = [] {
+    const fs::path made = new_path("demo");
+    const Outcome rendered =
+        run({.arguments = {"make-demo", made.string(), "--train-per-class", "100", "--val-per-class", "20"}});
+    if (rendered.exit_code != 0) throw std::runtime_error("make-demo failed: " + rendered.errors);
+    return made;
+  }();
+  return path;
+}
 
-  const Outcome outcome =
-      run({.ranks = 2,
-           .arguments = training_on(data, {"--global-batch", "32", "--epochs", "6", "--lr", "0.1", "--out", out.string()})});
+class Learning : public testing::TestWithParam<std::string> {};
+
+// Ten classes: chance is 10 %. On 200 pictures its standard deviation is 2.1 %, so 35 % is not chance.
+TEST_P(Learning, TwoRanksLearnTheDemoDataSet) {
+  if (!computes_natively(GetParam())) GTEST_SKIP() << "this CPU does not compute bf16";
+  const fs::path& data = large_demo_data();
+  const fs::path out = new_path("run");
+
+  const Outcome outcome = run({.ranks = 2,
+                               .arguments = training_on(data, {"--global-batch", "32", "--epochs", "6", "--lr", "0.1",
+                                                               "--precision", GetParam(), "--out", out.string()})});
 
   ASSERT_EQ(outcome.exit_code, 0) << outcome;
   const auto evaluations = metrics_lines(out / "metrics.jsonl", "val_top1");
@@ -28,6 +42,8 @@ TEST(Learning, TwoRanksLearnTheDemoDataSet) {
   const Json report = read_json(out / "report.json");
   EXPECT_LT(report.at("loss_last").get<double>(), report.at("loss_first").get<double>());
 }
+
+INSTANTIATE_TEST_SUITE_P(In, Learning, testing::Values("fp32", "bf16"), [](const auto& precision) { return precision.param; });
 
 }  // namespace
 }  // namespace dtrain

@@ -62,6 +62,14 @@ TEST(Reproducibility, TheSameCommandTwiceGivesTheSameBitsOnThreeRanksAroundTheRi
   expect_equal(result_of(3, {"--allreduce", "ring"}), result_of(3, {"--allreduce", "ring"}));
 }
 
+TEST(Reproducibility, TheSameCommandTwiceGivesTheSameBitsInBf16) {
+  if (!computes_natively("bf16")) GTEST_SKIP() << "this CPU does not compute bf16";
+  const Result once = result_of(2, {"--precision", "bf16"});
+
+  expect_equal(result_of(2, {"--precision", "bf16"}), once);
+  EXPECT_NE(once.fingerprint, of_two_ranks().fingerprint) << "which are the bits of fp32";
+}
+
 TEST(Reproducibility, AnotherSeedGivesOtherWeights) {
   const Result& one = known(1, {});
   const Result two = result_of(1, {"--seed", "2"});

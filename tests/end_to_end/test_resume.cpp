@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <utility>
+
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
 
@@ -20,21 +22,22 @@ const std::vector<std::string> kThirteenSteps{"--global-batch",     "16", "--ste
                                               "--checkpoint-every", "3"};
 
 /// The uninterrupted run on this number of ranks, with all its checkpoints; made once.
-const fs::path& uninterrupted(int ranks) {
-  static std::map<int, fs::path> runs;
-  if (!runs.contains(ranks)) {
+const fs::path& uninterrupted(int ranks, const std::string& precision = "fp32") {
+  static std::map<std::pair<int, std::string>, fs::path> runs;
+  fs::path& made = runs[{ranks, precision}];
+  if (made.empty()) {
     const fs::path out = new_path("uninterrupted");
-    const Outcome outcome =
-        run({.ranks = ranks, .arguments = training_into(out, joined(kThirteenSteps, {"--keep-checkpoints", "100"}))});
+    const std::vector<std::string> more{"--precision", precision, "--keep-checkpoints", "100"};
+    const Outcome outcome = run({.ranks = ranks, .arguments = training_into(out, joined(kThirteenSteps, more))});
     if (outcome.exit_code != 0) throw std::runtime_error("the run to compare with failed: " + outcome.errors);
-    runs[ranks] = out;
+    made = out;
   }
-  return runs[ranks];
+  return made;
 }
 
 /// A directory as the uninterrupted run had left it right after the checkpoint of this step.
-fs::path interrupted_after(std::int64_t step, int ranks) {
-  const fs::path whole = uninterrupted(ranks);
+fs::path interrupted_after(std::int64_t step, int ranks, const std::string& precision = "fp32") {
+  const fs::path whole = uninterrupted(ranks, precision);
   const fs::path out = new_path("interrupted");
   fs::create_directories(checkpoint(out, step).parent_path());
   for (const std::string& name : file_names(whole / "checkpoints")) {
@@ -66,21 +69,27 @@ void expect_same_run(const fs::path& resumed, const fs::path& whole) {
   }
 }
 
-class Resume : public testing::TestWithParam<int> {};
+/// Ranks and precision.
+class Resume : public testing::TestWithParam<std::pair<int, std::string>> {};
 
 TEST_P(Resume, InTheMiddleOfAnEpochGivesTheBitsOfTheUninterruptedRun) {
-  const fs::path out = interrupted_after(6, GetParam());
+  const auto& [ranks, precision] = GetParam();
+  if (!computes_natively(precision)) GTEST_SKIP() << "this CPU does not compute bf16";
+  const fs::path out = interrupted_after(6, ranks, precision);
 
   const Outcome outcome =
-      run({.ranks = GetParam(), .arguments = training_into(out, joined(kThirteenSteps, {"--resume", "auto"}))});
+      run({.ranks = ranks,
+           .arguments = training_into(out, joined(kThirteenSteps, {"--precision", precision, "--resume", "auto"}))});
 
   ASSERT_EQ(outcome.exit_code, 0) << outcome;
   EXPECT_TRUE(outcome.says("resumed from " + checkpoint(out, 6).string() + " after step 6")) << outcome;
   EXPECT_FALSE(outcome.says("resumed with different")) << outcome;
-  expect_same_run(out, uninterrupted(GetParam()));
+  expect_same_run(out, uninterrupted(ranks, precision));
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, Resume, testing::Values(0, 2, 3));
+INSTANTIATE_TEST_SUITE_P(Ranks, Resume,
+                         testing::Values(std::pair{0, "fp32"}, std::pair{2, "fp32"}, std::pair{3, "fp32"},
+                                         std::pair{2, "bf16"}));
 
 TEST(ResumeFrom, APathContinuesInAnotherDirectory) {
   const fs::path out = new_path("elsewhere");

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "dtrain/graph.hpp"
 #include "tests/end_to_end/running.hpp"
 
 namespace dtrain {
@@ -86,6 +87,8 @@ std::vector<std::string> training_into(const fs::path& out, const std::vector<st
   arguments.insert(arguments.end(), {"--out", out.string()});
   return arguments;
 }
+
+bool computes_natively(const std::string& precision) { return precision != "bf16" || bf16_support() == Bf16Support::native; }
 
 fs::path checkpoint(const fs::path& out, std::int64_t step) { return CheckpointPaths{.out = out}.checkpoint(step); }
 

@@ -35,6 +35,9 @@ std::vector<std::string> training(const std::vector<std::string>& more);
 /// The same with --out.
 std::vector<std::string> training_into(const std::filesystem::path& out, const std::vector<std::string>& more);
 
+/// False for bf16 on a CPU without instructions for it; fp32 has every CPU.
+bool computes_natively(const std::string& precision);
+
 /// Path of the checkpoint after a step of the run in `out`.
 std::filesystem::path checkpoint(const std::filesystem::path& out, std::int64_t step);
 
