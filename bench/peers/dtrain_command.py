@@ -14,10 +14,15 @@ import safetensors_io
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_BINARY = REPOSITORY / "build" / "release" / "launch" / "dtrain"
+BAD_CONFIGURATION = 2  # dtrain's exit code for it
 
 
 class CommandFailed(Exception):
     """A command ended with another exit code than 0, ran too long, or did not write what it should."""
+
+
+class PrecisionRefused(CommandFailed):
+    """This CPU does not compute in the precision that was asked for."""
 
 
 def find_binary(argument=None):
@@ -48,7 +53,8 @@ def run(command, timeout_s=1800, environment=None):
         raise CommandFailed(f"{shlex.join(command)}: not done after {timeout_s} s") from error
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise CommandFailed(f"{shlex.join(command)}: exit code {done.returncode}\n{tail}")
+        refused = done.returncode == BAD_CONFIGURATION and "--precision bf16: expected a CPU" in tail
+        raise (PrecisionRefused if refused else CommandFailed)(f"{shlex.join(command)}: exit code {done.returncode}\n{tail}")
     return done.stdout
 
 
@@ -78,10 +84,11 @@ class Task:
     pictures: Path  # holds train/<class>/*.png
     batch: int
     has_dropout: bool = False  # the network has layers of it: training switches them off
+    precision: str = "fp32"
 
     def options(self):
-        return ["--model", self.model, "--num-classes", self.num_classes, "--precision", "fp32", "--resize", self.size,
-                "--crop", self.size]
+        return ["--model", self.model, "--num-classes", self.num_classes, "--precision", self.precision,
+                "--resize", self.size, "--crop", self.size]
 
 
 @dataclass(frozen=True)

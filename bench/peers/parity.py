@@ -5,6 +5,7 @@
 Prints each figure with its limit; exit code 1 when a limit is broken. float32 gradients of these networks at random
 weights are ill-conditioned (PyTorch's own is percents away from its float64 one), so the gradient is judged by its
 distance to float64, against the distance of PyTorch's float32 steps, and later losses by the spread of perturbed runs.
+A step in bf16 is judged beside PyTorch's under autocast.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import math
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import networks
 import pictures
 import reference
 import safetensors_io
-from dtrain_command import CommandFailed, Dtrain, Rates, Task, find_binary
+from dtrain_command import CommandFailed, Dtrain, PrecisionRefused, Rates, Task, find_binary
 
 LOSS_LIMIT = 1e-4     # relative, first step
 LOGITS_LIMIT = 1e-4   # largest difference over largest logit
@@ -35,6 +36,10 @@ GRADIENT_FACTOR = {"direct": 3.0, "auto": 10.0}  # times PyTorch float32's dista
 TENSOR_FACTOR = 10.0  # for a single tensor's gradient, whose distance varies more than that of all …
 TENSOR_FLOOR = 0.1    # … and relative; a forgotten, misplaced or unscaled tensor is off by 1
 COSINE_LIMIT = 0.97
+BF16_LOSS_LIMIT = 0.01     # relative
+BF16_COSINE_MARGIN = 0.03  # below the lowest of PyTorch's
+BF16_DISTANCE_FACTOR = 1.5  # times the furthest of PyTorch's: a cosine does not see a wrong scale
+BF16_TENSOR_FACTOR = 3.0    # the same for a single tensor's gradient
 FIRST_STEP = Rates(lr=1.0, momentum=0.0, weight_decay=0.0)  # the weights move by exactly the gradient
 
 
@@ -55,8 +60,8 @@ def failed(name, reason):
     return Check(name, math.nan, 0.0, note=str(reason))
 
 
-def judge_loss(name, loss, exact):
-    return Check(name, abs(loss - exact) / abs(exact), LOSS_LIMIT, note=f"{loss:.7g} against {exact:.7g}")
+def judge_loss(name, loss, exact, limit=LOSS_LIMIT):
+    return Check(name, abs(loss - exact) / abs(exact), limit, note=f"{loss:.7g} against {exact:.7g}")
 
 
 def judge_gradient(known, after, conv):
@@ -73,10 +78,24 @@ def judge_gradient(known, after, conv):
     return checks
 
 
-def judge_worst_tensor(name, ours, peers):
+def judge_bf16_gradient(known, peers, after):
+    """Beside PyTorch's under autocast. Where two activations are closer than bf16 tells apart, luck decides about ReLU's mask
+    and max pooling's choice, so that PyTorch's cosine, too, differs between equal steps: its lowest is what bf16 gives."""
+    ours = gradients.compare(gradients.taken_off(known.weights, after), known.exact.gradient)
+    theirs = [peer.gradient for peer in peers]
+    cosines = sorted(peer.cosine() for peer in theirs)
+    distances = sorted(peer.distance() for peer in theirs)
+    return [Check("gradient in bf16: cosine with float64", ours.cosine(), cosines[0] - BF16_COSINE_MARGIN, at_least=True,
+                  note=f"PyTorch bf16: {cosines[0]:.4g} … {cosines[-1]:.4g}"),
+            Check("gradient in bf16: distance to float64", ours.distance(), BF16_DISTANCE_FACTOR * distances[-1],
+                  note=f"PyTorch bf16: {distances[0]:.3g} … {distances[-1]:.3g}"),
+            judge_worst_tensor("gradient in bf16: worst tensor over its limit", ours, theirs, BF16_TENSOR_FACTOR)]
+
+
+def judge_worst_tensor(name, ours, peers, factor=TENSOR_FACTOR):
     rows = []
     for slot in ours.rows:
-        limit = max(TENSOR_FACTOR * max(peer.distance_of(slot) for peer in peers), TENSOR_FLOOR)
+        limit = max(factor * max(peer.distance_of(slot) for peer in peers), TENSOR_FLOOR)
         rows.append((ours.distance_of(slot) / limit, slot, limit))
     rows.sort(reverse=True)
     note = ", ".join(f"{slot} {ratio * limit:.2g} ≤ {limit:.2g}" for ratio, slot, limit in rows[:3])
@@ -167,6 +186,24 @@ def check_peer_weights(trainer, task, known, path):
     return checks
 
 
+def check_bf16(trainer, task, known, images, labels, path):
+    """A step in bf16 from the weights at `path`. Where this CPU does not compute bf16, there is nothing to check."""
+    checks = []
+    with recorded(checks, "one step in bf16"):
+        try:
+            (loss,), saved = trainer.train(replace(task, precision="bf16"), path, 1, FIRST_STEP, "direct")
+        except PrecisionRefused:
+            print("skipped: a step in bf16, which dtrain refuses on this CPU")
+            return []
+        checks.append(judge_loss("first loss in bf16", loss, known.exact.loss, BF16_LOSS_LIMIT))
+        check, after = loads_strictly("weights trained in bf16 load with strict=True", task, saved)
+        checks.append(check)
+        if after:
+            peers = reference.bf16_first_steps(task.model, task.num_classes, known, images, labels)
+            checks += judge_bf16_gradient(known, peers, after)
+    return checks
+
+
 def print_checks(checks):
     width = max(len(check.name) for check in checks)
     for check in checks:
@@ -199,6 +236,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of weights and random pictures (default 1)")
     parser.add_argument("--mean-beta", type=float, default=0.0,
                         help="of batch-norms; above 0 fewer ReLUs lie near their kink, and float32 is nearer to float64 (default 0)")
+    parser.add_argument("--precision", choices=["both", "fp32"], default="both",
+                        help="both: fp32, then a step in bf16 where the CPU computes it (default both)")
     parser.add_argument("--work", help="where pictures, weights and runs stay if a check fails (default: nothing stays)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -218,6 +257,8 @@ def main():
         trainer = Dtrain(binary, work, options.threads)
         checks = check_own_weights(trainer, task, images, labels)
         checks += check_peer_weights(trainer, task, known, work / "peer.safetensors")
+        if options.precision == "both":
+            checks += check_bf16(trainer, task, known, images, labels, work / "peer.safetensors")
         print_checks(checks)
         broken = sum(not check.passed() for check in checks)
         print(f"{len(checks) - broken} of {len(checks)} checks passed")

@@ -1,11 +1,12 @@
 """What PyTorch makes of given weights and pictures: loss, gradient, statistics, logits and the losses of a few steps.
 
 Everything in float64 (the truth), in float32 (a peer's rounding), and, for later losses, in float32 from slightly
-perturbed weights (how far equally right programs drift apart).
+perturbed weights (how far equally right programs drift apart). The first step also in bf16, under autocast.
 """
 
 import copy
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ import networks
 from dtrain_command import Rates
 
 REORDERED_STEPS = 4
+BF16_STEPS = 3
 PERTURBATION = 1e-6
 
 
@@ -30,7 +32,7 @@ class FirstStep:
 
 @dataclass
 class PeerStep:
-    """A step in float32. Its gradient is not kept: those of several steps of a large network would fill the memory."""
+    """A step in float32 or bf16. Its gradient is not kept: those of several steps of a large network would fill the memory."""
     gradient: gradients.Comparison  # with float64
     statistics: dict
 
@@ -84,7 +86,7 @@ def random_weights(model, num_classes, images, seed, mean_beta=0.0):
 def prepare(model, num_classes, weights, images, labels, steps, perturbed_runs):
     """images: float64. Costs one float64 step and about 6 + (1 + perturbed_runs) x steps float32 steps."""
     exact = first_step(load(model, num_classes, weights, torch.float64), images, labels)
-    peers = [PeerStep(gradients.compare(gradients.after_a_step(weights, step.gradient), exact.gradient), step.statistics)
+    peers = [beside(exact, weights, step)
              for step in equal_first_steps(lambda: load(model, num_classes, weights), images.float(), labels)]
     rates = choose_rates(exact.gradient)
     losses = run_steps(load(model, num_classes, weights), images.float(), labels, rates, steps)
@@ -97,10 +99,23 @@ def prepare(model, num_classes, weights, images, labels, steps, perturbed_runs):
     return Reference(weights, exact, peers, rates, losses, spread, *logits)
 
 
-def first_step(module, images, labels):
-    """Training mode, mean cross-entropy."""
+def bf16_first_steps(model, num_classes, known, images, labels):
+    """PeerSteps under autocast, in as many orders of the pictures: one rounds them as luck has it."""
+    pictures_and_labels = itertools.islice(orders(images.float(), labels), BF16_STEPS)
+    return [beside(known.exact, known.weights, first_step(load(model, num_classes, known.weights), *ordered, bf16=True))
+            for ordered in pictures_and_labels]
+
+
+def beside(exact, weights, step):
+    return PeerStep(gradients.compare(gradients.after_a_step(weights, step.gradient), exact.gradient), step.statistics)
+
+
+def first_step(module, images, labels, bf16=False):
+    """Training mode, mean cross-entropy; with bf16 under autocast, but for the loss, which is float32 as dtrain's."""
     module.train()
-    loss = functional.cross_entropy(module(images), labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        logits = module(images)
+    loss = functional.cross_entropy(logits.float() if bf16 else logits, labels)
     loss.backward()
     gradient = {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
     statistics = {name: values.astype(np.float64) for name, values in state(module).items() if is_statistics(name)}
@@ -116,9 +131,15 @@ def equal_first_steps(fresh_module, images, labels):
     with torch.backends.mkldnn.flags(enabled=False):
         step = first_step(fresh_module(), images, labels)
     yield step
-    for seed in range(REORDERED_STEPS):
+    for ordered in itertools.islice(orders(images, labels), REORDERED_STEPS):
+        yield first_step(fresh_module(), *ordered)
+
+
+def orders(images, labels):
+    """The same pictures and labels, shuffled again and again."""
+    for seed in itertools.count():
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-        yield first_step(fresh_module(), images[order], labels[order])
+        yield images[order], labels[order]
 
 
 def choose_rates(gradient):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import dtrain_command
 import gradients
 import networks
 import parity
@@ -44,6 +45,9 @@ class Parity(unittest.TestCase):
         checks = parity.check_own_weights(trainer, self.task, self.images, self.labels)
         return checks + parity.check_peer_weights(trainer, self.task, self.known, self.path)
 
+    def bf16_checks_of(self, trainer):
+        return parity.check_bf16(trainer, self.task, self.known, self.images, self.labels, self.path)
+
     def test_accepts_a_right_trainer(self):
         checks = self.checks_of(StandIn(self.work))
 
@@ -57,6 +61,28 @@ class Parity(unittest.TestCase):
 
                 self.assertTrue(any(name in check for check in broken), broken)
 
+    def test_accepts_a_right_trainer_in_bf16(self):
+        checks = self.bf16_checks_of(StandIn(self.work))
+
+        self.assertEqual([check for check in checks if not check.passed()], [])
+        self.assertEqual(len(checks), 5)
+
+    def test_finds_mistakes_in_bf16(self):
+        found_by = {"sum_not_mean": "distance", "shuffled_labels": "first loss", "gradient_of_one_norm_lost": "worst tensor",
+                    "another_name": "strict"}
+        for mistake, name in found_by.items():
+            with self.subTest(mistake):
+                broken = [check.name for check in self.bf16_checks_of(StandIn(self.work, mistake)) if not check.passed()]
+
+                self.assertTrue(any(name in check for check in broken), broken)
+
+    def test_compares_nothing_in_bf16_where_the_cpu_does_not_have_it(self):
+        class WithoutBf16(StandIn):
+            def train(self, *_):
+                raise dtrain_command.PrecisionRefused("exit code 2")
+
+        self.assertEqual(self.bf16_checks_of(WithoutBf16(self.work)), [])
+
     def test_reports_a_trainer_that_fails_and_goes_on(self):
         class Failing(StandIn):
             def train(self, *_):
@@ -65,11 +91,23 @@ class Parity(unittest.TestCase):
         checks = self.checks_of(Failing(self.work))
 
         self.assertEqual(sum(not check.passed() for check in checks), 4)
+        self.assertEqual([check.passed() for check in self.bf16_checks_of(Failing(self.work))], [False])
         self.assertEqual([check.passed() for check in checks if check.name.startswith("logits")], [True, True])
 
     def test_not_a_number_passes_no_limit(self):
         self.assertFalse(parity.Check("figure", math.nan, 1.0).passed())
         self.assertFalse(parity.Check("figure", math.nan, 1.0, at_least=True).passed())
+
+
+class Commands(unittest.TestCase):
+    def test_tell_a_cpu_without_bf16_from_other_failures(self):
+        refusal = "echo '--precision bf16: expected a CPU that computes bf16, found one without' >&2; exit "
+        with self.assertRaises(dtrain_command.PrecisionRefused):
+            dtrain_command.run(["sh", "-c", refusal + "2"])
+        for script in (refusal + "1", "echo another fault >&2; exit 2"):
+            with self.assertRaises(dtrain_command.CommandFailed) as caught:
+                dtrain_command.run(["sh", "-c", script])
+            self.assertNotIsInstance(caught.exception, dtrain_command.PrecisionRefused)
 
 
 class Networks(unittest.TestCase):
@@ -87,7 +125,6 @@ class Networks(unittest.TestCase):
         self.assertEqual(len(decaying["params"]) + len(others["params"]), len(list(module.parameters())))
         self.assertEqual(len(others["params"]), 2 * 19 + 1)  # γ and β of 19 batch-norms, the bias of the linear layer
         self.assertEqual((decaying["weight_decay"], others["weight_decay"]), (1e-4, 0.0))
-
 
     def test_drop_nothing_in_the_comparison_and_are_known_to_have_dropout(self):
         for name in ("resnet18", "densenet121", "alexnet", "googlenet", "inception_v3", "squeezenet1_1", "lenet5"):

@@ -43,7 +43,9 @@ class StandIn:
         for _ in range(steps):
             optimizer.zero_grad()
             before = copy.deepcopy(module.state_dict())
-            loss = functional.cross_entropy(module(images), labels)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=task.precision == "bf16"):
+                logits = module(images)
+            loss = functional.cross_entropy(logits.float(), labels)
             (loss * len(labels) if self.mistake == "sum_not_mean" else loss).backward()
             if self.mistake == "gradient_of_one_norm_lost":
                 module.bn1.weight.grad.zero_()
