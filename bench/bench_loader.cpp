@@ -132,8 +132,7 @@ class Loading {
     std::int64_t k = first;
     for (; seconds_since(begin) < options_.seconds / 2; ++k) {
       const auto choose_hint = [&](const PictureSize& stored) {
-        return choose_decode_hint(plan_transform(stored, options_.transform, request(k)), stored,
-                                  options_.transform.augmentation);
+        return choose_decode_hint(plan_transform(stored, options_.transform, request(k)), stored, options_.transform);
       };
       dataset_->decode_sized(request(k).sample, choose_hint, scratch_);
     }

@@ -11,7 +11,7 @@ packages=(
   libdnnl-dev ocl-icd-opencl-dev  # oneDNN's CMake files ask for OpenCL, for its GPU half
   libhwloc-dev
   libcxxopts-dev libspdlog-dev nlohmann-json3-dev
-  libturbojpeg0-dev libpng-dev
+  libturbojpeg0-dev libjpeg-dev libpng-dev
   libgtest-dev python3
 )
 case "${1:-}" in

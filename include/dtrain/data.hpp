@@ -20,11 +20,22 @@ struct Picture {
   std::vector<std::uint8_t> rgb;
 };
 
-/// Smallest decoded extents that still serve the caller, so that JPEG decoding may scale down by 1/2, 1/4, 1/8 …;
-/// 0: decode at full size.
+/// Part of a stored picture, in whole pixels.
+struct CropBox {
+  std::int64_t left = 0;
+  std::int64_t top = 0;
+  std::int64_t width = 0;
+  std::int64_t height = 0;
+  bool operator==(const CropBox&) const = default;
+};
+
+/// What decoding may leave out.
 struct DecodeHint {
+  /// Smallest decoded extents that still serve the caller, so that JPEG decoding may scale down by 1/2, 1/4, 1/8; 0: full size.
   std::int64_t min_width = 0;
   std::int64_t min_height = 0;
+  /// The part that the caller will look at; pixels elsewhere may hold anything. Without pixels: all of the picture.
+  CropBox needed = {};
 };
 
 /// Extents of a picture as stored.
@@ -46,7 +57,8 @@ class Dataset {
   /// Extents as stored, from the header alone. Errors: DataError. Threads: any, concurrently.
   virtual PictureSize picture_size(std::int64_t sample) const = 0;
   /// Decodes sample i into `picture` (its memory is reused). With a hint the picture may be smaller than stored, by the
-  /// same factor in both directions, but not smaller than the hint. Errors: DataError. Threads: any, concurrently.
+  /// same factor in both directions, but not smaller than the hint. Whether a sample is damaged does not depend on the hint.
+  /// Errors: DataError. Threads: any, concurrently.
   virtual void decode(std::int64_t sample, const DecodeHint& hint, Picture& picture) const = 0;
 
   /// Decodes sample i with the hint that `choose_hint` gives once the stored extents are known. As given here: picture_size,

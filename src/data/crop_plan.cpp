@@ -81,6 +81,39 @@ TransformPlan plan_centre(const PictureSize& stored, const TransformOptions& opt
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+/// One direction of a plan.
+struct PlannedSpan {
+  std::int64_t box_begin = 0;
+  std::int64_t box_count = 0;
+  std::int64_t scaled = 0;
+  std::int64_t window_begin = 0;
+};
+struct PixelRange {
+  std::int64_t begin = 0;
+  std::int64_t count = 0;
+};
+
+// Pixel i of the resized box is centred on (i + 1/2)·scale, and the filter reaches max(scale, 1) to each side. In a picture
+// decoded at 1/d it reaches one pixel of that, d stored ones, further at most: 8. Example: 500 pixels to 341, of which 58 … 281
+// are wanted: scale 1.47, so ⌊58·1.47 − 9.47⌋ = 75 to ⌈282·1.47 + 9.47⌉ = 423.
+PixelRange needed_pixels(const PlannedSpan& span, std::int64_t crop) {
+  constexpr double kDecodedPixel = 8.0;
+  const double scale = static_cast<double>(span.box_count) / static_cast<double>(span.scaled);
+  const double reach = std::max(scale, 1.0) + kDecodedPixel;
+  const std::int64_t first = std::clamp<std::int64_t>(span.window_begin, 0, span.scaled);
+  const std::int64_t end = std::clamp<std::int64_t>(span.window_begin + crop, first, span.scaled);
+  const auto begin_pixel = static_cast<std::int64_t>(std::floor(static_cast<double>(first) * scale - reach));
+  const auto end_pixel = static_cast<std::int64_t>(std::ceil(static_cast<double>(end) * scale + reach));
+  const std::int64_t begin = std::clamp<std::int64_t>(begin_pixel, 0, span.box_count - 1);
+  return {span.box_begin + begin, std::clamp<std::int64_t>(end_pixel, begin + 1, span.box_count) - begin};
+}
+
+CropBox needed_box(const TransformPlan& plan, std::int64_t crop) {
+  const PixelRange across = needed_pixels({plan.box.left, plan.box.width, plan.scaled.width, plan.window_left}, crop);
+  const PixelRange down = needed_pixels({plan.box.top, plan.box.height, plan.scaled.height, plan.window_top}, crop);
+  return {across.begin, down.begin, across.count, down.count};
+}
+
 }  // namespace
 
 TransformPlan plan_transform(const PictureSize& stored, const TransformOptions& options, const SampleRequest& request) {
@@ -99,10 +132,12 @@ TransformPlan plan_transform(const PictureSize& stored, const TransformOptions& 
 
 // The box keeps at least as many pixels as it becomes: decoded/stored ≥ scaled/box in each direction.
 // Example: 500 × 375 stored, box 460 wide to 224: 500·224/460 = 243.5 → 244, so decoding at 1/2 (250) serves.
-DecodeHint choose_decode_hint(const TransformPlan& plan, const PictureSize& stored, Augmentation augmentation) {
-  if (augmentation == Augmentation::none) return {};
-  return {divide_up(stored.width * plan.scaled.width, plan.box.width),
-          divide_up(stored.height * plan.scaled.height, plan.box.height)};
+DecodeHint choose_decode_hint(const TransformPlan& plan, const PictureSize& stored, const TransformOptions& options) {
+  DecodeHint hint{.needed = needed_box(plan, options.crop)};
+  if (options.augmentation == Augmentation::none) return hint;
+  hint.min_width = divide_up(stored.width * plan.scaled.width, plan.box.width);
+  hint.min_height = divide_up(stored.height * plan.scaled.height, plan.box.height);
+  return hint;
 }
 
 }  // namespace dtrain

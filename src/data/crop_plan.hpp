@@ -6,15 +6,6 @@
 
 namespace dtrain {
 
-/// Part of a stored picture, in whole pixels.
-struct CropBox {
-  std::int64_t left = 0;
-  std::int64_t top = 0;
-  std::int64_t width = 0;
-  std::int64_t height = 0;
-  bool operator==(const CropBox&) const = default;
-};
-
 /// The box is resized to `scaled`; from that a crop × crop window is taken, which may reach beyond it: black.
 struct TransformPlan {
   CropBox box;
@@ -27,7 +18,8 @@ struct TransformPlan {
 TransformPlan plan_transform(const PictureSize& stored, const TransformOptions& options, const SampleRequest& request);
 
 /// Smallest decoded extents with which the plan's box is not enlarged beyond what full size would need; {0, 0} for
-/// Augmentation::none, which always works on the full size so that figures compare with torchvision's.
-DecodeHint choose_decode_hint(const TransformPlan& plan, const PictureSize& stored, Augmentation augmentation);
+/// Augmentation::none, which always works on the full size so that figures compare with torchvision's. Needed are the pixels of
+/// the box that the plan's window is made of.
+DecodeHint choose_decode_hint(const TransformPlan& plan, const PictureSize& stored, const TransformOptions& options);
 
 }  // namespace dtrain

@@ -1,14 +1,20 @@
-// TurboJPEG behind two functions. Decoders are created per call: that takes 0.3 µs beside 200–2000 µs of decoding, and
-// spares both a pool and thread-local state.
+// Decoding through libjpeg-turbo's libjpeg interface, which can leave out the transform, the colours and the memory of pixels
+// that nobody asked for; encoding through its TurboJPEG interface, which has it in one call. Codecs are created per call: that
+// takes a few µs beside 200–2000 µs of decoding, and spares both a pool and thread-local state.
 #include "jpeg.hpp"
 
 #include <turbojpeg.h>
 
 #include <algorithm>
 #include <array>
+#include <csetjmp>
+#include <cstddef>
 #include <cstdio>
 #include <memory>
-#include <string_view>
+
+// libjpeg's headers need size_t and FILE before them.
+#include <jerror.h>
+#include <jpeglib.h>
 
 #include "dtrain/error.hpp"
 #include "picture_file.hpp"
@@ -16,63 +22,144 @@
 namespace dtrain {
 namespace {
 
-struct DestroyCodec {
-  void operator()(void* codec) const { tjDestroy(codec); }
+struct DestroyEncoder {
+  void operator()(void* encoder) const { tjDestroy(encoder); }
 };
-using Codec = std::unique_ptr<void, DestroyCodec>;
-
-Codec checked_codec(tjhandle handle) {
-  check(handle != nullptr, "TurboJPEG creates a codec");
-  return Codec(handle);
-}
-
-struct Header {
-  PictureSize size;
-  int colorspace = -1;
-};
-
-Header read_header(tjhandle codec, std::span<const std::uint8_t> bytes, const std::string& name) {
-  int width = 0, height = 0, subsampling = -1, colorspace = -1;
-  const int status = tjDecompressHeader3(codec, bytes.data(), bytes.size(), &width, &height, &subsampling, &colorspace);
-  // Two statuses mislead: an error also means chroma subsampling that has no name in this interface (4:1:0, say) and that the
-  // decoder takes all the same; success also means a file that ends before any picture begins.
-  const bool is_known = width > 0 && height > 0 && colorspace >= 0;
-  if (!is_known) throw_damaged("JPEG picture " + name, status != 0 ? tjGetErrorStr2(codec) : "no picture before the end of the file");
-  return {{width, height}, colorspace};
-}
+using Encoder = std::unique_ptr<void, DestroyEncoder>;
 
 /// libjpeg's warnings about details that leave the picture whole; all others mean lost picture data.
-bool is_harmless(const std::string& warning) {
-  static constexpr std::array<std::string_view, 3> kHarmless{"unknown JFIF revision", "Unknown Adobe color transform",
-                                                             "Invalid SOS parameters"};
+bool is_harmless(const jpeg_error_mgr& warning) {
   // Some cameras and editors leave a few stray bytes between segments. Many of them are what is left when damaged picture data
   // was used up too early.
-  constexpr unsigned kMaxStrayBytes = 1024;
-  if (warning.find("extraneous bytes before marker") != std::string::npos) {
-    unsigned stray_bytes = 0;
-    return std::sscanf(warning.c_str(), "Corrupt JPEG data: %u", &stray_bytes) == 1 && stray_bytes <= kMaxStrayBytes;
+  constexpr int kMaxStrayBytes = 1024;
+  switch (warning.msg_code) {
+    case JWRN_JFIF_MAJOR:
+    case JWRN_ADOBE_XFORM:
+    case JWRN_NOT_SEQUENTIAL:
+      return true;
+    case JWRN_EXTRANEOUS_DATA:
+      return warning.msg_parm.i[0] <= kMaxStrayBytes;
+    default:
+      return false;
   }
-  return std::any_of(kHarmless.begin(), kHarmless.end(),
-                     [&](std::string_view part) { return warning.find(part) != std::string::npos; });
 }
 
-/// True when the end-of-image marker is among the last bytes. (Picture data cannot hold FF D9: an FF there is followed by 00.)
-bool ends_as_jpeg(std::span<const std::uint8_t> bytes) {
-  static constexpr std::array<std::uint8_t, 2> kEndOfImage{0xFF, 0xD9};
-  const auto tail = bytes.last(std::min<std::size_t>(bytes.size(), 1024));
-  return std::search(tail.begin(), tail.end(), kEndOfImage.begin(), kEndOfImage.end()) != tail.end();
-}
+/// Messages beside libjpeg's own.
+constexpr int kTooManyScans = 1000;
+constexpr std::array<const char*, 1> kOurMessages{"a progressive picture of more than 500 scans"};
 
-void decompress(tjhandle codec, std::span<const std::uint8_t> bytes, const std::string& name, const PictureSize& size,
-                TJPF format, std::uint8_t* dst) {
-  const int status = tjDecompress2(codec, bytes.data(), bytes.size(), dst, static_cast<int>(size.width), 0,
-                                   static_cast<int>(size.height), format, TJFLAG_LIMITSCANS);
-  if (status == 0) return;
-  // Only the first warning is told. Behind a harmless one truncation could hide, hence the look at the end.
-  const std::string message = tjGetErrorStr2(codec);
-  const bool is_whole = tjGetErrorCode(codec) == TJERR_WARNING && is_harmless(message) && ends_as_jpeg(bytes);
-  if (!is_whole) throw_damaged("JPEG picture " + name, message);
-}
+/// A decoder that gives up at the first error and at the first warning of lost picture data.
+class Decoder {
+ public:
+  Decoder(std::span<const std::uint8_t> bytes, const std::string& name) : bytes_(bytes), name_(name) {
+    codec_.err = jpeg_std_error(&failures_.manager);
+    failures_.manager.error_exit = give_up;
+    failures_.manager.emit_message = weigh_message;
+    failures_.manager.addon_message_table = kOurMessages.data();
+    failures_.manager.first_addon_message = failures_.manager.last_addon_message = kTooManyScans;
+    progress_.progress_monitor = limit_scans;
+    attempt([this] {
+      jpeg_create_decompress(&codec_);
+      codec_.progress = &progress_;
+    });
+  }
+  Decoder(const Decoder&) = delete;
+  ~Decoder() { jpeg_destroy_decompress(&codec_); }
+
+  /// For those who want the extents alone: stray bytes before them do not make them wrong.
+  void ignore_warnings() { failures_.manager.emit_message = ignore_message; }
+
+  PictureSize read_header() {
+    attempt([this] {
+      jpeg_mem_src(&codec_, bytes_.data(), static_cast<unsigned long>(bytes_.size()));
+      jpeg_read_header(&codec_, TRUE);
+    });
+    return {codec_.image_width, codec_.image_height};
+  }
+
+  bool has_ink() const { return codec_.jpeg_color_space == JCS_CMYK || codec_.jpeg_color_space == JCS_YCCK; }
+
+  /// Reduces the picture and chooses what comes out: RGB, or CMYK where it has ink. Returns the extents that it will have.
+  PictureSize scale(std::int64_t denominator) {
+    attempt([this, denominator] {
+      codec_.scale_num = 1;
+      codec_.scale_denom = static_cast<unsigned>(denominator);
+      codec_.out_color_space = has_ink() ? JCS_CMYK : JCS_RGB;
+      jpeg_calc_output_dimensions(&codec_);
+    });
+    return {codec_.output_width, codec_.output_height};
+  }
+
+  /// Decodes the pixels of `box` (of the scaled picture) to their places in a whole picture at dst; rows are handed out one by
+  /// one: place(y, left) tells where the pixels of row y from column `left` on go, is_done(y, left, count) that they are there.
+  template <typename Place, typename IsDone>
+  void read_rows(const CropBox& box, const Place& place, const IsDone& is_done) {
+    attempt([&] {
+      jpeg_start_decompress(&codec_);
+      const JDIMENSION height = codec_.output_height;
+      JDIMENSION left = static_cast<JDIMENSION>(box.left), width = static_cast<JDIMENSION>(box.width);
+      if (width < codec_.output_width) jpeg_crop_scanline(&codec_, &left, &width);
+      const auto read_row = [&] {
+        const JDIMENSION y = codec_.output_scanline;
+        JSAMPROW row = place(y, left);
+        jpeg_read_scanlines(&codec_, &row, 1);
+        is_done(y, left, codec_.output_width);
+      };
+      const auto skip_to = [&](JDIMENSION y) {
+        if (y > codec_.output_scanline) jpeg_skip_scanlines(&codec_, y - codec_.output_scanline);
+      };
+      skip_to(static_cast<JDIMENSION>(box.top));
+      while (codec_.output_scanline < static_cast<JDIMENSION>(box.top + box.height)) read_row();
+      // Note [Damage is found wherever it is]: whether a file is damaged must not depend on the part that is asked for, else a
+      // run would depend on what its ranks had met before. So the rest is parsed too. (Skipping the last row would end
+      // without.)
+      skip_to(height - 1);
+      while (codec_.output_scanline < height) read_row();
+      jpeg_finish_decompress(&codec_);
+    });
+  }
+
+ private:
+  struct Failures {
+    jpeg_error_mgr manager;  ///< first, so that libjpeg's pointer to it is one to this
+    std::jmp_buf escape;
+  };
+
+  /// libjpeg knows no exceptions: its errors jump over its frames to here. `calls` holds nothing that needs destruction.
+  template <typename Calls>
+  [[gnu::noinline]] void attempt(const Calls& calls) {
+    if (setjmp(failures_.escape) == 0) {
+      calls();
+      return;
+    }
+    std::array<char, JMSG_LENGTH_MAX> message{};
+    failures_.manager.format_message(reinterpret_cast<j_common_ptr>(&codec_), message.data());
+    throw_damaged("JPEG picture " + name_, message.data());
+  }
+
+  [[noreturn]] static void give_up(j_common_ptr codec) { std::longjmp(reinterpret_cast<Failures*>(codec->err)->escape, 1); }
+
+  static void weigh_message(j_common_ptr codec, int level) {
+    const bool is_warning = level < 0;
+    if (is_warning && !is_harmless(*codec->err)) give_up(codec);
+  }
+
+  static void ignore_message(j_common_ptr, int) {}
+
+  /// A small file of thousands of empty progressive scans would keep a worker busy for hours.
+  static void limit_scans(j_common_ptr codec) {
+    constexpr int kMaxScans = 500;
+    if (reinterpret_cast<j_decompress_ptr>(codec)->input_scan_number <= kMaxScans) return;
+    codec->err->msg_code = kTooManyScans;
+    give_up(codec);
+  }
+
+  std::span<const std::uint8_t> bytes_;
+  const std::string& name_;
+  jpeg_decompress_struct codec_{};
+  jpeg_progress_mgr progress_{};
+  Failures failures_{};
+};
 
 /// a·b/255, rounded as PIL does.
 std::uint8_t scale_byte(int a, int b) {
@@ -89,11 +176,33 @@ void convert_cmyk(std::span<const std::uint8_t> cmyk, std::uint8_t* rgb) {
   }
 }
 
+/// An extent of a stored picture's box in the picture reduced from `stored` to `decoded` pixels.
+struct Extent {
+  std::int64_t begin = 0;
+  std::int64_t count = 0;
+};
+Extent reduced_extent(const Extent& box, std::int64_t stored, std::int64_t decoded) {
+  // One pixel because callers may round otherwise, one because the outermost column of a narrowed picture lacks a neighbour for
+  // the interpolation of its colours: with both, the box has the bits that it has in the whole picture.
+  constexpr std::int64_t kMargin = 2;
+  const std::int64_t begin = std::max<std::int64_t>(box.begin * decoded / stored - kMargin, 0);
+  const std::int64_t end = std::min(((box.begin + box.count) * decoded + stored - 1) / stored + kMargin, decoded);
+  return {begin, end - begin};
+}
+
+CropBox box_to_decode(const CropBox& needed, const PictureSize& stored, const PictureSize& decoded) {
+  if (needed.width <= 0 || needed.height <= 0) return {0, 0, decoded.width, decoded.height};
+  const Extent across = reduced_extent({needed.left, needed.width}, stored.width, decoded.width);
+  const Extent down = reduced_extent({needed.top, needed.height}, stored.height, decoded.height);
+  return {across.begin, down.begin, across.count, down.count};
+}
+
 }  // namespace
 
 PictureSize jpeg_size(std::span<const std::uint8_t> bytes, const std::string& name) {
-  const Codec codec = checked_codec(tjInitDecompress());
-  return read_header(codec.get(), bytes, name).size;
+  Decoder decoder(bytes, name);
+  decoder.ignore_warnings();
+  return decoder.read_header();
 }
 
 // Powers of two alone: libjpeg-turbo has fast inverse transforms for these (1/2: 4×4, 1/4: 2×2, 1/8: the mean); the others
@@ -110,35 +219,40 @@ std::int64_t jpeg_denominator(const PictureSize& stored, const DecodeHint& hint)
 
 void decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name, const Dataset::ChooseHint& choose_hint,
                  Picture& picture) {
-  const Codec codec = checked_codec(tjInitDecompress());
-  const Header header = read_header(codec.get(), bytes, name);
-  check_picture_size(header.size, name);
+  Decoder decoder(bytes, name);
+  const PictureSize stored = decoder.read_header();
+  check_picture_size(stored, name);
 
-  const std::int64_t denominator = jpeg_denominator(header.size, choose_hint(header.size));
-  picture.width = (header.size.width + denominator - 1) / denominator;
-  picture.height = (header.size.height + denominator - 1) / denominator;
-  const auto pixels = static_cast<std::size_t>(picture.width * picture.height);
-  picture.rgb.resize(pixels * 3);
-  const PictureSize decoded{picture.width, picture.height};
-  if (header.colorspace == TJCS_CMYK || header.colorspace == TJCS_YCCK) {
-    const auto cmyk = std::make_unique_for_overwrite<std::uint8_t[]>(pixels * 4);
-    decompress(codec.get(), bytes, name, decoded, TJPF_CMYK, cmyk.get());
-    convert_cmyk({cmyk.get(), pixels * 4}, picture.rgb.data());
+  const DecodeHint hint = choose_hint(stored);
+  const PictureSize decoded = decoder.scale(jpeg_denominator(stored, hint));
+  picture.width = decoded.width;
+  picture.height = decoded.height;
+  picture.rgb.resize(static_cast<std::size_t>(decoded.width * decoded.height * 3));
+  const auto rgb_at = [&](std::int64_t y, std::int64_t x) { return picture.rgb.data() + (y * decoded.width + x) * 3; };
+  const CropBox box = box_to_decode(hint.needed, stored, decoded);
+  if (decoder.has_ink()) {
+    std::vector<std::uint8_t> cmyk(static_cast<std::size_t>(decoded.width) * 4);
+    decoder.read_rows(
+        box, [&](std::int64_t, std::int64_t) { return cmyk.data(); },
+        [&](std::int64_t y, std::int64_t left, std::size_t count) {
+          convert_cmyk(std::span(cmyk).first(count * 4), rgb_at(y, left));
+        });
   } else {
-    decompress(codec.get(), bytes, name, decoded, TJPF_RGB, picture.rgb.data());
+    decoder.read_rows(box, rgb_at, [](std::int64_t, std::int64_t, std::size_t) {});
   }
 }
 
 std::vector<std::uint8_t> encode_jpeg(const Picture& picture, const JpegEncoding& encoding) {
-  const Codec codec = checked_codec(tjInitCompress());
+  const Encoder encoder(tjInitCompress());
+  check(encoder != nullptr, "TurboJPEG creates an encoder");
   const TJSAMP subsampling = encoding.halves_chroma ? TJSAMP_420 : TJSAMP_444;
   const int width = static_cast<int>(picture.width), height = static_cast<int>(picture.height);
   std::vector<std::uint8_t> bytes(tjBufSize(width, height, subsampling));
   unsigned char* buffer = bytes.data();
   unsigned long size_bytes = bytes.size();
   const int flags = TJFLAG_NOREALLOC | TJFLAG_ACCURATEDCT | (encoding.is_progressive ? TJFLAG_PROGRESSIVE : 0);
-  const int status = tjCompress2(codec.get(), picture.rgb.data(), width, 0, height, TJPF_RGB, &buffer, &size_bytes, subsampling,
-                                 encoding.quality, flags);
+  const int status = tjCompress2(encoder.get(), picture.rgb.data(), width, 0, height, TJPF_RGB, &buffer, &size_bytes,
+                                 subsampling, encoding.quality, flags);
   check(status == 0, "a picture of positive extents can be encoded as JPEG");
   bytes.resize(size_bytes);
   return bytes;

@@ -1,4 +1,4 @@
-// JPEG files to RGB pictures and back, through libjpeg-turbo's TurboJPEG interface. Baseline and progressive; gray, YCbCr,
+// JPEG files to RGB pictures and back, through libjpeg-turbo. Baseline and progressive; gray, YCbCr,
 // RGB, CMYK and YCCK. A damaged or truncated file is an error, never a half-gray picture.
 #pragma once
 
@@ -14,7 +14,8 @@ namespace dtrain {
 /// Extents from the header; `bytes` may be a prefix of the file. Errors: DataError.
 PictureSize jpeg_size(std::span<const std::uint8_t> bytes, const std::string& name);
 
-/// Decodes at full size, or at 1/2, 1/4 or 1/8 as the hint allows. Errors: DataError: damaged, truncated, too large.
+/// Decodes at full size, or at 1/2, 1/4 or 1/8 as the hint allows. The part that the hint calls needed has the bits that it has
+/// when all of the picture is decoded. Errors: DataError: damaged, truncated, too large.
 void decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name, const Dataset::ChooseHint& choose_hint,
                  Picture& picture);
 

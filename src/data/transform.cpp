@@ -97,7 +97,7 @@ void transform_picture(const Dataset& dataset, const SampleRequest& request, con
     check(size.width >= 1 && size.height >= 1, "a data set's pictures have positive extents");
     stored = size;
     plan = plan_transform(size, options, request);
-    return choose_decode_hint(plan, size, options.augmentation);
+    return choose_decode_hint(plan, size, options);
   };
   dataset.decode_sized(request.sample, choose_hint, scratch);
   check(static_cast<std::int64_t>(scratch.rgb.size()) == scratch.width * scratch.height * 3 && !scratch.rgb.empty(),

@@ -109,7 +109,8 @@ TEST(CropPlan, FallsBackToTheCentreOfALongPicture) {
 
 TEST(CropPlan, CropsAPictureOfOnePixel) {
   for (std::int64_t sample = 0; sample < 20; ++sample) {
-    EXPECT_EQ(plan_transform({1, 1}, transform_options(Augmentation::standard, 256, 224), {sample, 0}).box, (CropBox{0, 0, 1, 1}));
+    EXPECT_EQ(plan_transform({1, 1}, transform_options(Augmentation::standard, 256, 224), {sample, 0}).box,
+              (CropBox{0, 0, 1, 1}));
   }
 }
 
@@ -155,13 +156,42 @@ TEST(CropPlan, DependsOnSeedEpochAndSampleAlone) {
 TEST(CropPlan, HintsAtTheSmallestDecodingThatKeepsEnoughPixels) {
   TransformPlan plan{.box = {10, 20, 460, 300}, .scaled = {224, 224}};
 
-  const DecodeHint hint = choose_decode_hint(plan, {500, 375}, Augmentation::standard);
-  const DecodeHint none = choose_decode_hint(plan, {500, 375}, Augmentation::none);
+  const DecodeHint hint = choose_decode_hint(plan, {500, 375}, transform_options(Augmentation::standard, 256, 224));
+  const DecodeHint none = choose_decode_hint(plan, {500, 375}, transform_options(Augmentation::none, 256, 224));
 
   EXPECT_EQ(hint.min_width, 244);   // 500·224/460 = 243.5
   EXPECT_EQ(hint.min_height, 280);  // 375·224/300 = 280
   EXPECT_EQ(none.min_width, 0);
   EXPECT_EQ(none.min_height, 0);
+}
+
+TEST(CropPlan, HintsAtThePixelsThatTheWindowIsMadeOf) {
+  const auto needed = [](Augmentation augmentation, SampleRequest request) {
+    const TransformOptions options = transform_options(augmentation, 256, 224);
+    const TransformPlan plan = plan_transform({500, 375}, options, request);
+    return std::pair(plan.box, choose_decode_hint(plan, {500, 375}, options).needed);
+  };
+
+  // To 341 × 256, window at (58, 16): 500/341 = 1.466, so 58·1.466 − 9.466 = 75.6 … 282·1.466 + 9.466 = 422.96; 375/256
+  // = 1.465, so 16·1.465 − 9.465 = 13.97 … 240·1.465 + 9.465 = 361.03.
+  EXPECT_EQ(needed(Augmentation::none, {}).second, (CropBox{75, 13, 348, 349}));
+  for (std::int64_t sample = 0; sample < 50; ++sample) {
+    const auto [box, part] = needed(Augmentation::standard, {sample, 0});
+    EXPECT_EQ(part, box);
+  }
+}
+
+TEST(CropPlan, NeedsAPixelEvenOfAPictureBesideTheWindow) {
+  const TransformPlan plan{.box = {3, 4, 10, 20}, .scaled = {10, 20}, .window_left = 40, .window_top = -90};
+
+  const CropBox needed = choose_decode_hint(plan, {16, 32}, transform_options(Augmentation::light, 0, 8)).needed;
+
+  EXPECT_GE(needed.width, 1);
+  EXPECT_GE(needed.height, 1);
+  EXPECT_GE(needed.left, 3);
+  EXPECT_LE(needed.left + needed.width, 13);
+  EXPECT_GE(needed.top, 4);
+  EXPECT_LE(needed.top + needed.height, 24);
 }
 
 }  // namespace

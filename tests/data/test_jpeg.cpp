@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "dtrain/random.hpp"
 #include "fixtures.hpp"
 #include "picture_writers.hpp"
 #include "src/data/jpeg.hpp"
@@ -145,6 +146,76 @@ TEST(Jpeg, DecodesAtReducedSizeCloseToTheFullPicture) {
       EXPECT_NEAR(middle[0], 128, step);
       EXPECT_NEAR(middle[1], 128, step);
       EXPECT_NEAR(middle[2], 128, step);
+    }
+  }
+}
+
+/// Pixels of a decoded picture that belong to a box of the stored one.
+std::vector<std::uint8_t> pixels_of(const Picture& decoded, const PictureSize& stored, const CropBox& box) {
+  const std::int64_t left = box.left * decoded.width / stored.width, top = box.top * decoded.height / stored.height;
+  const std::int64_t right = ((box.left + box.width) * decoded.width + stored.width - 1) / stored.width;
+  const std::int64_t bottom = ((box.top + box.height) * decoded.height + stored.height - 1) / stored.height;
+  std::vector<std::uint8_t> pixels;
+  for (std::int64_t y = top; y < bottom; ++y) {
+    const auto row = decoded.rgb.begin() + y * decoded.width * 3;
+    pixels.insert(pixels.end(), row + left * 3, row + right * 3);
+  }
+  return pixels;
+}
+
+TEST(Jpeg, DecodesAPartToTheBitsThatItHasInTheWhole) {
+  Random random(1, RandomPurpose::augmentation, {});
+  for (const TJSAMP subsampling : {TJSAMP_444, TJSAMP_422, TJSAMP_420, TJSAMP_440, TJSAMP_411, TJSAMP_GRAY}) {
+    for (const int flags : {0, TJFLAG_PROGRESSIVE}) {
+      for (const auto& [width, height] : {std::pair{97, 65}, {160, 112}, {33, 203}, {5, 3}}) {
+        const auto bytes =
+            write_jpeg({.width = width, .height = height, .subsampling = subsampling, .quality = 90, .flags = flags},
+                       noise_picture(width, height, 8).rgb);
+        for (const int denominator : {1, 2, 4, 8}) {
+          const int scaled_width = (width + denominator - 1) / denominator,
+                    scaled_height = (height + denominator - 1) / denominator;
+          DecodeHint hint{.min_width = scaled_width, .min_height = scaled_height};
+          const Picture whole = decoded_jpeg(bytes, hint);
+          for (int i = 0; i < 25; ++i) {
+            const std::int64_t left = random.below(width), top = random.below(height);
+            hint.needed = {left, top, 1 + random.below(width - left), 1 + random.below(height - top)};
+
+            const Picture part = decoded_jpeg(bytes, hint);
+
+            ASSERT_EQ(part.width, whole.width);
+            ASSERT_EQ(pixels_of(part, {width, height}, hint.needed), pixels_of(whole, {width, height}, hint.needed))
+                << "subsampling " << subsampling << (flags != 0 ? ", progressive, " : ", ") << width << " x " << height
+                << " by 1/" << denominator << ": " << hint.needed.width << " x " << hint.needed.height << " at " << left << ", "
+                << top;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Jpeg, DecodesAPartOfACmykPicture) {
+  std::vector<std::uint8_t> pixels = noise_picture(64, 64, 9).rgb;
+  pixels.resize(48 * 64 * 4);
+  const auto bytes = write_jpeg({.width = 48, .height = 64, .format = TJPF_CMYK}, pixels);
+  const CropBox box{20, 30, 11, 13};
+
+  const Picture part = decoded_jpeg(bytes, {.needed = box});
+
+  EXPECT_EQ(pixels_of(part, {48, 64}, box), pixels_of(decoded_jpeg(bytes), {48, 64}, box));
+}
+
+TEST(Jpeg, FindsDamageOutsideThePartThatIsNeeded) {
+  for (const int flags : {0, TJFLAG_PROGRESSIVE}) {
+    const auto whole = write_jpeg({.width = 64, .height = 200, .flags = flags}, noise_picture(64, 200, 5).rgb);
+    auto cut = whole;
+    cut.resize(whole.size() - 40);
+    auto damaged = whole;
+    std::fill(damaged.end() - 4000, damaged.end() - 40, std::uint8_t{0x55});
+    for (const CropBox& box : {CropBox{0, 0, 8, 8}, {0, 190, 64, 10}, {30, 60, 20, 20}}) {
+      EXPECT_EQ(data_error_of([&] { decoded_jpeg(whole, {.needed = box}); }), "");
+      EXPECT_NE(data_error_of([&] { decoded_jpeg(cut, {.needed = box}); }), "");
+      EXPECT_NE(data_error_of([&] { decoded_jpeg(damaged, {.needed = box}); }), "");
     }
   }
 }

@@ -209,6 +209,45 @@ TEST(Transform, TakesTheSameRegionFromAReducedJpeg) {
   }
 }
 
+/// Decodes all of every picture, whatever part is needed.
+class WholePictures final : public Dataset {
+ public:
+  explicit WholePictures(const Dataset& files) : files_(files) {}
+  std::int64_t size() const override { return files_.size(); }
+  const std::vector<std::string>& class_names() const override { return files_.class_names(); }
+  std::int32_t label(std::int64_t sample) const override { return files_.label(sample); }
+  std::string sample_name(std::int64_t sample) const override { return files_.sample_name(sample); }
+  PictureSize picture_size(std::int64_t sample) const override { return files_.picture_size(sample); }
+  void decode(std::int64_t sample, const DecodeHint& hint, Picture& picture) const override {
+    files_.decode(sample, {.min_width = hint.min_width, .min_height = hint.min_height}, picture);
+  }
+
+ private:
+  const Dataset& files_;
+};
+
+TEST(Transform, GivesTheSameBitsFromPartsAndFromWholePictures) {
+  const TemporaryDirectory root;
+  for (const auto& [width, height] : {std::pair{517, 389}, {130, 301}, {64, 48}, {9, 40}}) {
+    const std::string name = "c/" + std::to_string(width) + ".jpg";
+    write_bytes(root.path() / name, write_jpeg({.width = width, .height = height, .subsampling = TJSAMP_420, .quality = 90},
+                                               noise_picture(width, height, 3).rgb));
+  }
+  const auto files = open_image_folder(root.path());
+  const WholePictures whole(*files);
+  for (const Augmentation augmentation : {Augmentation::standard, Augmentation::light, Augmentation::none}) {
+    for (const std::int64_t crop : {std::int64_t{7}, std::int64_t{32}, std::int64_t{100}}) {
+      TransformOptions options = plain_options(crop);
+      options.augmentation = augmentation;
+      options.resize = augmentation == Augmentation::none && crop == 32 ? 40 : 0;
+      for (std::int64_t i = 0; i < 4 * 25; ++i) {
+        const SampleRequest request{i % 4, i / 4};
+        ASSERT_EQ(transform(*files, options, request), transform(whole, options, request)) << i << " to " << crop;
+      }
+    }
+  }
+}
+
 TEST(Transform, RefusesADataSetThatBreaksItsContract) {
   const OnePicture empty(Picture{0, 0, {}});
   const OnePicture short_of_bytes(Picture{4, 4, std::vector<std::uint8_t>(10)});
