@@ -64,21 +64,26 @@ std::uint8_t luma(const std::uint8_t* rgb) {
   return static_cast<std::uint8_t>((rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 0x8000) >> 16);
 }
 
-/// Interleaved bytes to planes of floats.
+/// Interleaved bytes to planes of floats. All planes are written in one pass over the pixels: each is loaded once.
 void write_planes(const std::uint8_t* rgb, bool is_mirrored, const TransformOptions& options, float* dst) {
   const std::int64_t crop = options.crop;
-  for (std::int64_t c = 0; c < options.channels; ++c) {
-    const auto channel = static_cast<std::size_t>(c);
-    const NormalisedBytes table = normalise_bytes(options.mean[channel], options.stddev[channel]);
-    for (std::int64_t y = 0; y < crop; ++y) {
-      const std::uint8_t* src = rgb + (y * crop + (is_mirrored ? crop - 1 : 0)) * 3;
-      const std::int64_t step = is_mirrored ? -3 : 3;
-      float* row = dst + (c * crop + y) * crop;
-      if (options.channels == 1) {
-        for (std::int64_t x = 0; x < crop; ++x) row[x] = table[luma(src + x * step)];
-      } else {
-        for (std::int64_t x = 0; x < crop; ++x) row[x] = table[src[x * step + c]];
-      }
+  std::array<NormalisedBytes, 3> tables;
+  for (std::size_t c = 0; c < static_cast<std::size_t>(options.channels); ++c)
+    tables[c] = normalise_bytes(options.mean[c], options.stddev[c]);
+  const std::int64_t step = is_mirrored ? -3 : 3;
+  for (std::int64_t y = 0; y < crop; ++y) {
+    const std::uint8_t* src = rgb + (y * crop + (is_mirrored ? crop - 1 : 0)) * 3;
+    float* red = dst + y * crop;
+    if (options.channels == 1) {
+      for (std::int64_t x = 0; x < crop; ++x) red[x] = tables[0][luma(src + x * step)];
+      continue;
+    }
+    float* green = red + crop * crop;
+    float* blue = green + crop * crop;
+    for (std::int64_t x = 0; x < crop; ++x, src += step) {
+      red[x] = tables[0][src[0]];
+      green[x] = tables[1][src[1]];
+      blue[x] = tables[2][src[2]];
     }
   }
 }
