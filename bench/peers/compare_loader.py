@@ -1,6 +1,7 @@
 """Loads pictures with dtrain and with torchvision in turn, one thread of each on the same core: images/s a core.
 
 Both transforms are measured: training's (random area resized to 224, random mirror) and evaluation's (256, centre crop 224).
+DIR@500 measures copies of DIR's JPEG files whose longer side has 500 pixels, the size of most of ImageNet's.
 """
 
 import argparse
@@ -36,6 +37,24 @@ class Moments:
             raise SystemExit(f"{what}: the programs' pictures differ (mean, stddev): {self.of}")
 
 
+def resolve(argument, folder):
+    """The directory that DIR or DIR@PIXELS names; copies are made below `folder`."""
+    source, at, pixels = argument.rpartition("@")
+    if not at or not pixels.isdigit():
+        return Path(argument)
+    from PIL import Image  # torchvision, measured here, brings it
+    copies = folder / f"copies{pixels}-{len(list(folder.iterdir()))}"
+    for file in sorted(Path(source).glob("*/*.jp*g")):
+        place = copies / file.parent.name / file.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.open(file).convert("RGB")
+        scale = int(pixels) / max(picture.size)
+        picture.resize([max(1, round(extent * scale)) for extent in picture.size], Image.LANCZOS).save(place, quality=95)
+    if not copies.is_dir():
+        raise SystemExit(f"{argument}: no JPEG files in class folders below {source}")
+    return copies
+
+
 def on_core(core, command):
     return ["taskset", "-c", core, *command]
 
@@ -63,15 +82,15 @@ def measure_torchvision(options, data, transform, moments):
     return rounds.Program("torchvision", measure, 1)
 
 
-def compare(options, data, transform, folder):
+def compare(options, name, data, transform, folder):
     """Measures one folder and transform; returns its figures as they go into the JSON file."""
-    print(f"{data}, {transform}; images/s of a core", flush=True)
+    print(f"{name}, {transform}; images/s of a core", flush=True)
     moments = Moments()
     programs = [measure_dtrain(options, data, transform, moments, folder),
                 measure_torchvision(options, data, transform, moments)]
     results = rounds.run_rounds(programs, options.rounds, lambda _speed, _batch: options.seconds)
-    moments.check(f"{data}, {transform}")
-    return {"data": str(data), "transform": transform, "moments": moments.of,
+    moments.check(f"{name}, {transform}")
+    return {"data": name, "transform": transform, "moments": moments.of,
             "programs": {name: rounds.summary(runs) for name, runs in results.items()},
             "ratio": rounds.ratio(results["dtrain"], results["torchvision"])}
 
@@ -87,7 +106,8 @@ def table(comparisons):
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/compare_loader.sh", description=__doc__.split("\n")[0])
-    parser.add_argument("data", nargs="+", metavar="DIR", help="holds class folders of JPEG files")
+    parser.add_argument("data", nargs="+", metavar="DIR[@PIXELS]",
+                        help="holds class folders of JPEG files; with @PIXELS: scaled to that longer side")
     parser.add_argument("--bench-loader", dest="binary", type=Path, default=DEFAULT_BINARY,
                         help="the program (default: build/release/bench/bench_loader)")
     parser.add_argument("--rounds", type=int, default=5)
@@ -101,7 +121,9 @@ def main():
 
     conditions = rounds.conditions()
     with tempfile.TemporaryDirectory(prefix="dtrain-loader-") as folder:
-        comparisons = [compare(options, data, transform, Path(folder)) for data in options.data for transform in TRANSFORMS]
+        folders = {name: resolve(name, Path(folder)) for name in options.data}
+        comparisons = [compare(options, name, data, transform, Path(folder))
+                       for name, data in folders.items() for transform in TRANSFORMS]
     print(", ".join(f"{name}: {value}" for name, value in conditions.items()))
     print(table(comparisons))
     settings = {name: getattr(options, name) for name in ("rounds", "seconds", "core")}
