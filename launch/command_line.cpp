@@ -20,8 +20,9 @@ Option conv_option(std::string& field) {
   return text_option("conv", "auto|direct", "Convolution algorithms; auto may use Winograd.", field);
 }
 Option recompute_option(std::string& field) {
-  return text_option("recompute", "off|bn", "Results of batch-norm computed again in backward: less memory, a little slower.",
-                     field);
+  return text_option(
+      "recompute", "off|bn",
+      "Results of batch-norm, and of convolutions as cheap, computed again in backward: less memory, a little slower.", field);
 }
 Option crop_option(std::int64_t& field) {
   return whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, field, "the model's");
@@ -226,6 +227,7 @@ OptionTable models_table(ModelsConfig& c) {
                 crop_option(c.crop),
                 text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
                 conv_option(c.conv),
+                recompute_option(c.recompute),
             });
   add_group(table, "Output", {switch_option("json", "As JSON.", c.json)});
   return table;
@@ -269,7 +271,7 @@ std::vector<std::string> check_models(const ModelsConfig& c) {
   if (!c.plan.empty()) return validate(planned_run(c), 1);
   const ModelsConfig listing{.json = c.json};
   const bool asks_for_plan = c.local_batch != listing.local_batch || c.num_classes != 0 || c.crop != 0 ||
-                             c.precision != listing.precision || c.conv != listing.conv;
+                             c.precision != listing.precision || c.conv != listing.conv || c.recompute != listing.recompute;
   if (!asks_for_plan) return {};
   return {to_text(Fault{
       .doing = "dtrain models", .expected = "--plan with options of a plan", .found = "no --plan", .remedy = "--plan MODEL"})};
@@ -356,6 +358,7 @@ TrainConfig planned_run(const ModelsConfig& config) {
   run.crop = config.crop;
   run.precision = config.precision;
   run.conv = config.conv;
+  run.recompute = config.recompute;
   run.global_batch = run.local_batch = config.local_batch;
   run.steps = 1;
   return run;

@@ -35,6 +35,7 @@ struct ModelsConfig {
   std::int64_t crop = 0;          ///< 0: the model's picture size
   std::string precision = "fp32";
   std::string conv = "auto";
+  std::string recompute = "off";
 };
 /// The run that a plan is made for: one rank, one step of one micro-batch.
 TrainConfig planned_run(const ModelsConfig& config);
