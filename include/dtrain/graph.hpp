@@ -51,9 +51,11 @@ struct CompileOptions {
   Precision precision = Precision::fp32;
   ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
   Fusions fusions{};
-  bool recompute_norm = false;  ///< results of batch-norm are computed again in backward instead of being kept
-  bool accumulates = true;      ///< false: every step is one micro-batch, and no scratch is kept for adding up gradients
-  std::uint64_t seed = 1;       ///< of dropout masks
+  /// Results of batch-norm, residual sums included, and of 1×1 convolutions of few channels are computed again in backward
+  /// instead of being kept.
+  bool recompute_norm = false;
+  bool accumulates = true;  ///< false: every step is one micro-batch, and no scratch is kept for adding up gradients
+  std::uint64_t seed = 1;   ///< of dropout masks
 };
 
 /// What distinguishes one forward/backward pair from the next.

@@ -35,7 +35,7 @@ class BatchNormLayer final : public Layer {
     needs.diff_dst_addends = kMaxAddends;
     needs.scratch_bytes = norm_.scratch_bytes();
     needs.adds_to_diff_src = context_.concatenates;
-    needs.can_recompute = !has_residual_;
+    needs.can_recompute = true;
     needs.dst_may_be_slice = !has_residual_;
     return needs;
   }
@@ -49,11 +49,13 @@ class BatchNormLayer final : public Layer {
 
   void bound() override {
     norm_.bind(connections_.scratch);
-    src_ = residual_ = dst_planes_ = recomputed_dst_ = diff_src_ = {};
+    src_ = residual_ = src_in_backward_ = residual_in_backward_ = dst_planes_ = recomputed_dst_ = diff_src_ = {};
     diff_dst_.clear();
     adds_to_diff_src_.clear();
     for (std::size_t k = 0; k < connections_.src.size(); ++k) {
-      (has_residual_ && k == 1 ? residual_ : src_).append(connections_.src[k]);
+      const bool is_residual = has_residual_ && k == 1;
+      (is_residual ? residual_ : src_).append(connections_.src[k]);
+      (is_residual ? residual_in_backward_ : src_in_backward_).append(connections_.src_in_backward[k]);
     }
     dst_planes_.append(connections_.dst);
     if (connections_.recomputed_dst) recomputed_dst_.append(connections_.recomputed_dst);
@@ -79,8 +81,9 @@ class BatchNormLayer final : public Layer {
 
   void recompute() override {
     norm_.for_each_plane([&](std::int64_t block, std::int64_t picture) {
-      norm_.kernels().normalise(src_.at(block, picture), nullptr, norm_.channels(block), context_.relu,
-                                recomputed_dst_.at(block, picture), nullptr, norm_.pixels());
+      norm_.kernels().normalise(src_in_backward_.at(block, picture),
+                                has_residual_ ? residual_in_backward_.at(block, picture) : nullptr, norm_.channels(block),
+                                context_.relu, recomputed_dst_.at(block, picture), nullptr, norm_.pixels());
     });
   }
 
@@ -117,7 +120,7 @@ class BatchNormLayer final : public Layer {
   }
 
   NormPlane<Element> backward_plane(std::int64_t block, std::int64_t picture) const {
-    return NormPlane<Element>{.src = src_.at(block, picture),
+    return NormPlane<Element>{.src = src_in_backward_.at(block, picture),
                               .kept_signs = signs_at(block, picture),
                               .diff_dst = addends_at(diff_dst_, block, picture),
                               .diff_src = diff_src_.at(block, picture),
@@ -130,7 +133,7 @@ class BatchNormLayer final : public Layer {
   ChannelNorm<Element> norm_;
   bool has_residual_ = false;
   LayerConnections connections_;
-  Planes<Element> src_, residual_, dst_planes_, recomputed_dst_, diff_src_;
+  Planes<Element> src_, residual_, src_in_backward_, residual_in_backward_, dst_planes_, recomputed_dst_, diff_src_;
   std::vector<Planes<Element>> diff_dst_;
   std::vector<bool> adds_to_diff_src_;  // per block
   std::uint8_t* signs_ = nullptr;

@@ -53,9 +53,10 @@ class BatchNormPoolLayer final : public Layer {
   void bound() override {
     norm_.bind(connections_.scratch);
     const bool training = context_.options.training;
-    src_ = to_ = diff_src_ = {};
+    src_ = src_in_backward_ = to_ = diff_src_ = {};
     diff_dst_.clear();
     src_.append(connections_.src[0]);
+    src_in_backward_.append(connections_.src_in_backward[0]);
     to_.append(connections_.dst);
     positions_ = training ? static_cast<std::uint8_t*>(connections_.workspace.get_data_handle()) : nullptr;
     for (const dnnl::memory& addend : connections_.diff_dst) diff_dst_.emplace_back().append(addend);
@@ -93,7 +94,7 @@ class BatchNormPoolLayer final : public Layer {
   }
 
   PooledPlane<Element> backward_plane(std::int64_t block, std::int64_t picture) const {
-    return {.src = src_.at(block, picture),
+    return {.src = src_in_backward_.at(block, picture),
             .positions = positions_ + dst_plane(block, picture),
             .diff_dst = addends_at(diff_dst_, block, picture),
             .diff_src = diff_src_.is_empty() ? nullptr : diff_src_.at(block, picture)};
@@ -104,7 +105,7 @@ class BatchNormPoolLayer final : public Layer {
   PoolWindow window_{};
   Desc dst_;
   LayerConnections connections_;
-  Planes<Element> src_, to_, diff_src_;
+  Planes<Element> src_, src_in_backward_, to_, diff_src_;
   std::vector<Planes<Element>> diff_dst_;
   std::uint8_t* positions_ = nullptr;
 };

@@ -8,21 +8,18 @@ namespace {
 
 class Assigner {
  public:
-  Assigner(const std::vector<Instruction>& program, bool training, bool recompute_norm)
-      : program_(program),
-        training_(training),
-        recompute_norm_(training && recompute_norm),
-        count_(static_cast<int>(program.size())) {
+  /// longest_chain: residual sums in a row that are recomputed one from the other; 0: nothing is recomputed.
+  Assigner(const std::vector<Instruction>& program, bool training, int longest_chain)
+      : program_(program), training_(training), count_(static_cast<int>(program.size())), is_recomputed_(program.size()) {
     result_.instructions.resize(program.size());
+    if (training && longest_chain > 0) choose_recomputed(longest_chain);
   }
 
   BufferAssignment assign() && {
+    assign_recomputed();
     assign_results();
-    if (recompute_norm_) assign_recomputed();
     if (training_) assign_gradients();
-    std::size_t scratch_bytes = 1;
-    for (const Instruction& instruction : program_) scratch_bytes = std::max(scratch_bytes, instruction.needs.scratch_bytes);
-    result_.scratch = create(scratch_bytes, 0, 2 * count_);
+    assign_scratch();
     return std::move(result_);
   }
 
@@ -42,29 +39,45 @@ class Assigner {
     return training_ && at(i).has_gradient && at(i).needs.src_in_backward[k];
   }
 
-  /// Not what another recomputation would have to read.
-  bool is_recomputed(int i) const {
-    if (!recompute_norm_ || !at(i).needs.can_recompute || at(i).is_part() || at(i).needs.dst_in_backward) return false;
-    return std::none_of(program_.begin(), program_.end(), [&](const Instruction& reader) {
-      return reader.needs.can_recompute && std::count(reader.inputs.begin(), reader.inputs.end(), i) > 0;
-    });
+  void choose_recomputed(int longest_chain) {
+    std::vector<int> chain(program_.size(), 0);
+    for (int i = 0; i < count_; ++i) {
+      const std::vector<int>& inputs = at(i).inputs;
+      int longest = 0;
+      for (const int input : inputs) {
+        if (is_recomputed(input)) longest = std::max(longest, chain[static_cast<std::size_t>(input)]);
+      }
+      const int own = longest + (inputs.size() > 1 ? 1 : 0);
+      chain[static_cast<std::size_t>(i)] = own;
+      is_recomputed_[static_cast<std::size_t>(i)] =
+          at(i).needs.can_recompute && !at(i).is_part() && !at(i).needs.dst_in_backward && own <= longest_chain;
+    }
   }
 
-  /// A recomputed result stands in a buffer of its own from its last reader's backward to its first reader's.
+  bool is_recomputed(int i) const { return i != kNetworkInput && is_recomputed_[static_cast<std::size_t>(i)]; }
+
   void assign_recomputed() {
+    recomputed_at_.assign(program_.size(), kNever);
     for (int reader = count_ - 1; reader >= 0; --reader) {
       for (std::size_t k = 0; k < at(reader).inputs.size(); ++k) {
-        const int input = at(reader).inputs[k];
-        if (input == kNetworkInput || !is_recomputed(input) || !reads_in_backward(reader, k)) continue;
-        const int now = backward_time(reader);
-        BufferId& again = buffers(input).recomputed_dst;
-        if (again == kNoBuffer) {
-          again = create(at(input).dst.get_size(), now, now);
-          buffers(reader).recompute_first.push_back(input);
-        }
-        lifetime(again).last = std::max(lifetime(again).last, now);
+        if (reads_in_backward(reader, k)) recompute_for(reader, at(reader).inputs[k]);
       }
     }
+  }
+
+  /// A recomputed result stands in a buffer of its own, from the first time that backward wants it to the last. What it is
+  /// computed from comes first: residual sums that follow each other are all recomputed when the last one is wanted.
+  void recompute_for(int reader, int i) {
+    if (!is_recomputed(i)) return;
+    const int now = backward_time(reader);
+    BufferId& again = buffers(i).recomputed_dst;
+    if (again == kNoBuffer) {
+      for (const int input : at(i).inputs) recompute_for(reader, input);
+      again = create(at(i).dst.get_size(), now, now);
+      buffers(reader).recompute_first.push_back(i);
+      recomputed_at_[static_cast<std::size_t>(i)] = now;
+    }
+    lifetime(again).last = now;
   }
 
   /// Last time at which a result is read, in backward where it is kept for that.
@@ -79,9 +92,11 @@ class Assigner {
       for (std::size_t k = 0; k < at(i).inputs.size(); ++k) {
         const int input = at(i).inputs[k];
         if (input == kNetworkInput) continue;
-        const bool backward_reads = reads_in_backward(i, k) && !is_recomputed(input);
         auto& last_use = last[static_cast<std::size_t>(input)];
-        last_use = std::max(last_use, backward_reads ? backward_time(i) : i);
+        last_use = std::max(last_use, i);
+        if (is_recomputed(input)) continue;
+        if (reads_in_backward(i, k)) last_use = std::max(last_use, backward_time(i));
+        if (is_recomputed(i)) last_use = std::max(last_use, recomputed_at_[static_cast<std::size_t>(i)]);
       }
     }
     return last;
@@ -117,6 +132,16 @@ class Assigner {
       }
     }
     return kNoBuffer;
+  }
+
+  void assign_scratch() {
+    for (int i = 0; i < count_; ++i) {
+      if (at(i).needs.scratch_bytes == 0) continue;
+      const BufferId scratch = create(at(i).needs.scratch_bytes, i, i);
+      if (training_ && at(i).has_gradient) lifetime(scratch).also.push_back(backward_time(i));
+      if (buffers(i).recomputed_dst != kNoBuffer) lifetime(scratch).also.push_back(recomputed_at_[static_cast<std::size_t>(i)]);
+      buffers(i).scratch = scratch;
+    }
   }
 
   void assign_gradients() {
@@ -157,15 +182,28 @@ class Assigner {
   }
 
   const std::vector<Instruction>& program_;
-  bool training_, recompute_norm_;
+  bool training_;
   int count_;
+  std::vector<bool> is_recomputed_;  // per instruction
+  static constexpr int kNever = -1;
+  std::vector<int> recomputed_at_;  // per instruction: when
   BufferAssignment result_;
 };
 
 }  // namespace
 
+// Where residual sums follow each other, recomputing the last one needs all before it, back to one that was kept: long chains
+// keep less until backward, and more at once within it. What is smallest depends on the network, and planning is cheap.
 BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training, bool recompute_norm) {
-  return Assigner(program, training, recompute_norm).assign();
+  BufferAssignment best = Assigner(program, training, 0).assign();
+  if (!training || !recompute_norm) return best;
+  std::size_t smallest = plan_arena(best.lifetimes).size_bytes;
+  for (const int longest_chain : {1, 2, 3, 4, 6, 8, 12, static_cast<int>(program.size())}) {
+    BufferAssignment next = Assigner(program, training, longest_chain).assign();
+    const std::size_t size_bytes = plan_arena(next.lifetimes).size_bytes;
+    if (size_bytes < smallest) best = std::move(next), smallest = size_bytes;
+  }
+  return best;
 }
 
 }  // namespace dtrain::nn

@@ -19,6 +19,7 @@ struct InstructionBuffers {
   BufferId recomputed_dst = kNoBuffer;  ///< where backward finds the result, if it is recomputed
   std::vector<int> recompute_first;     ///< instructions whose results are recomputed before this one's backward
   BufferId workspace = kNoBuffer;
+  BufferId scratch = kNoBuffer;    ///< alive while the instruction runs, forward, recomputing and backward
   std::vector<BufferId> diff_dst;  ///< gradients of the result, one per reader (aliases counted once); the layer adds up the
                                    ///< first diff_dst_addends, the rest are added to the first beforehand
   std::vector<BufferId> diff_src;  ///< per input; kNoBuffer: not wanted
@@ -28,10 +29,9 @@ struct InstructionBuffers {
 struct BufferAssignment {
   std::vector<InstructionBuffers> instructions;
   std::vector<Lifetime> lifetimes;  ///< per buffer
-  BufferId scratch = kNoBuffer;     ///< shared by all instructions, alive always
 };
 
-/// recompute_norm: results that can be recomputed are, where only backward keeps them alive.
+/// recompute_norm: results that can be recomputed are, where only backward keeps them alive and that makes the arena smaller.
 BufferAssignment assign_buffers(const std::vector<Instruction>& program, bool training, bool recompute_norm);
 
 }  // namespace dtrain::nn

@@ -20,6 +20,10 @@ using dnnl::convolution_forward;
 /// stage have 4 tiles each. Tuned with bench_conv_floor on ResNet-50's shapes, batch 1 to 16.
 constexpr std::int64_t kLeastWinogradTiles = 48;
 
+/// A 1×1 convolution of this many channels computes a result in about the time that memory takes to keep it: one write and one
+/// read at 25 GB/s a core against 2·64 operations an element.
+constexpr std::int64_t kMostCheapChannels = 64;
+
 struct Problem {
   Dims src, weights, bias, dst, strides, padding;
   bool relu = false;     ///< applied to the result
@@ -34,6 +38,10 @@ dnnl::primitive_attr forward_attributes(const Problem& problem) {
     attributes.set_post_ops(operations);
   }
   return attributes;
+}
+
+bool is_cheap(const Problem& problem) {
+  return problem.weights[1] <= kMostCheapChannels && problem.weights[2] == 1 && problem.weights[3] == 1;
 }
 
 algorithm choose_algorithm(const Problem& problem, ConvAlgorithm asked) {
@@ -150,6 +158,7 @@ class ConvolutionLayer final : public Layer {
     need(WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()) + forward_desc_.scratchpad_desc().get_size());
     if (!context_.options.training) return needs;
     needs.dst_in_backward = problem_.relu;
+    needs.can_recompute = is_cheap(problem_);
     needs.diff_dst_addends = problem_.relu ? kMaxAddends : 1;
     need(gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
     if (wants_diff_src()) {
@@ -177,16 +186,22 @@ class ConvolutionLayer final : public Layer {
     const Slot* bias = problem_.bias.empty() ? nullptr : store.find(context_.name + ".bias");
 
     forward_weights_ = WorkingWeights(weights, forward_desc_.weights_desc(), 0, scratch_, device);
-    std::vector<std::pair<int, dnnl::memory>> arguments{
-        {DNNL_ARG_SRC, to.src[0]},
-        {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
-        {DNNL_ARG_DST, to.dst},
-        {DNNL_ARG_SCRATCHPAD, scratch_.add(forward_desc_.scratchpad_desc(),
-                                           WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()), device)}};
-    if (bias != nullptr) {
-      arguments.emplace_back(DNNL_ARG_BIAS, dnnl::memory(plain_desc(problem_.bias), device.engine, store.values(*bias).data()));
-    }
-    forward_ = PrimitiveCall(convolution_forward(forward_desc_), arguments);
+    const dnnl::memory scratchpad = scratch_.add(forward_desc_.scratchpad_desc(),
+                                                 WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()), device);
+    const convolution_forward primitive(forward_desc_);
+    const auto forward_call = [&](const dnnl::memory& src, const dnnl::memory& dst) {
+      std::vector<std::pair<int, dnnl::memory>> arguments{{DNNL_ARG_SRC, src},
+                                                          {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
+                                                          {DNNL_ARG_DST, dst},
+                                                          {DNNL_ARG_SCRATCHPAD, scratchpad}};
+      if (bias != nullptr) {
+        arguments.emplace_back(DNNL_ARG_BIAS,
+                               dnnl::memory(plain_desc(problem_.bias), device.engine, store.values(*bias).data()));
+      }
+      return PrimitiveCall(primitive, arguments);
+    };
+    forward_ = forward_call(to.src[0], to.dst);
+    if (to.recomputed_dst) recompute_ = forward_call(to.src_in_backward[0], to.recomputed_dst);
     to_ = to;
     if (!context_.options.training) return;
 
@@ -218,7 +233,7 @@ class ConvolutionLayer final : public Layer {
   }
 
   void bound() override {
-    scratch_.bind(static_cast<std::byte*>(to_.scratch.get_data_handle()));
+    scratch_.bind(to_.scratch);
     dst_runs_ = Runs(to_.dst);
     diff_dst_.clear();
     for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
@@ -226,6 +241,11 @@ class ConvolutionLayer final : public Layer {
 
   void bring_forward_weights() override { forward_weights_.bring(context_.device.stream); }
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
+
+  void recompute() override {
+    forward_weights_.bring(context_.device.stream);
+    recompute_.run(context_.device.stream);
+  }
 
   void backward_weights(const PassOptions& pass) override {
     if (problem_.relu) rectify_gradient(dst_runs_, diff_dst_, diff_dst_[0]);
@@ -276,7 +296,7 @@ class ConvolutionLayer final : public Layer {
   Desc dst_, master_wish_;
   WorkingWeights forward_weights_, data_weights_;
   BackwardWeights backward_weights_;
-  PrimitiveCall forward_, backward_data_;
+  PrimitiveCall forward_, recompute_, backward_data_;
   ScratchViews scratch_;
   LayerConnections to_;
   Runs dst_runs_;

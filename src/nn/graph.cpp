@@ -59,7 +59,9 @@ ProgramMemory plan_program(const std::vector<Instruction>& program, const Compil
   ArenaPlan arena = plan_arena(memory.buffers.lifetimes);
   memory.offsets = std::move(arena.offsets);
   memory.plan.activations_bytes = arena.size_bytes;
-  memory.plan.scratchpad_bytes = memory.buffers.lifetimes[static_cast<std::size_t>(memory.buffers.scratch)].size_bytes;
+  for (const Instruction& instruction : program) {
+    memory.plan.scratchpad_bytes = std::max(memory.plan.scratchpad_bytes, instruction.needs.scratch_bytes);
+  }
   return memory;
 }
 
@@ -76,7 +78,6 @@ struct Graph::Compiled {
     const ProgramMemory memory = plan_program(program, options);
     plan = memory.plan;
     offsets = memory.offsets;
-    scratch = view(memory.buffers.scratch, bytes_desc(plan.scratchpad_bytes));
     connect(memory.buffers);
   }
 
@@ -105,7 +106,7 @@ struct Graph::Compiled {
       const Instruction& instruction = program[i];
       const InstructionBuffers& buffers = assignment.instructions[i];
       LayerConnections to{
-          .dst = result_view(buffers.dst, instruction), .workspace = {}, .scratch = scratch, .parameters = &parameters};
+          .dst = result_view(buffers.dst, instruction), .workspace = {}, .scratch = {}, .parameters = &parameters};
       if (buffers.recomputed_dst != kNoBuffer) to.recomputed_dst = view(buffers.recomputed_dst, instruction.dst);
       results.push_back(to.dst);
       results_in_backward.push_back(to.recomputed_dst ? to.recomputed_dst : to.dst);
@@ -116,6 +117,7 @@ struct Graph::Compiled {
         to.src_in_backward.push_back(input == kNetworkInput ? pictures : results_in_backward[at]);
       }
       if (buffers.workspace != kNoBuffer) to.workspace = view(buffers.workspace, bytes_desc(instruction.needs.workspace_bytes));
+      if (buffers.scratch != kNoBuffer) to.scratch = view(buffers.scratch, bytes_desc(instruction.needs.scratch_bytes));
       to.diff_src.resize(instruction.inputs.size());
       to.adds_to_diff_src = buffers.adds_to_diff_src;
       extra_sums.emplace_back();
@@ -154,7 +156,7 @@ struct Graph::Compiled {
   std::vector<std::pair<dnnl::memory, std::size_t>> views;
   std::vector<std::vector<Sum>> extra_sums;       // per instruction
   std::vector<std::vector<int>> recompute_first;  // per instruction
-  dnnl::memory pictures, logits_memory, diff_logits_memory, scratch;
+  dnnl::memory pictures, logits_memory, diff_logits_memory;
   MemoryPlan plan;
   Tensor logits;
   PassOptions pass;

@@ -48,7 +48,7 @@ struct LayerNeeds {
   bool can_recompute = false;                  ///< after forward, its result can be had again from its inputs
   bool dst_may_be_slice = false;               ///< dst and diff_dst may be slices of the channels of larger tensors
   std::size_t workspace_bytes = 0;             ///< kept from forward to backward
-  std::size_t scratch_bytes = 0;               ///< lost after each call
+  std::size_t scratch_bytes = 0;               ///< lost after each call, forward and backward alike
 };
 
 /// A parameter as the layer sees it.
@@ -67,7 +67,7 @@ struct LayerConnections {
   std::vector<std::optional<dnnl::memory>> diff_src;  ///< per input; empty: not wanted
   std::vector<bool> adds_to_diff_src;                 ///< per input: diff_src holds the gradient from other readers
   dnnl::memory workspace;                             ///< unset when workspace_bytes is 0
-  dnnl::memory scratch;
+  dnnl::memory scratch;                               ///< unset when scratch_bytes is 0
   ParameterStore* parameters = nullptr;
 };
 

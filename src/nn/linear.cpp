@@ -117,7 +117,7 @@ class LinearLayer final : public Layer {
         context_.options.accumulates, device);
   }
 
-  void bound() override { scratch_.bind(static_cast<std::byte*>(scratch_base_.get_data_handle())); }
+  void bound() override { scratch_.bind(scratch_base_); }
 
   void bring_forward_weights() override { forward_weights_.bring(context_.device.stream); }
   void forward(const PassOptions&) override { forward_.run(context_.device.stream); }

@@ -8,7 +8,14 @@
 namespace dtrain::nn {
 namespace {
 
-bool alive_together(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+bool alive_at(const Lifetime& buffer, int time) {
+  return (buffer.first <= time && time <= buffer.last) || std::ranges::find(buffer.also, time) != buffer.also.end();
+}
+
+bool alive_together(const Lifetime& a, const Lifetime& b) {
+  return (a.first <= b.last && b.first <= a.last) || std::ranges::any_of(a.also, [&](int time) { return alive_at(b, time); }) ||
+         std::ranges::any_of(b.also, [&](int time) { return alive_at(a, time); });
+}
 
 }  // namespace
 

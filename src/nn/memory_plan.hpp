@@ -7,11 +7,12 @@
 
 namespace dtrain::nn {
 
-/// A buffer that is alive from time `first` to time `last`, both included.
+/// A buffer that is alive from time `first` to time `last`, both included, and at some times apart.
 struct Lifetime {
   std::size_t size_bytes = 0;
   int first = 0;
   int last = 0;
+  std::vector<int> also{};
 };
 
 struct ArenaPlan {

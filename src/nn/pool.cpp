@@ -99,7 +99,7 @@ class PoolLayer final : public Layer {
   }
 
   void bound() override {
-    scratch_.bind(static_cast<std::byte*>(scratch_base_.get_data_handle()));
+    scratch_.bind(scratch_base_);
     if (has_workspace_) workspace_.set_data_handle(workspace_bytes_.get_data_handle());
   }
 

@@ -42,7 +42,9 @@ dnnl::memory ScratchViews::add(const Desc& desc, std::size_t offset, const Devic
   return views_.emplace_back(unbound(desc, device), offset).first;
 }
 
-void ScratchViews::bind(std::byte* base) const {
+void ScratchViews::bind(const dnnl::memory& scratch) const {
+  if (!scratch) return;
+  auto* base = static_cast<std::byte*>(scratch.get_data_handle());
   for (const auto& [memory, offset] : views_) memory.set_data_handle(base + offset);
 }
 

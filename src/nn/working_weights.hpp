@@ -16,7 +16,8 @@ namespace dtrain::nn {
 class ScratchViews {
  public:
   dnnl::memory add(const Desc& desc, std::size_t offset, const Device& device);
-  void bind(std::byte* base) const;
+  /// scratch: unset when no view has a byte.
+  void bind(const dnnl::memory& scratch) const;
 
  private:
   std::vector<std::pair<dnnl::memory, std::size_t>> views_;

@@ -127,7 +127,8 @@ class Interpreter {
   void forward(int i) {
     const Instruction& instruction = at(i);
     if (is_whole(i)) return complete(i);
-    std::vector<BufferId> in_use{assignment_.scratch};
+    std::vector<BufferId> in_use;
+    use_scratch(i, in_use);
     for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
       const int input = instruction.inputs[k];
       if (input == kNetworkInput) continue;
@@ -144,13 +145,25 @@ class Interpreter {
       expect_apart(i, workspace, in_use, "the workspace");
       in_use.push_back(workspace);
     }
-    expect(size(assignment_.scratch) >= instruction.needs.scratch_bytes, i, "the scratch is too small");
     expect(size(buffers(i).dst) >= at(owner(i)).dst.get_size(), i, "its result's buffer is too small");
     expect_apart(i, buffers(i).dst, in_use, "the result");
 
-    write(assignment_.scratch, {});
     if (workspace != kNoBuffer) write(workspace, {Content::Kind::workspace, i, {}});
     instruction.is_part() ? write_part(i) : write(buffers(i).dst, result_of(i));
+  }
+
+  /// Whatever lies where the instruction's scratch is, is lost.
+  void use_scratch(int i, std::vector<BufferId>& in_use) {
+    const BufferId scratch = buffers(i).scratch;
+    expect((scratch != kNoBuffer) == (at(i).needs.scratch_bytes > 0), i, "scratch where it is needed");
+    if (scratch == kNoBuffer) return;
+    expect(size(scratch) >= at(i).needs.scratch_bytes, i, "the scratch is too small");
+    write(scratch, {});
+    in_use.push_back(scratch);
+  }
+
+  BufferId in_backward(int i) const {
+    return buffers(i).recomputed_dst != kNoBuffer ? buffers(i).recomputed_dst : buffers(i).dst;
   }
 
   void backward(int i) {
@@ -159,15 +172,21 @@ class Interpreter {
     const InstructionBuffers& own = buffers(i);
 
     for (const int recomputed : own.recompute_first) {
+      std::vector<BufferId> read;
       for (const int input : at(recomputed).inputs) {
-        expect(buffers(input).dst, result_of(owner(input)), at(recomputed).name, "its input, to recompute its result");
+        if (input == kNetworkInput) continue;
+        expect(in_backward(input), result_of(owner(input)), at(recomputed).name, "its input, to recompute its result");
+        read.push_back(in_backward(input));
       }
+      use_scratch(recomputed, read);
+      expect_apart(recomputed, buffers(recomputed).recomputed_dst, read, "the recomputed result");
       expect(size(buffers(recomputed).recomputed_dst) >= at(recomputed).dst.get_size(), recomputed, "too small a buffer");
       write(buffers(recomputed).recomputed_dst, result_of(recomputed));
     }
 
     // Gradients beyond those that the layer adds up by itself are added to the first.
-    std::vector<BufferId> in_use{assignment_.scratch};
+    std::vector<BufferId> in_use;
+    use_scratch(i, in_use);
     Content sum{Content::Kind::gradient, owner(i), {}};
     for (std::size_t k = 0; k < own.diff_dst.size(); ++k) {
       const Content& addend = contents_[static_cast<std::size_t>(own.diff_dst[k])];
@@ -181,8 +200,7 @@ class Interpreter {
     for (std::size_t k = 0; k < instruction.inputs.size(); ++k) {
       const int input = instruction.inputs[k];
       if (!needs.src_in_backward[k] || input == kNetworkInput) continue;
-      const BufferId again = buffers(input).recomputed_dst;
-      const BufferId src = again != kNoBuffer ? again : buffers(input).dst;
+      const BufferId src = in_backward(input);
       expect(src, result_of(owner(input)), instruction.name, "input " + std::to_string(k) + " in backward");
       in_use.push_back(src);
     }
@@ -194,7 +212,6 @@ class Interpreter {
       expect(own.workspace, {Content::Kind::workspace, i, {}}, instruction.name, "its workspace in backward");
       in_use.push_back(own.workspace);
     }
-    write(assignment_.scratch, {});
     write_gradients(i, in_use);
   }
 
@@ -283,6 +300,8 @@ TEST(Buffers, KeepEveryValueUntilItsLastReaderInSmallNetworks) {
 TEST(Buffers, KeepEveryValueUntilItsLastReaderInPublishedNetworks) {
   expect_sound(build_model("resnet18", {.image_size = 64}));
   expect_sound(build_model("resnet50", {.image_size = 64}));
+  expect_sound(build_model("densenet121", {.image_size = 64}));
+  expect_sound(build_model("googlenet", {.image_size = 64}));
   expect_sound(build_model("resnet20", {}));
   expect_sound(build_model("lenet5", {}));
 }

@@ -18,13 +18,17 @@ std::size_t sum_of_sizes(const std::vector<Lifetime>& buffers) {
                          [](std::size_t sum, const Lifetime& buffer) { return sum + aligned(buffer.size_bytes); });
 }
 
+bool is_alive(const Lifetime& buffer, int time) {
+  return (buffer.first <= time && time <= buffer.last) || std::ranges::count(buffer.also, time) > 0;
+}
+
 /// Most bytes alive at one time: no plan can do with less.
 std::size_t peak_of_sizes(const std::vector<Lifetime>& buffers) {
   std::size_t peak = 0;
   for (const Lifetime& moment : buffers) {
     std::size_t alive = 0;
     for (const Lifetime& buffer : buffers) {
-      if (buffer.first <= moment.first && moment.first <= buffer.last) alive += aligned(buffer.size_bytes);
+      if (is_alive(buffer, moment.first)) alive += aligned(buffer.size_bytes);
     }
     peak = std::max(peak, alive);
   }
@@ -34,11 +38,14 @@ std::size_t peak_of_sizes(const std::vector<Lifetime>& buffers) {
 /// Who occupies each byte at each time; fails where two do.
 void expect_nobody_shares_a_byte(const std::vector<Lifetime>& buffers, const ArenaPlan& plan) {
   int end = 0;
-  for (const Lifetime& buffer : buffers) end = std::max(end, buffer.last + 1);
+  for (const Lifetime& buffer : buffers) {
+    end = std::max(end, buffer.last + 1);
+    for (const int time : buffer.also) end = std::max(end, time + 1);
+  }
   for (int time = 0; time < end; ++time) {
     std::vector<int> owner(plan.size_bytes, -1);
     for (std::size_t b = 0; b < buffers.size(); ++b) {
-      if (time < buffers[b].first || time > buffers[b].last) continue;
+      if (!is_alive(buffers[b], time)) continue;
       ASSERT_LE(plan.offsets[b] + buffers[b].size_bytes, plan.size_bytes) << "buffer " << b << " leaves the arena";
       for (std::size_t byte = plan.offsets[b]; byte < plan.offsets[b] + buffers[b].size_bytes; ++byte) {
         ASSERT_EQ(owner[byte], -1) << "buffers " << owner[byte] << " and " << b << " both own byte " << byte << " at " << time;
@@ -55,6 +62,7 @@ std::vector<Lifetime> random_buffers(std::uint64_t seed) {
     buffer.size_bytes = static_cast<std::size_t>(random.below(5) == 0 ? 0 : random.below(700));
     buffer.first = static_cast<int>(random.below(20));
     buffer.last = buffer.first + static_cast<int>(random.below(random.below(3) == 0 ? 20 : 4));
+    for (auto times = random.below(3); times > 0; --times) buffer.also.push_back(static_cast<int>(random.below(40)));
   }
   return buffers;
 }
@@ -116,6 +124,16 @@ TEST(MemoryPlan, KeepsBuffersApartThatMeetAtOneMoment) {
 
   EXPECT_NE(plan.offsets[0], plan.offsets[1]);
   EXPECT_EQ(plan.size_bytes, 128u);
+}
+
+TEST(MemoryPlan, GivesABufferOnePlaceForAllItsTimes) {
+  // Between times 0 and 9, the first one's place is free for the second, which is gone when the first comes back.
+  const ArenaPlan plan = plan_arena({{.size_bytes = 128, .first = 0, .last = 0, .also = {9}},
+                                     {.size_bytes = 128, .first = 1, .last = 8},
+                                     {.size_bytes = 64, .first = 8, .last = 9}});
+
+  EXPECT_EQ(plan.offsets[0], plan.offsets[1]);
+  EXPECT_EQ(plan.size_bytes, 192u);
 }
 
 TEST(MemoryPlan, StacksBuffersThatAreAllAliveTogetherWithoutGaps) {
