@@ -68,7 +68,7 @@ OptionTable train_table(TrainConfig& c) {
           conv_option(c.conv),
           text_option("fuse", "all|none|NAMES",
                       "Graph optimisations, to measure what each brings: norm-relu,norm-add,norm-pool,norm-concat,conv-relu,"
-                      "concat-slices.",
+                      "relu-pool,concat-slices.",
                       c.fuse),
           recompute_option(c.recompute),
           number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),

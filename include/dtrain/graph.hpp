@@ -38,6 +38,7 @@ struct Fusions {
   bool norm_pool = true;      ///< batch-norm, ReLU and max pooling without writing the large tensor in between
   bool norm_concat = true;    ///< batch-norm reads the inputs of a Concat where they are
   bool conv_relu = true;      ///< convolution with its ReLU
+  bool relu_pool = true;      ///< ReLU behind the max pooling that follows it: on fewer values, and what is pooled is not kept
   bool concat_slices = true;  ///< inputs of a Concat are made where its result lies
 
   bool operator==(const Fusions&) const = default;

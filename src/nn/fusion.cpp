@@ -40,8 +40,9 @@ LayerIndex only_reader(const std::vector<std::vector<LayerIndex>>& readers, Laye
 
 const std::map<std::string, bool Fusions::*, std::less<>>& fusions_by_name() {
   static const std::map<std::string, bool Fusions::*, std::less<>> names{
-      {"norm-relu", &Fusions::norm_relu},     {"norm-add", &Fusions::norm_add},   {"norm-pool", &Fusions::norm_pool},
-      {"norm-concat", &Fusions::norm_concat}, {"conv-relu", &Fusions::conv_relu}, {"concat-slices", &Fusions::concat_slices}};
+      {"norm-relu", &Fusions::norm_relu},        {"norm-add", &Fusions::norm_add},   {"norm-pool", &Fusions::norm_pool},
+      {"norm-concat", &Fusions::norm_concat},    {"conv-relu", &Fusions::conv_relu}, {"relu-pool", &Fusions::relu_pool},
+      {"concat-slices", &Fusions::concat_slices}};
   return names;
 }
 
@@ -71,7 +72,7 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
       take(only_reader(readers, node), node);
       continue;
     }
-    const bool concatenates = !covered[static_cast<std::size_t>(node)].empty();
+    const bool concatenates = is<BatchNorm>(network, node) && !covered[static_cast<std::size_t>(node)].empty();
     take(node, node);
     LayerIndex last = node;
     if (fusions.norm_add && is<BatchNorm>(network, node) && !concatenates) {
@@ -89,6 +90,8 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
       take(node, relu);
       if (fusions.norm_pool && last == node && is<BatchNorm>(network, node) && !concatenates && is_max_pool(network, behind))
         take(node, behind);
+    } else if (fusions.relu_pool && is<Convolution>(network, node) && is_max_pool(network, behind)) {
+      take(behind, relu);
     } else if (fusions.conv_relu && is<Convolution>(network, node) && !is<Concat>(network, behind)) {
       take(node, relu);
     }
@@ -109,7 +112,7 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
       if (is<Pool>(network, inner)) operation.pool = std::get<Pool>(network.nodes[static_cast<std::size_t>(inner)].layer);
     }
     const auto read = [&](LayerIndex input) { operation.inputs.push_back(input < 0 ? kNetworkInput : operation_of.at(input)); };
-    const LayerIndex reading = operation.concatenates ? nodes.front() : owner;  // the Concat reads for its batch-norm
+    const LayerIndex reading = nodes.front();  // a Concat for its batch-norm, a ReLU for the pooling behind it
     for (const LayerIndex input : network.nodes[static_cast<std::size_t>(reading)].inputs) read(input);
     for (const LayerIndex inner : nodes) {
       if (inner != owner && is<Add>(network, inner)) read(network.nodes[static_cast<std::size_t>(inner)].inputs[1]);

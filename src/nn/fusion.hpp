@@ -15,7 +15,7 @@ namespace dtrain::nn {
 struct Operation {
   LayerIndex node = 0;            ///< the node that gives name, layer and parameters
   std::vector<int> inputs;        ///< a batch-norm with a second input adds it (residual) before its ReLU
-  bool relu = false;              ///< ReLU applied to the result
+  bool relu = false;              ///< ReLU applied to the result: of max pooling too, where it stood in front
   std::optional<Pool> pool{};     ///< max pooling applied behind the ReLU
   bool concatenates = false;      ///< a batch-norm that works on the channels of all inputs, one behind the other
   std::vector<LayerIndex> nodes;  ///< all nodes covered, in execution order
@@ -26,7 +26,8 @@ struct Operation {
 /// in, at the place of the last of them. Where both inputs of an Add are such batch-norms, the first one does.
 /// A batch-norm that alone reads a Concat takes that in: it reads the parts where they are. DenseNet's features, which many
 /// batch-norms read, are thus never copied.
-/// A convolution takes in the ReLU that alone reads it, unless that is to write into a Concat: then it is the copying.
+/// A convolution takes in the ReLU that alone reads it, unless that is to write into a Concat: then it is the copying. Where
+/// max pooling alone reads that ReLU, the pooling takes it in: the maximum of rectified values is the rectified maximum.
 std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions = {});
 
 }  // namespace dtrain::nn

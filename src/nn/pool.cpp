@@ -3,6 +3,7 @@
 
 #include "dtrain/error.hpp"
 #include "src/nn/layer.hpp"
+#include "src/nn/rectify.hpp"
 #include "src/nn/working_weights.hpp"
 
 namespace dtrain::nn {
@@ -68,6 +69,8 @@ class PoolLayer final : public Layer {
     LayerNeeds needs;
     needs.src_in_backward = {false};
     needs.dst_may_replace_src = {false};
+    needs.dst_in_backward = context_.relu;
+    needs.diff_dst_addends = context_.relu ? kMaxAddends : 1;
     needs.scratch_bytes = forward_desc_.scratchpad_desc().get_size();
     if (context_.options.training) {
       needs.scratch_bytes = std::max(needs.scratch_bytes, backward_desc_.scratchpad_desc().get_size());
@@ -89,6 +92,8 @@ class PoolLayer final : public Layer {
     }
     forward_ = PrimitiveCall(pooling_forward(forward_desc_), forward);
     scratch_base_ = to.scratch;
+    dst_ = to.dst;
+    diff_dst_ = to.diff_dst;
     if (!context_.options.training || !to.diff_src[0]) return;
     std::vector<std::pair<int, dnnl::memory>> backward{
         {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
@@ -101,13 +106,23 @@ class PoolLayer final : public Layer {
   void bound() override {
     scratch_.bind(scratch_base_);
     if (has_workspace_) workspace_.set_data_handle(workspace_bytes_.get_data_handle());
+    dst_runs_ = Runs(dst_);
+    diff_dst_runs_.clear();
+    for (const dnnl::memory& addend : diff_dst_) diff_dst_runs_.emplace_back(addend);
   }
 
-  void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
-  void backward_data(const PassOptions&) override {
-    if (backward_) backward_.run(context_.device.stream);
+  void forward(const PassOptions&) override {
+    forward_.run(context_.device.stream);
+    if (context_.relu) rectify(dst_runs_, dst_runs_);
   }
-  std::string describe() const override { return std::string("pooling ") + forward_desc_.impl_info_str(); }
+  void backward_data(const PassOptions&) override {
+    if (!backward_) return;
+    if (context_.relu) rectify_gradient(dst_runs_, diff_dst_runs_, diff_dst_runs_[0]);
+    backward_.run(context_.device.stream);
+  }
+  std::string describe() const override {
+    return std::string("pooling ") + (context_.relu ? "+ relu " : "") + forward_desc_.impl_info_str();
+  }
 
  private:
   LayerContext context_;
@@ -115,7 +130,10 @@ class PoolLayer final : public Layer {
   pooling_backward::primitive_desc backward_desc_;
   bool has_workspace_ = false;
   PrimitiveCall forward_, backward_;
-  dnnl::memory workspace_, workspace_bytes_, scratch_base_;
+  dnnl::memory workspace_, workspace_bytes_, scratch_base_, dst_;
+  std::vector<dnnl::memory> diff_dst_;
+  Runs dst_runs_;
+  std::vector<Runs> diff_dst_runs_;
   ScratchViews scratch_;
 };
 

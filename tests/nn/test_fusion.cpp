@@ -117,6 +117,23 @@ TEST(Fusion, CanLeaveOutEachStep) {
   EXPECT_EQ(operations(parse_fusions("none")), network.nodes.size() - 1);  // an Add keeps its ReLU
 }
 
+TEST(Fusion, PutsAReluBehindTheMaxPoolingThatAloneReadsIt) {
+  NetworkBuilder net = begin();
+  net.append("conv1", kConv);
+  net.append("relu1", Relu{});
+  net.append("pool1", Pool{.kind = Pool::Kind::max, .kernel = 2, .stride = 2});
+  net.append("conv2", kConv);
+  net.append("relu2", Relu{});
+  net.append("pool2", Pool{.kind = Pool::Kind::average, .kernel = 2, .stride = 2});
+  net.append("relu3", Relu{});
+  const NetworkSpec network = std::move(net).finish();
+
+  EXPECT_EQ(in_words(network, fuse(network)),
+            (Lines{"conv1 < pictures", "relu1 pool1 < conv1", "conv2 relu2 < pool1", "pool2 < relu2", "relu3 < pool2"}));
+  EXPECT_TRUE(fuse(network)[1].relu);
+  EXPECT_EQ(in_words(network, fuse(network, all_but(&Fusions::relu_pool)))[0], "conv1 relu1 < pictures");
+}
+
 TEST(Fusion, IsReadFromItsNames) {
   EXPECT_EQ(parse_fusions("all"), Fusions{});
   Fusions two = parse_fusions("none");
