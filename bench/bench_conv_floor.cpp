@@ -85,8 +85,10 @@ std::map<Problem, int> convolutions_of(const NetworkSpec& network, std::int64_t 
     const LayerIndex input = network.nodes[i].inputs.front();
     const Dims src = input == kNetworkInput ? Dims{batch, network.channels, network.height, network.width}
                                             : shapes[static_cast<std::size_t>(input)];
+    Dims weights{spec->out_channels / spec->groups, src[1] / spec->groups, spec->kernel.height, spec->kernel.width};
+    if (spec->groups > 1) weights.insert(weights.begin(), spec->groups);
     ++counts[Problem{.src = src,
-                     .weights = {spec->out_channels, src[1], spec->kernel.height, spec->kernel.width},
+                     .weights = weights,
                      .dst = shapes[i],
                      .strides = {spec->stride, spec->stride},
                      .padding = {spec->padding.height, spec->padding.width},
@@ -141,6 +143,9 @@ class FloorTimer {
     std::pair<int, memory> output;
   };
 
+  static memory::desc row_major(const Dims& dims) {
+    return {dims, memory::data_type::f32, dims.size() == 5 ? memory::format_tag::abcde : memory::format_tag::abcd};
+  }
   static memory::desc any(const Dims& dims, memory::data_type type) {
     return memory::desc(dims, type, memory::format_tag::any);
   }
@@ -153,7 +158,7 @@ class FloorTimer {
   /// The same values in logical order whatever the layout, so that results of different algorithms can be compared.
   memory filled(const memory::desc& desc, int salt) {
     const Dims dims = desc.dims();
-    memory plain(memory::desc(dims, memory::data_type::f32, memory::format_tag::abcd), engine_);
+    memory plain(row_major(dims), engine_);
     auto* values = static_cast<float*>(plain.get_data_handle());
     const auto size = static_cast<std::int64_t>(plain.get_desc().get_size() / sizeof(float));
     for (std::int64_t i = 0; i < size; ++i) values[i] = static_cast<float>((i * 7919 + salt * 104729) % 17 - 8) / 16.0f;
@@ -165,7 +170,7 @@ class FloorTimer {
   /// Sum of squares and of values weighted by position: enough to tell a wrong result.
   std::pair<double, double> digest(const memory& values) {
     const Dims dims = values.get_desc().dims();
-    memory plain(memory::desc(dims, memory::data_type::f32, memory::format_tag::abcd), engine_);
+    memory plain(row_major(dims), engine_);
     dnnl::reorder(values, plain).execute(stream_, const_cast<memory&>(values), plain);
     const auto* data = static_cast<const float*>(plain.get_data_handle());
     const auto size = static_cast<std::int64_t>(plain.get_desc().get_size() / sizeof(float));
@@ -230,9 +235,10 @@ int run(const Options& options) {
     const double weights = timer.backward_weights();
     forward_s += count * forward, data_s += count * data, weights_s += count * weights;
     if (options.verbose) {
-      std::printf("%d x ic %lld oc %lld hw %lld k %lld s %lld: forward %.2f ms, data %.2f ms, weights %.2f ms\n", count,
-                  static_cast<long long>(problem.weights[1]), static_cast<long long>(problem.weights[0]),
-                  static_cast<long long>(problem.src[2]), static_cast<long long>(problem.weights[2]),
+      std::printf("%d x ic %lld oc %lld groups %lld hw %lld k %lld s %lld: forward %.2f ms, data %.2f ms, weights %.2f ms\n",
+                  count, static_cast<long long>(problem.src[1]), static_cast<long long>(problem.dst[1]),
+                  static_cast<long long>(problem.weights.size() == 5 ? problem.weights[0] : 1),
+                  static_cast<long long>(problem.src[2]), static_cast<long long>(problem.weights.back()),
                   static_cast<long long>(problem.strides[0]), forward * 1e3, data * 1e3, weights * 1e3);
     }
   }

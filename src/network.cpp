@@ -45,6 +45,8 @@ std::optional<Shape> output_shape(const LayerSpec& layer, const std::vector<Shap
                           check(conv.out_channels > 0 && conv.kernel.height > 0 && conv.kernel.width > 0 && conv.stride > 0 &&
                                     conv.padding.height >= 0 && conv.padding.width >= 0,
                                 "a convolution has positive extents");
+                          check(conv.groups > 0 && src[1] % conv.groups == 0 && conv.out_channels % conv.groups == 0,
+                                "a convolution's groups share its channels out evenly");
                           return picture(src[0], conv.out_channels,
                                          window_places(src[2], conv.kernel.height, conv.stride, conv.padding.height),
                                          window_places(src[3], conv.kernel.width, conv.stride, conv.padding.width));
@@ -152,8 +154,9 @@ std::vector<ParameterSpec> parameters_of(const Node& node, const Shape& src) {
   const auto named = [&](const char* suffix) { return node.name + "." + suffix; };
   std::vector<ParameterSpec> specs;
   if (const auto* conv = std::get_if<Convolution>(&node.layer)) {
-    specs.push_back(
-        {named("weight"), {conv->out_channels, src[1], conv->kernel.height, conv->kernel.width}, Kind::conv_weight});
+    specs.push_back({named("weight"),
+                     {conv->out_channels, src[1] / conv->groups, conv->kernel.height, conv->kernel.width},
+                     Kind::conv_weight});
     if (conv->has_bias) specs.push_back({named("bias"), {conv->out_channels}, Kind::bias});
   } else if (std::holds_alternative<BatchNorm>(node.layer)) {
     specs.push_back({named("weight"), {src[1]}, Kind::norm_weight});
@@ -175,7 +178,7 @@ std::vector<std::int64_t> forward_flops_by_node(const NetworkSpec& network) {
     const Node& node = network.nodes[i];
     const Shape src = input_shapes(network, node, outputs, 1).front();
     if (const auto* conv = std::get_if<Convolution>(&node.layer)) {
-      flops[i] = 2 * conv->kernel.height * conv->kernel.width * src[1] * element_count(outputs[i]);
+      flops[i] = 2 * conv->kernel.height * conv->kernel.width * (src[1] / conv->groups) * element_count(outputs[i]);
     } else if (std::holds_alternative<Linear>(node.layer)) {
       flops[i] = 2 * src[1] * element_count(outputs[i]);
     }

@@ -23,11 +23,13 @@ struct Extent {
 };
 
 /// 2-D convolution; rows and columns are padded on both sides alike. src (n, in, h, w) → dst (n, out, h', w').
+/// Channels are in `groups` of equal size, both in and out: an output channel sees the inputs of its group alone.
 struct Convolution {
   std::int64_t out_channels = 0;
   Extent kernel = 1;
   std::int64_t stride = 1;
   Extent padding = 0;
+  std::int64_t groups = 1;  ///< as many as channels: a depthwise convolution
   bool has_bias = false;
 };
 

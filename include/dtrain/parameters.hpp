@@ -36,7 +36,7 @@ void copy_from_plain(const Layout& layout, std::span<const float> plain, std::sp
 struct ParameterSpec {
   enum class Kind { conv_weight, linear_weight, bias, norm_weight, norm_bias, running_mean, running_var };
   std::string name;  ///< torchvision's: "layer1.0.conv1.weight"
-  Shape shape;       ///< torchvision's: conv (oc, ic, kh, kw), linear (out, in), others (c)
+  Shape shape;       ///< torchvision's: conv (oc, ic/groups, kh, kw), linear (out, in), others (c)
   Kind kind = Kind::conv_weight;
 
   bool is_trained() const { return kind != Kind::running_mean && kind != Kind::running_var; }

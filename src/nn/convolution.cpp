@@ -25,8 +25,8 @@ constexpr std::int64_t kLeastWinogradTiles = 48;
 constexpr std::int64_t kMostCheapChannels = 64;
 
 struct Problem {
-  Dims src, weights, bias, dst, strides, padding;
-  bool relu = false;     ///< applied to the result
+  Dims src, weights, bias, dst, strides, padding;  ///< weights: (o, i, h, w), in groups (g, o, i, h, w)
+  bool relu = false;                               ///< applied to the result
   DataType type = kF32;  ///< of src, weights, dst and their gradients; bias and the gradients of weights and bias are f32
 };
 
@@ -47,7 +47,8 @@ bool is_cheap(const Problem& problem) {
 algorithm choose_algorithm(const Problem& problem, ConvAlgorithm asked) {
   const bool is_3x3 =
       problem.weights[2] == 3 && problem.weights[3] == 3 && problem.strides[0] == 1 && problem.padding == Dims{1, 1};
-  if (asked == ConvAlgorithm::direct || problem.type != kF32 || !is_3x3) return algorithm::convolution_direct;
+  const bool is_grouped = problem.weights.size() == 5;
+  if (asked == ConvAlgorithm::direct || problem.type != kF32 || is_grouped || !is_3x3) return algorithm::convolution_direct;
   const auto tiles = problem.dst[0] * ((problem.dst[2] + 3) / 4) * ((problem.dst[3] + 3) / 4);
   const bool fills_vectors = problem.weights[0] % 16 == 0 && problem.weights[1] % 16 == 0;
   return tiles >= kLeastWinogradTiles && fills_vectors ? algorithm::convolution_winograd : algorithm::convolution_direct;
@@ -117,10 +118,20 @@ convolution_forward::primitive_desc choose_forward(const Problem& problem, const
   return forward_desc(problem, context, plain_desc(problem.src, problem.type), plain_desc(problem.dst, problem.type));
 }
 
+/// As files hold them: (out, in/groups, h, w).
+Shape weight_shape(const Convolution& spec, std::int64_t in_channels) {
+  return {spec.out_channels, in_channels / spec.groups, spec.kernel.height, spec.kernel.width};
+}
+
 Problem problem_of(const Convolution& spec, const LayerContext& context) {
   const Dims src = context.src.at(0).dims();
+  Dims weights = weight_shape(spec, src[1]);
+  if (spec.groups > 1) {
+    weights[0] /= spec.groups;
+    weights.insert(weights.begin(), spec.groups);
+  }
   return Problem{.src = src,
-                 .weights = {spec.out_channels, src[1], spec.kernel.height, spec.kernel.width},
+                 .weights = weights,
                  .bias = spec.has_bias ? Dims{spec.out_channels} : Dims{},
                  .dst = context.dst_shape,
                  .strides = {spec.stride, spec.stride},
@@ -132,7 +143,7 @@ Problem problem_of(const Convolution& spec, const LayerContext& context) {
 class ConvolutionLayer final : public Layer {
  public:
   ConvolutionLayer(const Convolution& spec, LayerContext context)
-      : context_(std::move(context)), problem_(problem_of(spec, context_)) {
+      : context_(std::move(context)), problem_(problem_of(spec, context_)), weight_shape_(weight_shape(spec, problem_.src[1])) {
     forward_desc_ = choose_forward(problem_, context_);
     check(forward_desc_.src_desc() == context_.src[0], "a convolution reads what it wished for");
     dst_ = forward_desc_.dst_desc();
@@ -169,8 +180,7 @@ class ConvolutionLayer final : public Layer {
 
   std::vector<LayerParameter> parameters() const override {
     using Kind = ParameterSpec::Kind;
-    std::vector<LayerParameter> all{
-        {{context_.name + ".weight", problem_.weights, Kind::conv_weight}, layout_of(master_wish_)}};
+    std::vector<LayerParameter> all{{{context_.name + ".weight", weight_shape_, Kind::conv_weight}, layout_of(master_wish_)}};
     if (!problem_.bias.empty()) {
       all.push_back({{context_.name + ".bias", problem_.bias, Kind::bias}, plain_layout(problem_.bias)});
     }
@@ -290,6 +300,7 @@ class ConvolutionLayer final : public Layer {
 
   LayerContext context_;
   Problem problem_;
+  Shape weight_shape_;
   convolution_forward::primitive_desc forward_desc_;
   convolution_backward_data::primitive_desc data_desc_;
   convolution_backward_weights::primitive_desc weights_desc_;

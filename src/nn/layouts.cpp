@@ -9,6 +9,16 @@ namespace {
 
 using Tag = dnnl::memory::format_tag;
 
+/// Dimensions 0 and 1 of weights in groups as one: output channel g·(o per group) + o lies where group g begins, plus o.
+void join_groups(Layout& layout) {
+  std::vector<std::int64_t> joined;
+  for (const std::int64_t group : layout.offsets[0]) {
+    for (const std::int64_t channel : layout.offsets[1]) joined.push_back(group + channel);
+  }
+  layout.offsets.erase(layout.offsets.begin());
+  layout.offsets[0] = std::move(joined);
+}
+
 }  // namespace
 
 PrimitiveCall::PrimitiveCall(dnnl::primitive primitive, const std::vector<std::pair<int, dnnl::memory>>& arguments)
@@ -36,8 +46,8 @@ dnnl::memory unbound(const Desc& desc, const Device& device) { return dnnl::memo
 Desc any_desc(const Dims& dims, DataType type) { return Desc(dims, type, Tag::any); }
 
 Desc plain_desc(const Dims& dims, DataType type) {
-  constexpr std::array<Tag, 4> kTags{Tag::a, Tag::ab, Tag::abc, Tag::abcd};
-  check(!dims.empty() && dims.size() <= kTags.size(), "plain_desc: 1 to 4 dimensions");
+  constexpr std::array<Tag, 5> kTags{Tag::a, Tag::ab, Tag::abc, Tag::abcd, Tag::abcde};
+  check(!dims.empty() && dims.size() <= kTags.size(), "plain_desc: 1 to 5 dimensions");
   return Desc(dims, type, kTags[dims.size() - 1]);
 }
 
@@ -114,6 +124,7 @@ Layout layout_of(const Desc& desc) {
       layout.offsets[d][static_cast<std::size_t>(index)] = offset + rest * blocking.strides[d];
     }
   }
+  if (dimensions == 5) join_groups(layout);
   return layout;
 }
 
@@ -126,6 +137,9 @@ Desc desc_of(const Layout& layout, const Dims& dims, const Desc& wish) {
   if (dims.size() == 4) {
     try_tags({Tag::OIhw16i16o, Tag::OIhw16o16i, Tag::Ohwi16o, Tag::OIhw8i8o, Tag::OIhw8o8i, Tag::Ohwi8o, Tag::hwio, Tag::ohwi,
               Tag::Owhi16o, Tag::Oihw16o});
+  } else if (dims.size() == 5) {
+    try_tags({Tag::Goihw16g, Tag::Goihw8g, Tag::gOIhw16i16o, Tag::gOIhw16o16i, Tag::gOhwi16o, Tag::gOIhw8i8o, Tag::gOIhw8o8i,
+              Tag::gOhwi8o, Tag::hwigo, Tag::gohwi, Tag::gOwhi16o, Tag::gOihw16o});
   } else if (dims.size() == 2) {
     try_tags({Tag::ba, Tag::OI16i16o, Tag::OI16i64o, Tag::OI16i32o});
   }

@@ -47,7 +47,7 @@ inline constexpr DataType kF32 = DataType::f32;
 inline constexpr DataType kBf16 = DataType::bf16;
 
 Desc any_desc(const Dims& dims, DataType type = kF32);    ///< layout left to the primitive
-Desc plain_desc(const Dims& dims, DataType type = kF32);  ///< row-major, 1–4 dimensions
+Desc plain_desc(const Dims& dims, DataType type = kF32);  ///< row-major, 1–5 dimensions
 /// (n, c, h, w) with `block` channels innermost (8 or 16): nChw8c, nChw16c.
 Desc channel_blocked_desc(const Dims& dims, int block, DataType type = kF32);
 /// The same layout for elements of another type.
@@ -65,7 +65,8 @@ std::int64_t picture_stride(const Desc& desc);
 
 /// Whether a layout is made of strides and inner blocks, so that Layout can express it.
 bool is_blocked(const Desc& desc);
-/// Offsets of a blocked desc's elements.
+/// Offsets of a blocked desc's elements. Weights in groups (g, o, i, h, w) are laid out as the tensor (g·o, i, h, w) that files
+/// hold.
 Layout layout_of(const Desc& desc);
 /// The desc of a parameter's slot; `wish` is tried first, then the layouts that oneDNN uses for weights.
 /// Errors: std::logic_error when nothing fits.

@@ -56,6 +56,22 @@ TEST(OutputShapes, FollowTheConvolutionFormulaInEachDirection) {
   EXPECT_THROW((void)shape({18, 1}, 1, {0, 9}), ConfigError);
 }
 
+/// A 3×3 convolution on 6 channels of 4×4 pixels.
+NetworkSpec grouped(std::int64_t out_channels, std::int64_t groups) {
+  NetworkSpec network = one_layer(Convolution{.out_channels = out_channels, .kernel = 3, .padding = 1, .groups = groups}, 4);
+  network.channels = 6;
+  return network;
+}
+
+TEST(OutputShapes, OfGroupedConvolutionsDivideTheWeightsInputsAmongGroups) {
+  EXPECT_EQ(output_shapes(grouped(12, 3), 2).front(), (Shape{2, 12, 4, 4}));
+  EXPECT_EQ(parameters_by_node(grouped(12, 3))[0].front().shape, (Shape{12, 2, 3, 3}));
+  EXPECT_EQ(parameters_by_node(grouped(6, 6))[0].front().shape, (Shape{6, 1, 3, 3}));
+  EXPECT_THROW((void)output_shapes(grouped(12, 4), 1), std::logic_error);  // 6 inputs in 4 groups
+  EXPECT_THROW((void)output_shapes(grouped(7, 3), 1), std::logic_error);
+  EXPECT_THROW((void)output_shapes(grouped(6, 0), 1), std::logic_error);
+}
+
 TEST(OutputShapes, OfAdaptivePoolsAreThoseAskedForWhateverThePicture) {
   const auto shape = [](std::int64_t extent, std::int64_t side) {
     return output_shapes(one_layer(AdaptiveAveragePool{.side = side}, extent), 2).front();
@@ -237,6 +253,11 @@ TEST(ForwardFlops, CountTwoPerMultiplyAdd) {
   EXPECT_EQ(forward_flops(test::small_network()), 2 * 9 * 2 * 5 * 64 + 2 * 80 * 3);
   // 2·1·3 per output of 5·4·2.
   EXPECT_EQ(forward_flops(one_layer(Convolution{.out_channels = 5, .kernel = {1, 3}}, 4)), 2 * 3 * 5 * 4 * 2);
+}
+
+TEST(ForwardFlops, CountTheInputsOfAGroupAlone) {
+  // 2·3·3·2 per output of 12·4·4.
+  EXPECT_EQ(forward_flops(grouped(12, 3)), 2 * 9 * 2 * 12 * 16);
 }
 
 TEST(TrainingFlops, CountTheGradientsOfWeightsAndOfInputsButNotOfPictures) {

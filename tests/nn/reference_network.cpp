@@ -39,17 +39,19 @@ class ReferenceLayer {
   void operator()(const Convolution& conv) {
     const double* weight = parameter(".weight").data();
     const Value& src = src_[0];
+    const std::int64_t group_in = src.shape[1] / conv.groups;
+    const std::int64_t group_out = shape_[1] / conv.groups;
     double* row = dst_.data();
     for (std::int64_t n = 0; n < shape_[0]; ++n) {
       for (std::int64_t oc = 0; oc < shape_[1]; ++oc) {
         for (std::int64_t oh = 0; oh < shape_[2]; ++oh, row += shape_[3]) {
           std::fill_n(row, shape_[3], conv.has_bias ? parameter(".bias")[static_cast<std::size_t>(oc)] : 0.0);
-          for (std::int64_t ic = 0; ic < src.shape[1]; ++ic) {
+          for (std::int64_t ic = 0; ic < group_in; ++ic) {
             for (std::int64_t kh = 0; kh < conv.kernel.height; ++kh) {
               const std::int64_t h = oh * conv.stride - conv.padding.height + kh;
               if (h < 0 || h >= src.shape[2]) continue;
-              const double* src_row = src.row(n, ic, h);
-              const double* kernel_row = weight + ((oc * src.shape[1] + ic) * conv.kernel.height + kh) * conv.kernel.width;
+              const double* src_row = src.row(n, oc / group_out * group_in + ic, h);
+              const double* kernel_row = weight + ((oc * group_in + ic) * conv.kernel.height + kh) * conv.kernel.width;
               for (std::int64_t kw = 0; kw < conv.kernel.width; ++kw) add_shifted(conv, kernel_row[kw], kw, src_row, row);
             }
           }

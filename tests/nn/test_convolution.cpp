@@ -76,6 +76,34 @@ std::vector<ConvolutionShape> convolution_cases() {
   return cases;
 }
 
+std::vector<ConvolutionShape> grouped_cases() {
+  std::vector<ConvolutionShape> cases;
+  struct Groups {
+    std::int64_t in, out, groups;
+  };
+  // Depthwise with channels that fill blocks or do not, with two results a channel, and groups of several channels.
+  for (const Groups& g : {Groups{32, 32, 32}, {24, 24, 24}, {5, 5, 5}, {16, 32, 16}, {32, 64, 2}, {12, 6, 3}}) {
+    for (const std::int64_t stride : {1, 2}) {
+      for (const std::int64_t kernel : {1, 3, 5}) {
+        cases.push_back({std::to_string(kernel) + "x" + std::to_string(kernel) + (stride == 2 ? "_stride2" : "") + "_" +
+                             std::to_string(g.in) + "to" + std::to_string(g.out) + "_in_" + std::to_string(g.groups) +
+                             "_groups",
+                         g.in, 7,
+                         Convolution{.out_channels = g.out,
+                                     .kernel = kernel,
+                                     .stride = stride,
+                                     .padding = kernel / 2,
+                                     .groups = g.groups,
+                                     .has_bias = stride == 2}});
+      }
+    }
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Groups, ConvolutionCase, testing::ValuesIn(grouped_cases()),
+                         [](const testing::TestParamInfo<ConvolutionShape>& tested) { return tested.param.name; });
+
 INSTANTIATE_TEST_SUITE_P(Shapes, ConvolutionCase, testing::ValuesIn(convolution_cases()),
                          [](const testing::TestParamInfo<ConvolutionShape>& tested) { return tested.param.name; });
 

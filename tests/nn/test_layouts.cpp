@@ -48,6 +48,26 @@ TEST(Layouts, PlaceConvolutionWeightsWhereOneDnnPutsThem) {
   }
 }
 
+const std::vector<Dims> kGroupedWeights{{32, 1, 1, 3, 3}, {24, 1, 1, 5, 5},  {5, 1, 1, 3, 3},
+                                        {16, 2, 1, 3, 3}, {2, 32, 16, 3, 3}, {3, 2, 4, 1, 1}};
+
+TEST(Layouts, PlaceGroupedWeightsWhereOneDnnPutsThem) {
+  for (const Dims& dims : kGroupedWeights) {
+    for (const Tag tag : {Tag::goihw, Tag::Goihw16g, Tag::Goihw8g, Tag::gOIhw16i16o, Tag::gOIhw16o16i, Tag::gOhwi16o}) {
+      const Desc desc(dims, dnnl::memory::data_type::f32, tag);
+      const std::vector<float> plain = numbers(dims);
+      const Layout layout = layout_of(desc);
+      std::vector<float> slot(static_cast<std::size_t>(layout.size), 0.0f);
+
+      copy_from_plain(layout, plain, slot);
+
+      ASSERT_EQ(layout.offsets.size(), 4U);
+      ASSERT_EQ(slot, reordered_by_onednn(desc, plain)) << to_text(dims) << ", tag " << static_cast<int>(tag);
+      EXPECT_EQ(layout_of(desc_of(layout, dims, plain_desc(dims))), layout) << "from a slot back to a desc";
+    }
+  }
+}
+
 TEST(Layouts, PlaceLinearWeightsWhereOneDnnPutsThem) {
   for (const Dims& dims : {Dims{10, 84}, Dims{64, 32}, Dims{1000, 48}, Dims{1, 1}}) {
     for (const Tag tag : {Tag::ab, Tag::ba, Tag::OI16i16o, Tag::OI16i64o, Tag::OI16i32o}) {
