@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <variant>
 #include <vector>
@@ -40,7 +41,13 @@ struct BatchNorm {
   bool zero_init = false;  ///< γ starts at 0 (last batch-norm of a residual block)
 };
 
-struct Relu {};
+inline constexpr float kNoCeiling = std::numeric_limits<float>::infinity();
+
+/// min(max(x, 0), ceiling); with ceiling 6 the ReLU6 of MobileNets. The gradient passes where 0 < x < ceiling. Source: PyTorch
+/// (hardtanh).
+struct Relu {
+  float ceiling = kNoCeiling;
+};
 
 /// Max or average pooling, square window. Average counts padding as PyTorch's default does (count_include_pad).
 struct Pool {

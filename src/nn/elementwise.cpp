@@ -18,7 +18,9 @@ std::int64_t element_count(const Desc& desc) {
 /// The ReLU of a convolution or batch-norm is taken in by them (fusion.hpp), unless it is to write into a slice.
 class ReluLayer final : public Layer {
  public:
-  explicit ReluLayer(LayerContext context) : context_(std::move(context)) {}
+  ReluLayer(const Relu& spec, LayerContext context) : ceiling_(spec.ceiling), context_(std::move(context)) {
+    check(ceiling_ > 0.0f, "relu: a ceiling above 0");
+  }
 
   Desc dst_desc() const override { return context_.src.at(0); }
   LayerNeeds needs() const override {
@@ -36,13 +38,14 @@ class ReluLayer final : public Layer {
     for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
     if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
   }
-  void forward(const PassOptions&) override { rectify(Runs(to_.src[0]), dst_); }  // src may be pictures, which move
+  void forward(const PassOptions&) override { rectify(Runs(to_.src[0]), dst_, ceiling_); }  // src may be pictures, which move
   void backward_data(const PassOptions&) override {
-    if (to_.diff_src[0]) rectify_gradient(dst_, diff_dst_, diff_src_);
+    if (to_.diff_src[0]) rectify_gradient(dst_, diff_dst_, diff_src_, ceiling_);
   }
-  std::string describe() const override { return "relu"; }
+  std::string describe() const override { return relu_in_words(ceiling_); }
 
  private:
+  float ceiling_;
   LayerContext context_;
   LayerConnections to_;
   Runs dst_, diff_src_;
@@ -148,7 +151,9 @@ class DropoutLayer final : public Layer {
 
 }  // namespace
 
-std::unique_ptr<Layer> make_relu(LayerContext context) { return std::make_unique<ReluLayer>(std::move(context)); }
+std::unique_ptr<Layer> make_relu(const Relu& spec, LayerContext context) {
+  return std::make_unique<ReluLayer>(spec, std::move(context));
+}
 std::unique_ptr<Layer> make_add(LayerContext context) { return std::make_unique<AddLayer>(std::move(context)); }
 std::unique_ptr<Layer> make_dropout(const Dropout& spec, LayerContext context) {
   if (context.src.at(0).data_type() == kBf16) return std::make_unique<DropoutLayer<BFloat16>>(spec, std::move(context));

@@ -19,6 +19,10 @@ bool is_max_pool(const NetworkSpec& network, LayerIndex node) {
   return is<Pool>(network, node) && std::get<Pool>(network.nodes[static_cast<std::size_t>(node)].layer).kind == Pool::Kind::max;
 }
 
+bool has_ceiling(const NetworkSpec& network, LayerIndex relu) {
+  return std::get<Relu>(network.nodes[static_cast<std::size_t>(relu)].layer).ceiling < kNoCeiling;
+}
+
 /// Channels that fill blocks of every size.
 constexpr std::int64_t kWholeBlocks = 16;
 
@@ -84,7 +88,7 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
       }
     }
     const LayerIndex relu = only_reader(readers, last);
-    if (!is<Relu>(network, relu)) continue;
+    if (!is<Relu>(network, relu) || has_ceiling(network, relu)) continue;
     const LayerIndex behind = only_reader(readers, relu);
     if (is<Add>(network, node) || (is<BatchNorm>(network, node) && fusions.norm_relu)) {
       take(node, relu);

@@ -109,7 +109,7 @@ std::unique_ptr<Layer> make_batch_norm_pool(const BatchNorm& spec, LayerContext 
 std::unique_ptr<Layer> make_pool(const Pool& spec, LayerContext context);
 std::unique_ptr<Layer> make_adaptive_pool(const AdaptiveAveragePool& spec, LayerContext context);
 std::unique_ptr<Layer> make_linear(const Linear& spec, LayerContext context);
-std::unique_ptr<Layer> make_relu(LayerContext context);
+std::unique_ptr<Layer> make_relu(const Relu& spec, LayerContext context);
 std::unique_ptr<Layer> make_add(LayerContext context);
 std::unique_ptr<Layer> make_concat(LayerContext context);
 std::unique_ptr<Layer> make_dropout(const Dropout& spec, LayerContext context);

@@ -42,7 +42,7 @@ std::unique_ptr<Layer> make_layer(const LayerSpec& spec, LayerContext context) {
                                [&](const Pool& layer) { return make_pool(layer, std::move(context)); },
                                [&](const AdaptiveAveragePool& layer) { return make_adaptive_pool(layer, std::move(context)); },
                                [&](const Linear& layer) { return make_linear(layer, std::move(context)); },
-                               [&](const Relu&) { return make_relu(std::move(context)); },
+                               [&](const Relu& layer) { return make_relu(layer, std::move(context)); },
                                [&](const Add&) { return make_add(std::move(context)); },
                                [&](const Concat&) { return make_concat(std::move(context)); },
                                [&](const Dropout& layer) { return make_dropout(layer, std::move(context)); },

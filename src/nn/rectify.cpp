@@ -2,6 +2,7 @@
 #include "src/nn/rectify.hpp"
 
 #include <algorithm>
+#include <sstream>
 
 #include "src/nn/clones.hpp"
 
@@ -23,28 +24,42 @@ void for_each_chunk(const Runs& shape, Work work) {
   }
 }
 
-DTRAIN_CLONES void rectify_row(const float* src, float* dst, std::int64_t count) {
+DTRAIN_CLONES void rectify_row(const float* src, float* dst, float ceiling, std::int64_t count) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) dst[i] = src[i] < 0.0f ? 0.0f : src[i];
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = src[i] < 0.0f ? 0.0f : src[i] > ceiling ? ceiling : src[i];
 }
 
-// As integers, the bits of negative bf16 numbers are below −127, those of negative NaN above.
-DTRAIN_CLONES void rectify_row(const BFloat16* src, BFloat16* dst, std::int64_t count) {
+// As integers, the bits of positive bf16 numbers are in the order of the numbers, infinity the last before NaN; those of
+// negative ones are below −127, those of negative NaN above.
+constexpr std::int16_t kInfinityBits = 0x7f80;
+std::int16_t bits_of(float value) {
+  BFloat16 half{};
+  assign(half, value);
+  return static_cast<std::int16_t>(half.bits);
+}
+
+DTRAIN_CLONES void rectify_row(const BFloat16* src, BFloat16* dst, float ceiling, std::int64_t count) {
+  const std::int16_t highest = bits_of(ceiling);
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
-    dst[i].bits = static_cast<std::int16_t>(src[i].bits) < -127 ? std::uint16_t{0} : src[i].bits;
+    const auto bits = static_cast<std::int16_t>(src[i].bits);
+    const std::int16_t clipped = bits > highest && bits <= kInfinityBits ? highest : bits;
+    dst[i].bits = static_cast<std::uint16_t>(bits < -127 ? std::int16_t{0} : clipped);
   }
 }
 
-DTRAIN_CLONES void mask_row(const float* dst, const float* diff_dst, float* diff_src, std::int64_t count) {
+DTRAIN_CLONES void mask_row(const float* dst, const float* diff_dst, float* diff_src, float ceiling, std::int64_t count) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) diff_src[i] = dst[i] > 0.0f ? diff_dst[i] : 0.0f;
+  for (std::int64_t i = 0; i < count; ++i) diff_src[i] = dst[i] > 0.0f && dst[i] < ceiling ? diff_dst[i] : 0.0f;
 }
 
-DTRAIN_CLONES void mask_row(const BFloat16* dst, const BFloat16* diff_dst, BFloat16* diff_src, std::int64_t count) {
+DTRAIN_CLONES void mask_row(const BFloat16* dst, const BFloat16* diff_dst, BFloat16* diff_src, float ceiling,
+                            std::int64_t count) {
+  const std::int16_t highest = bits_of(ceiling);
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
-    diff_src[i].bits = static_cast<std::int16_t>(dst[i].bits) > 0 ? diff_dst[i].bits : std::uint16_t{0};
+    const auto bits = static_cast<std::int16_t>(dst[i].bits);
+    diff_src[i].bits = bits > 0 && bits < highest ? diff_dst[i].bits : std::uint16_t{0};
   }
 }
 
@@ -66,15 +81,15 @@ void with_element(const Runs& runs, Work work) {
 
 }  // namespace
 
-void rectify(const Runs& src, const Runs& dst) {
+void rectify(const Runs& src, const Runs& dst, float ceiling) {
   with_element(dst, [&]<typename Element>(Element) {
     for_each_chunk(dst, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
-      rectify_row(src.at<Element>(run) + begin, dst.at<Element>(run) + begin, end - begin);
+      rectify_row(src.at<Element>(run) + begin, dst.at<Element>(run) + begin, ceiling, end - begin);
     });
   });
 }
 
-void rectify_gradient(const Runs& dst, const std::vector<Runs>& diff_dst, const Runs& diff_src) {
+void rectify_gradient(const Runs& dst, const std::vector<Runs>& diff_dst, const Runs& diff_src, float ceiling) {
   with_element(dst, [&]<typename Element>(Element) {
     for_each_chunk(dst, [&](std::int64_t run, std::int64_t begin, std::int64_t end) {
       const Element* sum = diff_dst[0].at<Element>(run) + begin;
@@ -83,9 +98,16 @@ void rectify_gradient(const Runs& dst, const std::vector<Runs>& diff_dst, const 
         sum_row(sum, diff_dst[k].at<Element>(run) + begin, to, end - begin);
         sum = to;
       }
-      mask_row(dst.at<Element>(run) + begin, sum, to, end - begin);
+      mask_row(dst.at<Element>(run) + begin, sum, to, ceiling, end - begin);
     });
   });
+}
+
+std::string relu_in_words(float ceiling) {
+  std::ostringstream text;
+  text << "relu";
+  if (ceiling < kNoCeiling) text << ceiling;
+  return text.str();
 }
 
 void add(const Runs& a, const Runs& b, const Runs& sum) {

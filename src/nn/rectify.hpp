@@ -2,17 +2,22 @@
 // type; each may be a slice of the channels of a larger one.
 #pragma once
 
+#include <string>
 #include <vector>
 
+#include "dtrain/layers.hpp"
 #include "src/nn/planes.hpp"
 
 namespace dtrain::nn {
 
-/// dst = max(src, 0); NaN passes: a diverged run must show in its loss. dst may be src.
-void rectify(const Runs& src, const Runs& dst);
+/// dst = min(max(src, 0), ceiling); NaN passes: a diverged run must show in its loss. dst may be src.
+void rectify(const Runs& src, const Runs& dst, float ceiling = kNoCeiling);
 
-/// diff_src = (dst > 0) · sum of the addends. diff_src may be one of them.
-void rectify_gradient(const Runs& dst, const std::vector<Runs>& diff_dst, const Runs& diff_src);
+/// diff_src = (0 < dst < ceiling) · sum of the addends. diff_src may be one of them.
+void rectify_gradient(const Runs& dst, const std::vector<Runs>& diff_dst, const Runs& diff_src, float ceiling = kNoCeiling);
+
+/// "relu", "relu6".
+std::string relu_in_words(float ceiling);
 
 /// to = from.
 void copy(const Runs& from, const Runs& to);

@@ -156,8 +156,10 @@ class ReferenceLayer {
     });
   }
 
-  void operator()(const Relu&) {
-    for (std::size_t i = 0; i < dst_.size(); ++i) dst_[i] = std::max(0.0, (*src_[0].elements)[i]);
+  void operator()(const Relu& relu) {
+    for (std::size_t i = 0; i < dst_.size(); ++i) {
+      dst_[i] = std::min(std::max(0.0, (*src_[0].elements)[i]), static_cast<double>(relu.ceiling));
+    }
   }
   void operator()(const Add&) {
     for (std::size_t i = 0; i < dst_.size(); ++i) dst_[i] = (*src_[0].elements)[i] + (*src_[1].elements)[i];

@@ -83,6 +83,18 @@ TEST(Fusion, TakesAReluIntoAnAddWithoutBatchNorm) {
   EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "add relu < conv1 conv2"}));
 }
 
+TEST(Fusion, LeavesAReluWithACeilingToItselfBehindConvolutionAndAdd) {
+  NetworkBuilder net = begin();
+  net.append("conv1", kConv);
+  const LayerIndex a = net.append("relu1", Relu{.ceiling = 6.0f});
+  const LayerIndex b = net.append("conv2", kConv);
+  net.add("add", a, b);
+  net.append("relu2", Relu{.ceiling = 6.0f});
+
+  EXPECT_EQ(fused(std::move(net)),
+            (Lines{"conv1 < pictures", "relu1 < conv1", "conv2 < relu1", "add < relu1 conv2", "relu2 < add"}));
+}
+
 Fusions all_but(bool Fusions::*left_out) {
   Fusions fusions;
   fusions.*left_out = false;

@@ -2,6 +2,8 @@
 // networks in which results have several readers.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -45,17 +47,43 @@ TEST(Linear, ReadsPicturesChannelByChannelWhateverTheLayoutInFront) {
 }
 
 TEST(Relu, EqualsPlainLoopsBehindConvolutionAndLinear) {
-  for (const std::int64_t channels : {5, 16}) {
-    NetworkBuilder net(network_head(3, 5));
-    net.append("conv", biased_1x1(channels));
-    net.append("relu1", Relu{});
-    net.append("flatten", Flatten{});
-    net.append("fc", Linear{.out_features = 9});
-    net.append("relu2", Relu{});
-    const NetworkSpec network = finish_with_features(std::move(net));
+  for (const float ceiling : {kNoCeiling, 0.5f}) {
+    for (const std::int64_t channels : {5, 16}) {
+      NetworkBuilder net(network_head(3, 5));
+      net.append("conv", biased_1x1(channels));
+      net.append("relu1", Relu{.ceiling = ceiling});
+      net.append("flatten", Flatten{});
+      net.append("fc", Linear{.out_features = 9});
+      net.append("relu2", Relu{.ceiling = ceiling});
+      const NetworkSpec network = finish_with_features(std::move(net));
 
-    expect_matches_reference(network, {.batch = 3});
-    expect_evaluation_matches_reference(network, {.batch = 3});
+      expect_matches_reference(network, {.batch = 3});
+      expect_evaluation_matches_reference(network, {.batch = 3});
+    }
+  }
+}
+
+TEST(Relu, PassesGradientsStrictlyBetweenZeroAndItsCeiling) {
+  NetworkBuilder net(network_head(1, 1));
+  net.append("fc", Flatten{});
+  net.append("scale", Linear{.out_features = 8});
+  net.append("relu", Relu{.ceiling = 6.0f});
+  const NetworkSpec network = finish_with_features(std::move(net));
+  const float infinity = std::numeric_limits<float>::infinity();
+  // All of them bf16 numbers.
+  const std::vector<double> biases{-1.0, 0.0, 0x1p-7, 3.0, 5.96875, 6.0, 6.03125, 100.0};
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    if (precision == Precision::bf16 && bf16_support() == Bf16Support::none) continue;
+    CompiledNetwork compiled(network, {.batch = 1, .precision = precision},
+                             {{"scale.weight", std::vector<double>(8, 1.0)}, {"scale.bias", biases}});
+
+    const std::vector<float> logits = compiled.forward({0.0});
+    compiled.backward(std::vector<double>(8, 2.0));
+
+    EXPECT_EQ(logits, (std::vector<float>{0, 0, 0x1p-7f, 3, 5.96875f, 6, 6, 6}));
+    EXPECT_EQ(plain_gradient(compiled.store(), "scale.bias"), (std::vector<float>{0, 0, 2, 2, 2, 0, 0, 0}));
+    EXPECT_EQ(compiled.forward({static_cast<double>(infinity)}), std::vector<float>(8, 6.0f));
+    EXPECT_TRUE(std::isnan(compiled.forward({std::nan("")})[0])) << "a diverged run must show in its loss";
   }
 }
 
