@@ -5,8 +5,8 @@
 //   bench_conv_floor --model resnet50 --batch 16 --threads 2 [--repeats 5] [--json FILE] [--verbose]
 //
 // Forward, backward data and backward weights are timed; backward data of convolutions on the pictures are left out, for nobody
-// needs them. Every primitive's result is compared with the direct algorithm's (a Winograd primitive that computed something
-// else would be a floor of nothing).
+// needs them. What the choice of algorithms by shape costs beside the fastest is printed too. Every primitive's result is
+// compared with the direct algorithm's (a Winograd primitive that computed something else would be a floor of nothing).
 #include <omp.h>
 
 #include <algorithm>
@@ -24,6 +24,7 @@
 
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
+#include "src/nn/convolution_primitives.hpp"
 
 namespace {
 
@@ -101,12 +102,23 @@ class FloorTimer {
  public:
   FloorTimer(const Problem& problem, memory::data_type type, int repeats)
       : repeats_(repeats),
+        rule_(nn::choose_algorithm({.src = problem.src,
+                                    .weights = problem.weights,
+                                    .bias = {},
+                                    .dst = problem.dst,
+                                    .strides = problem.strides,
+                                    .padding = problem.padding,
+                                    .type = type},
+                                   ConvAlgorithm::automatic)),
         src_(any(problem.src, type)),
         weights_(any(problem.weights, type)),
         diff_weights_(any(problem.weights, memory::data_type::f32)),
         dst_(any(problem.dst, type)),
         strides_(problem.strides),
         padding_(problem.padding) {}
+
+  /// Seconds that the directions timed so far take by the algorithms that training chooses, without timing any.
+  double rule_s() const { return rule_s_; }
 
   /// Seconds of the fastest algorithm for each direction.
   double forward() {
@@ -185,6 +197,7 @@ class FloorTimer {
 
   double best(const std::function<Trial(algorithm)>& make) {
     double fastest = INFINITY;
+    double by_rule = INFINITY;
     std::optional<std::pair<double, double>> expected;
     for (const algorithm alg : {algorithm::convolution_direct, algorithm::convolution_auto, algorithm::convolution_winograd}) {
       std::optional<Trial> trial;
@@ -210,12 +223,17 @@ class FloorTimer {
         times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
       }
       std::ranges::sort(times);
-      fastest = std::min(fastest, times[times.size() / 2]);
+      const double median = times[times.size() / 2];
+      fastest = std::min(fastest, median);
+      if (alg == algorithm::convolution_direct || alg == rule_) by_rule = median;  // direct where the shape has no Winograd
     }
+    rule_s_ += by_rule;
     return fastest;
   }
 
   int repeats_;
+  algorithm rule_;
+  double rule_s_ = 0.0;
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
   memory::desc src_, weights_, diff_weights_, dst_;
@@ -228,12 +246,14 @@ int run(const Options& options) {
   double forward_s = 0.0;
   double data_s = 0.0;
   double weights_s = 0.0;
+  double rule_s = 0.0;
   for (const auto& [problem, count] : convolutions_of(network, options.batch)) {
     FloorTimer timer(problem, options.type, options.repeats);
     const double forward = timer.forward();
     const double data = problem.is_first ? 0.0 : timer.backward_data();
     const double weights = timer.backward_weights();
     forward_s += count * forward, data_s += count * data, weights_s += count * weights;
+    rule_s += count * timer.rule_s();
     if (options.verbose) {
       std::printf("%d x ic %lld oc %lld groups %lld hw %lld k %lld s %lld: forward %.2f ms, data %.2f ms, weights %.2f ms\n",
                   count, static_cast<long long>(problem.src[1]), static_cast<long long>(problem.dst[1]),
@@ -246,11 +266,14 @@ int run(const Options& options) {
   std::printf("%s batch %lld, %d threads: forward %.0f ms, backward data %.0f ms, backward weights %.0f ms: %.2f images/s\n",
               options.model.c_str(), static_cast<long long>(options.batch), options.threads, forward_s * 1e3, data_s * 1e3,
               weights_s * 1e3, images_per_s);
+  std::printf("with the algorithms that training chooses by shape: %.2f images/s\n",
+              static_cast<double>(options.batch) / rule_s);
   if (!options.json.empty()) {
     std::ofstream file(options.json);
     file << "{\"model\": \"" << options.model << "\", \"batch\": " << options.batch << ", \"threads\": " << options.threads
          << ", \"forward_s\": " << forward_s << ", \"backward_data_s\": " << data_s << ", \"backward_weights_s\": " << weights_s
-         << ", \"images_per_s\": " << images_per_s << "}\n";
+         << ", \"images_per_s\": " << images_per_s
+         << ", \"images_per_s_by_rule\": " << static_cast<double>(options.batch) / rule_s << "}\n";
     if (!file.flush()) throw DataError("bench_conv_floor: cannot write " + options.json);
   }
   return 0;

@@ -1,8 +1,9 @@
-// 2-D convolution by oneDNN: forward, backward data, backward weights, with the algorithm chosen by shape.
+// 2-D convolution by oneDNN: forward, backward data, backward weights.
 #include <algorithm>
 #include <sstream>
 
 #include "dtrain/error.hpp"
+#include "src/nn/convolution_primitives.hpp"
 #include "src/nn/layer.hpp"
 #include "src/nn/rectify.hpp"
 #include "src/nn/working_weights.hpp"
@@ -10,112 +11,13 @@
 namespace dtrain::nn {
 namespace {
 
-using dnnl::algorithm;
-using dnnl::convolution_backward_data;
-using dnnl::convolution_backward_weights;
-using dnnl::convolution_forward;
-
-/// Winograd F(4×4, 3×3) transforms 4×4 output tiles; oneDNN multiplies tiles of all pictures at once, and needs enough of them
-/// to fill its matrix products. Below this many tiles direct convolution is as fast or faster: 7×7 pictures of the last ResNet
-/// stage have 4 tiles each. Tuned with bench_conv_floor on ResNet-50's shapes, batch 1 to 16.
-constexpr std::int64_t kLeastWinogradTiles = 48;
-
 /// A 1×1 convolution of this many channels computes a result in about the time that memory takes to keep it: one write and one
 /// read at 25 GB/s a core against 2·64 operations an element.
 constexpr std::int64_t kMostCheapChannels = 64;
 
-struct Problem {
-  Dims src, weights, bias, dst, strides, padding;  ///< weights: (o, i, h, w), in groups (g, o, i, h, w)
-  bool relu = false;                               ///< applied to the result
-  DataType type = kF32;  ///< of src, weights, dst and their gradients; bias and the gradients of weights and bias are f32
-};
-
-dnnl::primitive_attr forward_attributes(const Problem& problem) {
-  dnnl::primitive_attr attributes = user_scratchpad();
-  if (problem.relu) {
-    dnnl::post_ops operations;
-    operations.append_eltwise(1.0f, algorithm::eltwise_relu, 0.0f, 0.0f);
-    attributes.set_post_ops(operations);
-  }
-  return attributes;
-}
-
-bool is_cheap(const Problem& problem) {
-  return problem.weights[1] <= kMostCheapChannels && problem.weights[2] == 1 && problem.weights[3] == 1;
-}
-
-algorithm choose_algorithm(const Problem& problem, ConvAlgorithm asked) {
-  const bool is_3x3 =
-      problem.weights[2] == 3 && problem.weights[3] == 3 && problem.strides[0] == 1 && problem.padding == Dims{1, 1};
-  const bool is_grouped = problem.weights.size() == 5;
-  if (asked == ConvAlgorithm::direct || problem.type != kF32 || is_grouped || !is_3x3) return algorithm::convolution_direct;
-  const auto tiles = problem.dst[0] * ((problem.dst[2] + 3) / 4) * ((problem.dst[3] + 3) / 4);
-  const bool fills_vectors = problem.weights[0] % 16 == 0 && problem.weights[1] % 16 == 0;
-  return tiles >= kLeastWinogradTiles && fills_vectors ? algorithm::convolution_winograd : algorithm::convolution_direct;
-}
-
-/// The chosen algorithm where this CPU has it for the shape, else direct.
-template <typename MakeDesc>
-auto with_fallback(algorithm wanted, MakeDesc make) {
-  if (wanted == algorithm::convolution_direct) return make(wanted);
-  try {
-    return make(wanted);
-  } catch (const dnnl::error& error) {
-    if (error.status != dnnl_unimplemented) throw;
-    return make(algorithm::convolution_direct);
-  }
-}
-
-convolution_forward::primitive_desc forward_desc(const Problem& problem, const LayerContext& context, const Desc& src,
-                                                 const Desc& dst) {
-  // Evaluation too: for inference Winograd wants weights in a format of its own, into which blocked weights cannot be
-  // reordered.
-  const auto kind = dnnl::prop_kind::forward_training;
-  const Desc weights = any_desc(problem.weights, problem.type);
-  return with_fallback(choose_algorithm(problem, context.options.conv_algorithm), [&](algorithm choice) {
-    const auto desc = problem.bias.empty() ? convolution_forward::desc(kind, choice, src, weights, dst, problem.strides,
-                                                                       problem.padding, problem.padding)
-                                           : convolution_forward::desc(kind, choice, src, weights, plain_desc(problem.bias),
-                                                                       dst, problem.strides, problem.padding, problem.padding);
-    return convolution_forward::primitive_desc(desc, forward_attributes(problem), context.device.engine);
-  });
-}
-
-convolution_backward_weights::primitive_desc backward_weights_desc(const Problem& problem, const LayerContext& context,
-                                                                   const convolution_forward::primitive_desc& forward) {
-  using Backward = convolution_backward_weights;
-  const Desc src = forward.src_desc();
-  const Desc dst = forward.dst_desc();
-  const Desc weights = any_desc(problem.weights);
-  return with_fallback(choose_algorithm(problem, context.options.conv_algorithm), [&](algorithm choice) {
-    const auto desc = problem.bias.empty()
-                          ? Backward::desc(choice, src, weights, dst, problem.strides, problem.padding, problem.padding)
-                          : Backward::desc(choice, src, weights, plain_desc(problem.bias), dst, problem.strides,
-                                           problem.padding, problem.padding);
-    return Backward::primitive_desc(desc, user_scratchpad(), context.device.engine, forward);
-  });
-}
-
-convolution_backward_data::primitive_desc backward_data_desc(const Problem& problem, const LayerContext& context,
-                                                             const convolution_forward::primitive_desc& forward) {
-  return with_fallback(choose_algorithm(problem, context.options.conv_algorithm), [&](algorithm choice) {
-    return convolution_backward_data::primitive_desc({choice, forward.src_desc(), any_desc(problem.weights, problem.type),
-                                                      forward.dst_desc(), problem.strides, problem.padding, problem.padding},
-                                                     user_scratchpad(), context.device.engine, forward);
-  });
-}
-
-/// Forward in the layouts it likes best. Where channels fill no block, that may be layouts for which backward has nothing but
-/// plain loops (a thousand times slower): then row-major, in which backward is a matrix product.
-convolution_forward::primitive_desc choose_forward(const Problem& problem, const LayerContext& context) {
-  const auto best = forward_desc(problem, context, any_desc(problem.src, problem.type), any_desc(problem.dst, problem.type));
-  if (!context.options.training) return best;
-  const auto has_kernel = [](const auto& desc) { return !std::string(desc.impl_info_str()).starts_with("ref"); };
-  if (has_kernel(backward_weights_desc(problem, context, best)) &&
-      (!context.wants_diff_src[0] || has_kernel(backward_data_desc(problem, context, best)))) {
-    return best;
-  }
-  return forward_desc(problem, context, plain_desc(problem.src, problem.type), plain_desc(problem.dst, problem.type));
+bool is_cheap(const ConvolutionProblem& problem) {
+  const Dims& weights = problem.weights;
+  return weights.size() == 4 && weights[1] <= kMostCheapChannels && weights[2] == 1 && weights[3] == 1;
 }
 
 /// As files hold them: (out, in/groups, h, w).
@@ -123,42 +25,70 @@ Shape weight_shape(const Convolution& spec, std::int64_t in_channels) {
   return {spec.out_channels, in_channels / spec.groups, spec.kernel.height, spec.kernel.width};
 }
 
-Problem problem_of(const Convolution& spec, const LayerContext& context) {
+ConvolutionProblem problem_of(const Convolution& spec, const LayerContext& context) {
   const Dims src = context.src.at(0).dims();
   Dims weights = weight_shape(spec, src[1]);
   if (spec.groups > 1) {
     weights[0] /= spec.groups;
     weights.insert(weights.begin(), spec.groups);
   }
-  return Problem{.src = src,
-                 .weights = weights,
-                 .bias = spec.has_bias ? Dims{spec.out_channels} : Dims{},
-                 .dst = context.dst_shape,
-                 .strides = {spec.stride, spec.stride},
-                 .padding = {spec.padding.height, spec.padding.width},
-                 .relu = context.relu,
-                 .type = activation_type(context.options)};
+  return ConvolutionProblem{.src = src,
+                            .weights = weights,
+                            .bias = spec.has_bias ? Dims{spec.out_channels} : Dims{},
+                            .dst = context.dst_shape,
+                            .strides = {spec.stride, spec.stride},
+                            .padding = {spec.padding.height, spec.padding.width},
+                            .relu = context.relu,
+                            .type = activation_type(context.options)};
 }
+
+ConvolutionPrimitives primitives_of(const ConvolutionProblem& problem, const LayerContext& context) {
+  const CompileOptions& options = context.options;
+  return choose_primitives(problem,
+                           {.algorithm = options.conv_algorithm,
+                            .training = options.training,
+                            .wants_diff_src = options.training && context.wants_diff_src[0]},
+                           context.device);
+}
+
+/// Some of the pictures of tensors whose addresses are known late.
+class PartViews {
+ public:
+  /// The pictures from `first` on, as many as desc has: `whole` itself where those are all.
+  dnnl::memory add(const dnnl::memory& whole, const Desc& desc, std::int64_t first, const Device& device) {
+    if (whole.get_desc().dims()[0] == desc.dims()[0]) return whole;
+    const dnnl::memory part = unbound(desc, device);
+    views_.push_back({part, whole, static_cast<std::size_t>(first / desc.dims()[0]) * desc.get_size()});
+    return part;
+  }
+  void bind() const {
+    for (const View& view : views_) {
+      view.part.set_data_handle(static_cast<std::byte*>(view.whole.get_data_handle()) + view.offset_bytes);
+    }
+  }
+
+ private:
+  struct View {
+    dnnl::memory part, whole;
+    std::size_t offset_bytes = 0;
+  };
+  std::vector<View> views_;
+};
 
 class ConvolutionLayer final : public Layer {
  public:
   ConvolutionLayer(const Convolution& spec, LayerContext context)
       : context_(std::move(context)), problem_(problem_of(spec, context_)), weight_shape_(weight_shape(spec, problem_.src[1])) {
-    forward_desc_ = choose_forward(problem_, context_);
-    check(forward_desc_.src_desc() == context_.src[0], "a convolution reads what it wished for");
-    dst_ = forward_desc_.dst_desc();
-    const Desc weights = forward_desc_.weights_desc();
+    primitives_ = primitives_of(problem_, context_);
+    check(primitives_.src == context_.src[0], "a convolution reads what it wished for");
+    const Desc weights = forward_desc().weights_desc();
     master_wish_ = is_blocked(weights) ? desc_as(weights, kF32) : plain_desc(problem_.weights);
-    if (!context_.options.training) return;
-
-    weights_desc_ = backward_weights_desc(problem_, context_, forward_desc_);
-    if (is_blocked(weights_desc_.diff_weights_desc())) master_wish_ = weights_desc_.diff_weights_desc();
-    if (wants_diff_src()) {
-      data_desc_ = backward_data_desc(problem_, context_, forward_desc_);
+    if (context_.options.training && is_blocked(weights_desc().diff_weights_desc())) {
+      master_wish_ = weights_desc().diff_weights_desc();
     }
   }
 
-  Desc dst_desc() const override { return dst_; }
+  Desc dst_desc() const override { return primitives_.dst; }
 
   LayerNeeds needs() const override {
     LayerNeeds needs;
@@ -166,14 +96,14 @@ class ConvolutionLayer final : public Layer {
     needs.dst_may_replace_src = {false};
     const Desc master = master_desc();
     const auto need = [&](std::size_t bytes) { needs.scratch_bytes = std::max(needs.scratch_bytes, bytes); };
-    need(WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()) + forward_desc_.scratchpad_desc().get_size());
+    need(WorkingWeights::scratch_bytes(master, forward_desc().weights_desc()) + forward_desc().scratchpad_desc().get_size());
     if (!context_.options.training) return needs;
     needs.dst_in_backward = problem_.relu;
     needs.can_recompute = is_cheap(problem_);
     needs.diff_dst_addends = problem_.relu ? kMaxAddends : 1;
-    need(gradient_scratch_bytes() + weights_desc_.scratchpad_desc().get_size());
+    need(gradient_scratch_bytes() + weights_desc().scratchpad_desc().get_size());
     if (wants_diff_src()) {
-      need(WorkingWeights::scratch_bytes(master, data_desc_.weights_desc()) + data_desc_.scratchpad_desc().get_size());
+      need(WorkingWeights::scratch_bytes(master, data_desc().weights_desc()) + data_desc().scratchpad_desc().get_size());
     }
     return needs;
   }
@@ -195,38 +125,116 @@ class ConvolutionLayer final : public Layer {
     const dnnl::memory weights(master, device.engine, store.values(slot).data());
     const Slot* bias = problem_.bias.empty() ? nullptr : store.find(context_.name + ".bias");
 
-    forward_weights_ = WorkingWeights(weights, forward_desc_.weights_desc(), 0, scratch_, device);
-    const dnnl::memory scratchpad = scratch_.add(forward_desc_.scratchpad_desc(),
-                                                 WorkingWeights::scratch_bytes(master, forward_desc_.weights_desc()), device);
-    const convolution_forward primitive(forward_desc_);
-    const auto forward_call = [&](const dnnl::memory& src, const dnnl::memory& dst) {
-      std::vector<std::pair<int, dnnl::memory>> arguments{{DNNL_ARG_SRC, src},
-                                                          {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
-                                                          {DNNL_ARG_DST, dst},
-                                                          {DNNL_ARG_SCRATCHPAD, scratchpad}};
-      if (bias != nullptr) {
-        arguments.emplace_back(DNNL_ARG_BIAS,
-                               dnnl::memory(plain_desc(problem_.bias), device.engine, store.values(*bias).data()));
-      }
-      return PrimitiveCall(primitive, arguments);
+    forward_weights_ = WorkingWeights(weights, forward_desc().weights_desc(), 0, scratch_, device);
+    const dnnl::memory scratchpad = scratch_.add(forward_desc().scratchpad_desc(),
+                                                 WorkingWeights::scratch_bytes(master, forward_desc().weights_desc()), device);
+    const dnnl::convolution_forward primitive(forward_desc());
+    const auto forward_calls = [&](const dnnl::memory& src, const dnnl::memory& dst) {
+      std::vector<PrimitiveCall> calls;
+      for_each_part(primitives_.forward, [&](std::int64_t first) {
+        std::vector<std::pair<int, dnnl::memory>> arguments{
+            {DNNL_ARG_SRC, parts_.add(src, forward_desc().src_desc(), first, device)},
+            {DNNL_ARG_WEIGHTS, forward_weights_.memory()},
+            {DNNL_ARG_DST, parts_.add(dst, forward_desc().dst_desc(), first, device)},
+            {DNNL_ARG_SCRATCHPAD, scratchpad}};
+        if (bias != nullptr) {
+          arguments.emplace_back(DNNL_ARG_BIAS,
+                                 dnnl::memory(plain_desc(problem_.bias), device.engine, store.values(*bias).data()));
+        }
+        calls.emplace_back(primitive, arguments);
+      });
+      return calls;
     };
-    forward_ = forward_call(to.src[0], to.dst);
-    if (to.recomputed_dst) recompute_ = forward_call(to.src_in_backward[0], to.recomputed_dst);
+    forward_ = forward_calls(to.src[0], to.dst);
+    if (to.recomputed_dst) recompute_ = forward_calls(to.src_in_backward[0], to.recomputed_dst);
     to_ = to;
     if (!context_.options.training) return;
+    if (to.diff_src[0]) connect_backward_data(to, weights);
+    connect_backward_weights(to, slot, bias);
+  }
 
-    if (to.diff_src[0]) {
-      data_weights_ = WorkingWeights(weights, data_desc_.weights_desc(), 0, scratch_, device);
-      backward_data_ = PrimitiveCall(
-          convolution_backward_data(data_desc_),
-          {{DNNL_ARG_DIFF_SRC, *to.diff_src[0]},
-           {DNNL_ARG_WEIGHTS, data_weights_.memory()},
-           {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
-           {DNNL_ARG_SCRATCHPAD, scratch_.add(data_desc_.scratchpad_desc(),
-                                              WorkingWeights::scratch_bytes(master, data_desc_.weights_desc()), device)}});
+  void bound() override {
+    scratch_.bind(to_.scratch);
+    parts_.bind();
+    dst_runs_ = Runs(to_.dst);
+    diff_dst_.clear();
+    for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
+  }
+
+  void bring_forward_weights() override { forward_weights_.bring(context_.device.stream); }
+  void forward(const PassOptions&) override { run(forward_); }
+
+  void recompute() override {
+    forward_weights_.bring(context_.device.stream);
+    run(recompute_);
+  }
+
+  void backward_weights(const PassOptions& pass) override {
+    if (problem_.relu) rectify_gradient(dst_runs_, diff_dst_, diff_dst_[0]);
+    bool accumulate = !pass.is_first_micro_batch;
+    for (const BackwardWeights& part : backward_weights_) {
+      part.run(accumulate, context_.device.stream);
+      accumulate = true;
     }
-    const Desc& diff_weights = weights_desc_.diff_weights_desc();
-    const GradientPlace weight_place{dnnl::memory(master, device.engine, store.gradient(slot).data()),
+  }
+
+  void bring_backward_weights() override {
+    if (!backward_data_.empty()) data_weights_.bring(context_.device.stream);
+  }
+  void backward_data(const PassOptions&) override { run(backward_data_); }
+
+  std::string describe() const override {
+    std::ostringstream text;
+    const auto add = [&](const char* direction, const auto& primitive) {
+      text << direction << primitive.desc.impl_info_str();
+      if (primitive.pictures < problem_.pictures()) text << " " << primitive.pictures << " pictures at a time";
+    };
+    add(problem_.relu ? "convolution + relu " : "convolution ", primitives_.forward);
+    if (context_.options.training) add(" | weights ", primitives_.backward_weights);
+    if (wants_diff_src()) add(" | data ", primitives_.backward_data);
+    return text.str();
+  }
+
+ private:
+  const dnnl::convolution_forward::primitive_desc& forward_desc() const { return primitives_.forward.desc; }
+  const dnnl::convolution_backward_data::primitive_desc& data_desc() const { return primitives_.backward_data.desc; }
+  const dnnl::convolution_backward_weights::primitive_desc& weights_desc() const { return primitives_.backward_weights.desc; }
+  bool wants_diff_src() const { return context_.options.training && context_.wants_diff_src[0]; }
+  /// Micro-batches, or parts of one, add up.
+  bool accumulates() const {
+    return context_.options.accumulates || primitives_.backward_weights.pictures < problem_.pictures();
+  }
+
+  void run(const std::vector<PrimitiveCall>& calls) const {
+    for (const PrimitiveCall& call : calls) call.run(context_.device.stream);
+  }
+
+  template <typename Primitive, typename Use>
+  void for_each_part(const Primitive& primitive, Use use) const {
+    for (std::int64_t first = 0; first < problem_.pictures(); first += primitive.pictures) use(first);
+  }
+
+  void connect_backward_data(const LayerConnections& to, const dnnl::memory& weights) {
+    const Device& device = context_.device;
+    data_weights_ = WorkingWeights(weights, data_desc().weights_desc(), 0, scratch_, device);
+    const dnnl::memory scratchpad = scratch_.add(
+        data_desc().scratchpad_desc(), WorkingWeights::scratch_bytes(weights.get_desc(), data_desc().weights_desc()), device);
+    const dnnl::convolution_backward_data primitive(data_desc());
+    for_each_part(primitives_.backward_data, [&](std::int64_t first) {
+      backward_data_.emplace_back(
+          primitive, std::vector<std::pair<int, dnnl::memory>>{
+                         {DNNL_ARG_DIFF_SRC, parts_.add(*to.diff_src[0], data_desc().diff_src_desc(), first, device)},
+                         {DNNL_ARG_WEIGHTS, data_weights_.memory()},
+                         {DNNL_ARG_DIFF_DST, parts_.add(to.diff_dst[0], data_desc().diff_dst_desc(), first, device)},
+                         {DNNL_ARG_SCRATCHPAD, scratchpad}});
+    });
+  }
+
+  void connect_backward_weights(const LayerConnections& to, const Slot& slot, const Slot* bias) {
+    const Device& device = context_.device;
+    const ParameterStore& store = *to.parameters;
+    const Desc& diff_weights = weights_desc().diff_weights_desc();
+    const GradientPlace weight_place{dnnl::memory(master_desc(), device.engine, store.gradient(slot).data()),
                                      scratch_.add(diff_weights, 0, device)};
     std::optional<GradientPlace> bias_place;
     if (bias != nullptr) {
@@ -234,53 +242,18 @@ class ConvolutionLayer final : public Layer {
       bias_place = GradientPlace{dnnl::memory(desc, device.engine, store.gradient(*bias).data()),
                                  scratch_.add(desc, BackwardWeights::bias_offset(diff_weights), device)};
     }
-    backward_weights_ = BackwardWeights(
-        convolution_backward_weights(weights_desc_),
-        {{DNNL_ARG_SRC, to.src_in_backward[0]},
-         {DNNL_ARG_DIFF_DST, to.diff_dst[0]},
-         {DNNL_ARG_SCRATCHPAD, scratch_.add(weights_desc_.scratchpad_desc(), gradient_scratch_bytes(), device)}},
-        weight_place, bias_place, context_.options.accumulates, device);
+    const dnnl::memory scratchpad = scratch_.add(weights_desc().scratchpad_desc(), gradient_scratch_bytes(), device);
+    const dnnl::convolution_backward_weights primitive(weights_desc());
+    for_each_part(primitives_.backward_weights, [&](std::int64_t first) {
+      backward_weights_.emplace_back(
+          primitive,
+          std::vector<std::pair<int, dnnl::memory>>{
+              {DNNL_ARG_SRC, parts_.add(to.src_in_backward[0], weights_desc().src_desc(), first, device)},
+              {DNNL_ARG_DIFF_DST, parts_.add(to.diff_dst[0], weights_desc().diff_dst_desc(), first, device)},
+              {DNNL_ARG_SCRATCHPAD, scratchpad}},
+          weight_place, bias_place, accumulates(), device);
+    });
   }
-
-  void bound() override {
-    scratch_.bind(to_.scratch);
-    dst_runs_ = Runs(to_.dst);
-    diff_dst_.clear();
-    for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
-  }
-
-  void bring_forward_weights() override { forward_weights_.bring(context_.device.stream); }
-  void forward(const PassOptions&) override { forward_.run(context_.device.stream); }
-
-  void recompute() override {
-    forward_weights_.bring(context_.device.stream);
-    recompute_.run(context_.device.stream);
-  }
-
-  void backward_weights(const PassOptions& pass) override {
-    if (problem_.relu) rectify_gradient(dst_runs_, diff_dst_, diff_dst_[0]);
-    backward_weights_.run(!pass.is_first_micro_batch, context_.device.stream);
-  }
-
-  void bring_backward_weights() override {
-    if (backward_data_) data_weights_.bring(context_.device.stream);
-  }
-  void backward_data(const PassOptions&) override {
-    if (backward_data_) backward_data_.run(context_.device.stream);
-  }
-
-  std::string describe() const override {
-    std::ostringstream text;
-    text << "convolution " << (problem_.relu ? "+ relu " : "") << forward_desc_.impl_info_str();
-    if (context_.options.training) {
-      text << " | weights " << weights_desc_.impl_info_str();
-      if (wants_diff_src()) text << " | data " << data_desc_.impl_info_str();
-    }
-    return text.str();
-  }
-
- private:
-  bool wants_diff_src() const { return context_.options.training && context_.wants_diff_src[0]; }
 
   const Slot& weight_slot(const ParameterStore& store) const {
     const Slot* slot = store.find(context_.name + ".weight");
@@ -295,20 +268,19 @@ class ConvolutionLayer final : public Layer {
 
   std::size_t gradient_scratch_bytes() const {
     const std::optional<Desc> bias = problem_.bias.empty() ? std::nullopt : std::optional(plain_desc(problem_.bias));
-    return BackwardWeights::scratch_bytes(master_desc(), weights_desc_.diff_weights_desc(), bias, context_.options.accumulates);
+    return BackwardWeights::scratch_bytes(master_desc(), weights_desc().diff_weights_desc(), bias, accumulates());
   }
 
   LayerContext context_;
-  Problem problem_;
+  ConvolutionProblem problem_;
   Shape weight_shape_;
-  convolution_forward::primitive_desc forward_desc_;
-  convolution_backward_data::primitive_desc data_desc_;
-  convolution_backward_weights::primitive_desc weights_desc_;
-  Desc dst_, master_wish_;
+  ConvolutionPrimitives primitives_;
+  Desc master_wish_;
   WorkingWeights forward_weights_, data_weights_;
-  BackwardWeights backward_weights_;
-  PrimitiveCall forward_, recompute_, backward_data_;
+  std::vector<PrimitiveCall> forward_, recompute_, backward_data_;  // a call for each part of the pictures
+  std::vector<BackwardWeights> backward_weights_;                   // likewise
   ScratchViews scratch_;
+  PartViews parts_;
   LayerConnections to_;
   Runs dst_runs_;
   std::vector<Runs> diff_dst_;
@@ -317,8 +289,7 @@ class ConvolutionLayer final : public Layer {
 }  // namespace
 
 Desc convolution_src_wish(const Convolution& spec, const LayerContext& context) {
-  const Problem problem = problem_of(spec, context);
-  return choose_forward(problem, context).src_desc();
+  return primitives_of(problem_of(spec, context), context).src;
 }
 
 std::unique_ptr<Layer> make_convolution(const Convolution& spec, LayerContext context) {

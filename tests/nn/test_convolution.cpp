@@ -148,5 +148,54 @@ TEST(ConvolutionWinograd, EqualsPlainLoopsInEvaluation) {
   expect_evaluation_matches_reference(behind_another(kEnoughTiles), {.batch = 3}, kWinograd);
 }
 
+/// Tiles of 4 pictures take more scratch than Winograd may have, those of one are enough to be fast.
+const ConvolutionShape kMuchScratch{"in parts", 64, 112,
+                                    Convolution{.out_channels = 128, .kernel = 3, .padding = 1, .has_bias = true}};
+/// The same for gradients of weights.
+const ConvolutionShape kMuchScratchForWeights{"weights in parts", 256, 56,
+                                              Convolution{.out_channels = 256, .kernel = 3, .padding = 1, .has_bias = true}};
+
+TEST(ConvolutionWinograd, RunsOnFewerPicturesAtATimeWhereItsTilesTakeMuchMemory) {
+  if (!has_winograd()) GTEST_SKIP() << "Winograd needs AVX-512";
+  for (const ConvolutionShape& shape : {kMuchScratch, kMuchScratchForWeights}) {
+    const NetworkSpec network = behind_another(shape);
+    const NamedTensors parameters = random_parameters(network, 1);
+    const std::vector<double> pictures = random_values(picture_elements(network, 4), 2);
+    const std::vector<double> diff_logits = random_values(4 * network.num_classes, 3);
+    // Two micro-batches, the second of which adds its gradients.
+    const auto step = [&](CompiledNetwork& compiled) {
+      const std::vector<float> logits = compiled.forward(pictures);
+      compiled.backward(diff_logits);
+      (void)compiled.forward(pictures, {.is_first_micro_batch = false});
+      compiled.backward(diff_logits);
+      return logits;
+    };
+    CompiledNetwork direct(network, {.batch = 4, .conv_algorithm = ConvAlgorithm::direct}, parameters);
+    CompiledNetwork in_parts(network, {.batch = 4}, parameters);
+    EXPECT_NE(in_parts.graph().describe().find("pictures at a time"), std::string::npos) << in_parts.graph().describe();
+
+    const std::vector<float> expected = step(direct);
+    expect_close(step(in_parts), {expected.begin(), expected.end()}, kWinograd.logits, shape.name + ": logits");
+    const auto gradients = plain_gradients(in_parts.store());
+    for (const auto& [name, gradient] : plain_gradients(direct.store())) {
+      expect_close(gradients.at(name), {gradient.begin(), gradient.end()}, kWinograd.gradients, shape.name + ": " + name);
+    }
+  }
+}
+
+TEST(ConvolutionWinograd, AddsUpTheGradientsOfItsPartsWithoutMicroBatches) {
+  if (!has_winograd()) GTEST_SKIP() << "Winograd needs AVX-512";
+  const NetworkSpec network = behind_another(kMuchScratchForWeights);
+  const NamedTensors parameters = random_parameters(network, 1);
+  const auto gradients = [&](bool accumulates) {
+    CompiledNetwork compiled(network, {.batch = 4, .accumulates = accumulates}, parameters);
+    (void)compiled.forward(random_values(picture_elements(network, 4), 2));
+    compiled.backward(random_values(4 * network.num_classes, 3));
+    return plain_gradients(compiled.store());
+  };
+
+  EXPECT_EQ(gradients(false), gradients(true));
+}
+
 }  // namespace
 }  // namespace dtrain

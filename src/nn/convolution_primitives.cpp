@@ -1,0 +1,189 @@
+// Choosing a convolution's primitives; see convolution_primitives.hpp.
+#include "src/nn/convolution_primitives.hpp"
+
+#include <string>
+
+namespace dtrain::nn {
+namespace {
+
+using dnnl::algorithm;
+using dnnl::convolution_backward_data;
+using dnnl::convolution_backward_weights;
+using dnnl::convolution_forward;
+
+/// Winograd F(4×4, 3×3) transforms 4×4 output tiles; oneDNN multiplies tiles of all pictures at once, and needs enough of them
+/// to fill its matrix products. Below this many tiles direct convolution is as fast or faster: 7×7 pictures of the last ResNet
+/// stage have 4 tiles each. Tuned with bench_conv_floor on ResNet-50's shapes, batch 1 to 16.
+constexpr std::int64_t kLeastWinogradTiles = 48;
+
+// Note [Winograd in parts]: transformed tiles of a whole batch can take more memory than all that training keeps: 471 MB for
+// VGG-16's second stage at batch 16. Where they take more than kMostScratch_bytes, Winograd runs on fewer pictures at a time,
+// but on as many tiles as make it about as fast as with all. Gradients of weights, whose tiles are read twice, are even faster
+// for single pictures that are large enough (VGG-16's first stages: 117 → 93, 84 → 73 and 45 → 43 ms), because their tiles stay
+// in the cache.
+constexpr std::size_t kMostScratch_bytes = 64'000'000;
+constexpr std::int64_t kTilesOfAPart = 1568;
+constexpr std::int64_t kTilesOfAPartForWeights = 392;
+constexpr std::int64_t kTilesOfALargePicture = 361;
+constexpr std::int64_t kChannelsOfALargePicture = 64;
+
+std::int64_t tiles_of_a_picture(const ConvolutionProblem& problem) {
+  return ((problem.dst[2] + 3) / 4) * ((problem.dst[3] + 3) / 4);
+}
+
+dnnl::primitive_attr forward_attributes(const ConvolutionProblem& problem) {
+  dnnl::primitive_attr attributes = user_scratchpad();
+  if (problem.relu) {
+    dnnl::post_ops operations;
+    operations.append_eltwise(1.0f, algorithm::eltwise_relu, 0.0f, 0.0f);
+    attributes.set_post_ops(operations);
+  }
+  return attributes;
+}
+
+/// The chosen algorithm where this CPU has it for the shape, else direct.
+template <typename MakeDesc>
+auto with_fallback(algorithm wanted, MakeDesc make) {
+  if (wanted == algorithm::convolution_direct) return make(wanted);
+  try {
+    return make(wanted);
+  } catch (const dnnl::error& error) {
+    if (error.status != dnnl_unimplemented) throw;
+    return make(algorithm::convolution_direct);
+  }
+}
+
+class Chooser {
+ public:
+  Chooser(const ConvolutionProblem& problem, const ConvolutionQuestion& question, const Device& device)
+      : problem_(problem),
+        question_(question),
+        device_(device),
+        // Decided for all pictures: parts of them are computed alike.
+        algorithm_(choose_algorithm(problem, question.algorithm)) {}
+
+  ConvolutionPrimitives choose() const {
+    bool plain = false;
+    convolution_forward::primitive_desc forward = forward_of(problem_, plain);
+    if (question_.training && !has_kernels(forward)) {
+      plain = true;
+      forward = forward_of(problem_, plain);
+    }
+    ConvolutionPrimitives all{
+        .forward = {}, .backward_data = {}, .backward_weights = {}, .src = forward.src_desc(), .dst = forward.dst_desc()};
+    all.forward = in_parts(forward, kTilesOfAPart, [&](const ConvolutionProblem& part) { return forward_of(part, plain); });
+    if (!question_.training) return all;
+    const auto weights_of_part = [&](const ConvolutionProblem& part) { return weights_of(part, forward_of(part, plain)); };
+    const auto weights = weights_of(problem_, forward);
+    all.backward_weights = is_winograd(weights) && has_large_pictures()
+                               ? BackwardWeightsPrimitive{weights_of_part(problem_.of_pictures(1)), 1}
+                               : in_parts(weights, kTilesOfAPartForWeights, weights_of_part);
+    if (question_.wants_diff_src) {
+      all.backward_data = in_parts(data_of(problem_, forward), kTilesOfAPart,
+                                   [&](const ConvolutionProblem& part) { return data_of(part, forward_of(part, plain)); });
+    }
+    return all;
+  }
+
+ private:
+  convolution_forward::primitive_desc forward_of(const ConvolutionProblem& problem, bool plain) const {
+    // Evaluation too: for inference Winograd wants weights in a format of its own, into which blocked weights cannot be
+    // reordered.
+    const auto kind = dnnl::prop_kind::forward_training;
+    const auto layout = [&](const Dims& dims) { return plain ? plain_desc(dims, problem.type) : any_desc(dims, problem.type); };
+    const Desc weights = any_desc(problem.weights, problem.type);
+    return with_fallback(algorithm_, [&](algorithm choice) {
+      const auto desc = problem.bias.empty()
+                            ? convolution_forward::desc(kind, choice, layout(problem.src), weights, layout(problem.dst),
+                                                        problem.strides, problem.padding, problem.padding)
+                            : convolution_forward::desc(kind, choice, layout(problem.src), weights, plain_desc(problem.bias),
+                                                        layout(problem.dst), problem.strides, problem.padding, problem.padding);
+      return convolution_forward::primitive_desc(desc, forward_attributes(problem), device_.engine);
+    });
+  }
+
+  convolution_backward_weights::primitive_desc weights_of(const ConvolutionProblem& problem,
+                                                          const convolution_forward::primitive_desc& forward) const {
+    const Desc src = forward.src_desc();
+    const Desc dst = forward.dst_desc();
+    const Desc weights = any_desc(problem.weights);
+    return with_fallback(algorithm_, [&](algorithm choice) {
+      const auto desc =
+          problem.bias.empty()
+              ? convolution_backward_weights::desc(choice, src, weights, dst, problem.strides, problem.padding, problem.padding)
+              : convolution_backward_weights::desc(choice, src, weights, plain_desc(problem.bias), dst, problem.strides,
+                                                   problem.padding, problem.padding);
+      return convolution_backward_weights::primitive_desc(desc, user_scratchpad(), device_.engine, forward);
+    });
+  }
+
+  convolution_backward_data::primitive_desc data_of(const ConvolutionProblem& problem,
+                                                    const convolution_forward::primitive_desc& forward) const {
+    return with_fallback(algorithm_, [&](algorithm choice) {
+      return convolution_backward_data::primitive_desc({choice, forward.src_desc(), any_desc(problem.weights, problem.type),
+                                                        forward.dst_desc(), problem.strides, problem.padding, problem.padding},
+                                                       user_scratchpad(), device_.engine, forward);
+    });
+  }
+
+  /// The layouts that forward likes best may be some for which backward has nothing but plain loops (a thousand times slower),
+  /// where channels fill no block: then row-major is better, in which backward is a matrix product.
+  bool has_kernels(const convolution_forward::primitive_desc& forward) const {
+    const auto has_kernel = [](const auto& desc) { return !std::string(desc.impl_info_str()).starts_with("ref"); };
+    return has_kernel(weights_of(problem_, forward)) && (!question_.wants_diff_src || has_kernel(data_of(problem_, forward)));
+  }
+
+  /// See Note [Winograd in parts]. make(part): for that part of the problem.
+  template <typename PrimitiveDesc, typename Make>
+  PartedPrimitive<PrimitiveDesc> in_parts(const PrimitiveDesc& whole, std::int64_t least_tiles, Make make) const {
+    const std::int64_t pictures = problem_.pictures();
+    PartedPrimitive<PrimitiveDesc> chosen{whole, pictures};
+    if (!is_winograd(whole)) return chosen;
+    for (std::int64_t part = pictures / 2; part > 0; --part) {
+      if (chosen.desc.scratchpad_desc().get_size() <= kMostScratch_bytes) break;
+      if (part * tiles_of_a_picture(problem_) < least_tiles) break;
+      if (pictures % part == 0) chosen = {make(problem_.of_pictures(part)), part};
+    }
+    return chosen;
+  }
+
+  template <typename PrimitiveDesc>
+  static bool is_winograd(const PrimitiveDesc& desc) {
+    return std::string(desc.impl_info_str()).find("wino") != std::string::npos;
+  }
+
+  bool has_large_pictures() const {
+    return tiles_of_a_picture(problem_) >= kTilesOfALargePicture && problem_.weights[0] >= kChannelsOfALargePicture &&
+           problem_.weights[1] >= kChannelsOfALargePicture;
+  }
+
+  const ConvolutionProblem& problem_;
+  const ConvolutionQuestion& question_;
+  const Device& device_;
+  algorithm algorithm_;
+};
+
+}  // namespace
+
+ConvolutionProblem ConvolutionProblem::of_pictures(std::int64_t count) const {
+  ConvolutionProblem part = *this;
+  part.src[0] = part.dst[0] = count;
+  return part;
+}
+
+dnnl::algorithm choose_algorithm(const ConvolutionProblem& problem, ConvAlgorithm asked) {
+  const bool is_3x3 = problem.weights.size() == 4 && problem.weights[2] == 3 && problem.weights[3] == 3 &&
+                      problem.strides[0] == 1 && problem.padding == Dims{1, 1};
+  if (asked == ConvAlgorithm::direct || problem.type != kF32 || !is_3x3) return algorithm::convolution_direct;
+  const bool fills_vectors = problem.weights[0] % 16 == 0 && problem.weights[1] % 16 == 0;
+  return problem.pictures() * tiles_of_a_picture(problem) >= kLeastWinogradTiles && fills_vectors
+             ? algorithm::convolution_winograd
+             : algorithm::convolution_direct;
+}
+
+ConvolutionPrimitives choose_primitives(const ConvolutionProblem& problem, const ConvolutionQuestion& question,
+                                        const Device& device) {
+  return Chooser(problem, question, device).choose();
+}
+
+}  // namespace dtrain::nn
