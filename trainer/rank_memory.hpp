@@ -11,8 +11,8 @@
 
 namespace dtrain {
 
-/// Batches that a loader holds: one being computed on, one ready, one being filled.
-inline constexpr int kPrefetchBatches = 3;
+/// Batches that a loader holds: one being computed on, one ready or being filled.
+inline constexpr int kPrefetchBatches = 2;
 
 /// What a rank is going to do, as far as memory depends on it.
 struct RankWork {

@@ -124,7 +124,7 @@ struct DataFaults {
 struct LoaderOptions {
   TransformOptions transform;
   int workers = 1;                                       ///< threads, ≥ 1
-  int prefetch_batches = 3;                              ///< batches in flight or ready, ≥ 2
+  int prefetch_batches = 2;                              ///< batches in flight or ready, ≥ 2
   std::int64_t max_batch = 1;                            ///< largest count that a request may have
   std::int64_t max_damaged = 100;                        ///< more damaged pictures than this: DataError from next()
   std::function<void(int worker)> on_worker_start = {};  ///< called on each worker thread first (binding); may be empty

@@ -15,6 +15,11 @@ using dnnl::convolution_forward;
 /// to fill its matrix products. Below this many tiles direct convolution is as fast or faster: 7×7 pictures of the last ResNet
 /// stage have 4 tiles each. Tuned with bench_conv_floor on ResNet-50's shapes, batch 1 to 16.
 constexpr std::int64_t kLeastWinogradTiles = 48;
+/// With many channels the transformed weights, which gradients of weights hold three times, take more memory than little
+/// speed is worth: for ResNet-50's last stage at batch 16 (64 tiles) 131 MB when most else is alive too, 6 % of a rank's
+/// memory, against 7 ms of 820.
+constexpr std::int64_t kLeastWinogradTilesOfManyChannels = 96;
+constexpr std::int64_t kManyWeights = 256 * 1024;
 
 // Note [Winograd in parts]: transformed tiles of a whole batch can take more memory than all that training keeps: 471 MB for
 // VGG-16's second stage at batch 16. Where they take more than kMostScratch_bytes, Winograd runs on fewer pictures at a time,
@@ -176,9 +181,10 @@ dnnl::algorithm choose_algorithm(const ConvolutionProblem& problem, ConvAlgorith
                       problem.strides[0] == 1 && problem.padding == Dims{1, 1};
   if (asked == ConvAlgorithm::direct || problem.type != kF32 || !is_3x3) return algorithm::convolution_direct;
   const bool fills_vectors = problem.weights[0] % 16 == 0 && problem.weights[1] % 16 == 0;
-  return problem.pictures() * tiles_of_a_picture(problem) >= kLeastWinogradTiles && fills_vectors
-             ? algorithm::convolution_winograd
-             : algorithm::convolution_direct;
+  const bool has_many_channels = problem.weights[0] * problem.weights[1] >= kManyWeights;
+  const std::int64_t least_tiles = has_many_channels ? kLeastWinogradTilesOfManyChannels : kLeastWinogradTiles;
+  return problem.pictures() * tiles_of_a_picture(problem) >= least_tiles && fills_vectors ? algorithm::convolution_winograd
+                                                                                          : algorithm::convolution_direct;
 }
 
 ConvolutionPrimitives choose_primitives(const ConvolutionProblem& problem, const ConvolutionQuestion& question,

@@ -35,7 +35,7 @@ TEST(RankMemory, CountsPicturesAheadTheirOrderAndThoseOfEvaluation) {
   const RankMemory memory =
       plan_memory(lenet(), {}, {.training_batches = {5, 4}, .evaluation_batch = 6, .loader_batch = 5, .samples = 100});
 
-  EXPECT_EQ(memory.pictures_bytes, (3 * 5 + 4 * 6) * picture + 100 * 8);
+  EXPECT_EQ(memory.pictures_bytes, (2 * 5 + 3 * 6) * picture + 100 * 8);
 }
 
 TEST(RankMemory, CountsACheckpointWhereOneIsWritten) {
