@@ -5,6 +5,7 @@
 // Forward   y = relu(norm(x) + r)
 // Backward  d = mask·(Σ diff_dst); diff_r = d; the rest as in channel_norm.hpp
 #include "src/nn/channel_norm.hpp"
+#include "src/nn/rectify.hpp"
 
 namespace dtrain::nn {
 namespace {
@@ -16,8 +17,10 @@ class BatchNormLayer final : public Layer {
   BatchNormLayer(const BatchNorm& spec, LayerContext context)
       : context_(std::move(context)),
         dst_(channel_blocked_desc(context_.dst_shape, channel_block(context_.src.at(0)), context_.src[0].data_type())),
-        norm_(spec, context_.name, dst_.dims(), channel_block(context_.src[0])),
-        has_residual_(!context_.concatenates && context_.src.size() == 2) {}
+        norm_(spec, context_.name, dst_.dims(), channel_block(context_.src[0]), context_.ceiling),
+        has_residual_(!context_.concatenates && context_.src.size() == 2) {
+    check(!has_residual_ || context_.ceiling == kNoCeiling, "batch-norm with residual: a ReLU without ceiling");
+  }
 
   Desc dst_desc() const override { return dst_; }
 
@@ -88,7 +91,10 @@ class BatchNormLayer final : public Layer {
   }
 
   void backward_data(const PassOptions& pass) override {
-    const NormMask mask = !context_.relu ? NormMask::none : has_residual_ ? NormMask::kept : NormMask::recomputed;
+    const NormMask mask = !context_.relu                   ? NormMask::none
+                          : has_residual_                  ? NormMask::kept
+                          : context_.ceiling == kNoCeiling ? NormMask::recomputed
+                                                           : NormMask::clipped;
     // The masked sum of gradients must be in memory: as the residual's gradient, or because several addends would be read
     // twice.
     const bool keeps_masked = has_residual_ || diff_dst_.size() > 1;
@@ -108,7 +114,7 @@ class BatchNormLayer final : public Layer {
 
   std::string describe() const override {
     return std::string(context_.concatenates ? "concat + " : "") + "batch-norm" + (has_residual_ ? " + add" : "") +
-           (context_.relu ? " + relu" : "") + " nChw" + std::to_string(norm_.block()) + "c";
+           (context_.relu ? " + " + relu_in_words(context_.ceiling) : "") + " nChw" + std::to_string(norm_.block()) + "c";
   }
 
  private:

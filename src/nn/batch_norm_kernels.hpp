@@ -54,6 +54,7 @@ struct NormChannels {
   const float* mean;
   const float* scale;  ///< γ/σ
   const float* shift;  ///< β − mean·γ/σ
+  float ceiling;       ///< of the ReLU behind, for all channels; infinite where it has none
 };
 
 /// Two accumulators per channel of a block.
@@ -65,6 +66,7 @@ struct NormSums {
 enum class NormMask {
   none,        ///< no ReLU
   recomputed,  ///< ReLU without residual: sign of src·scale + shift
+  clipped,     ///< the same where the ReLU has a ceiling: src·scale + shift between 0 and the ceiling
   kept,        ///< ReLU behind a residual sum: a bit an element, kept by forward
 };
 
@@ -91,8 +93,8 @@ template <typename Element>
 struct NormKernels {
   /// Adds Σ(x − origin) and Σ(x − origin)² of every channel.
   void (*moments)(const Element* src, std::int64_t pixels, const Element* origin, NormSums to);
-  /// dst = relu?(src·scale + shift (+ residual)). dst may be src or residual. Where signs is not null, a bit an element, set
-  /// where dst is positive: block/8 bytes a pixel.
+  /// dst = relu?(src·scale + shift (+ residual)). dst may be src or residual; with residual there is no ceiling. Where signs is
+  /// not null, a bit an element, set where dst is positive: block/8 bytes a pixel.
   void (*normalise)(const Element* src, const Element* residual, const NormChannels& channels, bool relu, Element* dst,
                     std::uint8_t* signs, std::int64_t pixels);
   /// d = mask·(sum of diff_dst), stored to its first addend where keeps_masked; adds Σd and Σd·(x − mean).
@@ -102,7 +104,7 @@ struct NormKernels {
   /// unless `none`.
   void (*backward_data)(const NormPlane<Element>& plane, const NormChannels& channels, NormMask mask, const float* offset,
                         const float* slope);
-  /// dst = max over each window of relu(src·scale + shift); positions: a byte an element of dst, or null.
+  /// dst = max over each window of relu(src·scale + shift), without a ceiling; positions: a byte an element of dst, or null.
   void (*normalise_pooled)(const Element* src, const NormChannels& channels, const PoolWindow& window, Element* dst,
                            std::uint8_t* positions);
   /// d as the windows' gradients fall on src; adds Σd and Σd·(x − mean).

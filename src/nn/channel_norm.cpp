@@ -9,9 +9,10 @@
 namespace dtrain::nn {
 
 template <typename Element>
-ChannelNorm<Element>::ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block)
-    : spec_(spec), name_(name), block_(block) {
+ChannelNorm<Element>::ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block, float ceiling)
+    : spec_(spec), name_(name), block_(block), ceiling_(ceiling) {
   check(block_ != 0, "batch-norm: its src has channel blocks");
+  check(ceiling_ > 0.0f, "batch-norm with ReLU: a ceiling above 0");
   batch_ = src[0], channels_ = src[1], pixels_ = src[2] * src[3];
   blocks_ = (channels_ + block_ - 1) / block_;
   kernels_ = &norm_kernels<Element>(static_cast<int>(block_));

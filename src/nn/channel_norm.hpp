@@ -32,8 +32,8 @@ Addends<Element> addends_at(const std::vector<Planes<Element>>& gradients, std::
 template <typename Element>
 class ChannelNorm {
  public:
-  /// src: shape (n, c, h, w) of what is normalised, in blocks of `block` channels.
-  ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block);
+  /// src: shape (n, c, h, w) of what is normalised, in blocks of `block` channels. ceiling: of the ReLU behind.
+  ChannelNorm(const BatchNorm& spec, const std::string& name, const Dims& src, int block, float ceiling = kNoCeiling);
 
   std::vector<LayerParameter> parameters() const;
   void connect(ParameterStore& store);
@@ -50,9 +50,9 @@ class ChannelNorm {
   std::int64_t plane(std::int64_t block, std::int64_t picture, std::int64_t pixels) const {
     return (picture * blocks_ + block) * pixels * block_;
   }
-  /// mean, γ/σ and β − mean·γ/σ of a block's channels.
+  /// mean, γ/σ and β − mean·γ/σ of a block's channels, and the ceiling.
   NormChannels channels(std::int64_t block) const {
-    return {mean_.data() + block * block_, scale_.data() + block * block_, shift_.data() + block * block_};
+    return {mean_.data() + block * block_, scale_.data() + block * block_, shift_.data() + block * block_, ceiling_};
   }
   /// After finish_gradients: diff_x = scale·d − offset − slope·(x − mean).
   const float* offset(std::int64_t block) const { return offset_.data() + block * block_; }
@@ -119,6 +119,7 @@ class ChannelNorm {
   BatchNorm spec_;
   std::string name_;
   std::int64_t block_ = 16;
+  float ceiling_ = kNoCeiling;
   std::int64_t batch_ = 0, channels_ = 0, pixels_ = 0, blocks_ = 0;
   const NormKernels<Element>* kernels_ = nullptr;
   std::span<float> gamma_, beta_, running_mean_, running_var_, diff_gamma_, diff_beta_;

@@ -19,8 +19,8 @@ bool is_max_pool(const NetworkSpec& network, LayerIndex node) {
   return is<Pool>(network, node) && std::get<Pool>(network.nodes[static_cast<std::size_t>(node)].layer).kind == Pool::Kind::max;
 }
 
-bool has_ceiling(const NetworkSpec& network, LayerIndex relu) {
-  return std::get<Relu>(network.nodes[static_cast<std::size_t>(relu)].layer).ceiling < kNoCeiling;
+float ceiling_of(const NetworkSpec& network, LayerIndex relu) {
+  return std::get<Relu>(network.nodes[static_cast<std::size_t>(relu)].layer).ceiling;
 }
 
 /// Channels that fill blocks of every size.
@@ -88,11 +88,14 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
       }
     }
     const LayerIndex relu = only_reader(readers, last);
-    if (!is<Relu>(network, relu) || has_ceiling(network, relu)) continue;
+    if (!is<Relu>(network, relu)) continue;
+    const bool is_plain = ceiling_of(network, relu) == kNoCeiling;
+    if (!is_plain && !is<BatchNorm>(network, last)) continue;
     const LayerIndex behind = only_reader(readers, relu);
     if (is<Add>(network, node) || (is<BatchNorm>(network, node) && fusions.norm_relu)) {
       take(node, relu);
-      if (fusions.norm_pool && last == node && is<BatchNorm>(network, node) && !concatenates && is_max_pool(network, behind))
+      if (fusions.norm_pool && last == node && is<BatchNorm>(network, node) && !concatenates && is_plain &&
+          is_max_pool(network, behind))
         take(node, behind);
     } else if (fusions.relu_pool && is<Convolution>(network, node) && is_max_pool(network, behind)) {
       take(behind, relu);
@@ -111,7 +114,10 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
     Operation operation{.node = owner, .inputs = {}, .nodes = nodes};
     for (const LayerIndex inner : nodes) {
       if (inner == owner) continue;
-      if (is<Relu>(network, inner)) operation.relu = true;
+      if (is<Relu>(network, inner)) {
+        operation.relu = true;
+        operation.ceiling = ceiling_of(network, inner);
+      }
       if (is<Concat>(network, inner)) operation.concatenates = true;
       if (is<Pool>(network, inner)) operation.pool = std::get<Pool>(network.nodes[static_cast<std::size_t>(inner)].layer);
     }

@@ -16,6 +16,7 @@ struct Operation {
   LayerIndex node = 0;            ///< the node that gives name, layer and parameters
   std::vector<int> inputs;        ///< a batch-norm with a second input adds it (residual) before its ReLU
   bool relu = false;              ///< ReLU applied to the result: of max pooling too, where it stood in front
+  float ceiling = kNoCeiling;     ///< of that ReLU
   std::optional<Pool> pool{};     ///< max pooling applied behind the ReLU
   bool concatenates = false;      ///< a batch-norm that works on the channels of all inputs, one behind the other
   std::vector<LayerIndex> nodes;  ///< all nodes covered, in execution order
@@ -24,6 +25,7 @@ struct Operation {
 /// Operations in execution order; the last one gives the logits.
 /// A batch-norm whose only reader is a ReLU, a ReLU with max pooling behind, an Add, or an Add with a ReLU behind takes those
 /// in, at the place of the last of them. Where both inputs of an Add are such batch-norms, the first one does.
+/// A ReLU with a ceiling is taken in by a batch-norm in front of it only, and no pooling behind it.
 /// A batch-norm that alone reads a Concat takes that in: it reads the parts where they are. DenseNet's features, which many
 /// batch-norms read, are thus never copied.
 /// A convolution takes in the ReLU that alone reads it, unless that is to write into a Concat: then it is the copying. Where

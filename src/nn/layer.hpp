@@ -24,6 +24,7 @@ struct LayerContext {
   const ParameterStore* parameters;  ///< null while their layout is being planned
   std::string name;
   bool relu = false;                 ///< applies ReLU to its result
+  float ceiling = kNoCeiling;        ///< of that ReLU; only a batch-norm without residual is given one
   bool concatenates = false;         ///< works on the channels of all inputs, one behind the other
   std::optional<Pool> pool;          ///< max pooling applied behind the ReLU
   std::vector<Desc> src;             ///< layouts of the inputs as they are

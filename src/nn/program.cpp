@@ -84,6 +84,7 @@ class ProgramBuilder {
     LayerContext layer_context = context(node.name, inputs);
     layer_context.dst_shape = shapes_[static_cast<std::size_t>(operation.nodes.back())];
     layer_context.relu = operation.relu;
+    layer_context.ceiling = operation.ceiling;
     layer_context.pool = operation.pool;
     layer_context.concatenates = operation.concatenates;
     for (std::size_t k = 0; k < inputs.size(); ++k) {

@@ -268,6 +268,31 @@ NetworkSpec dense_block() {
   return finish_with_features(std::move(net));
 }
 
+NetworkSpec inverted_residuals() {
+  NetworkBuilder net = begin("inverted_residuals", 3, 7);
+  LayerIndex shortcut = append_stem(net, 16);
+  for (int block = 0; block < 2; ++block) {
+    const std::string name = "block" + std::to_string(block);
+    const std::int64_t stride = block == 0 ? 2 : 1;
+    const std::int64_t channels = 24;  // and 72 hidden ones: they fill blocks of 8 but not of 16
+    const std::int64_t hidden = block == 0 ? 32 : 72;
+    net.append_behind(shortcut, name + ".expand", conv1(hidden));
+    net.append(name + ".bn1", BatchNorm{});
+    net.append(name + ".relu1", Relu{.ceiling = 2.0f});
+    net.append(name + ".depthwise",
+               Convolution{.out_channels = hidden, .kernel = 3, .stride = stride, .padding = 1, .groups = hidden});
+    net.append(name + ".bn2", BatchNorm{});
+    net.append(name + ".relu2", Relu{.ceiling = 2.0f});
+    net.append(name + ".project", conv1(channels));
+    const LayerIndex branch = net.append(name + ".bn3", BatchNorm{});
+    shortcut = block == 0 ? branch : net.add(name + ".add", branch, shortcut);
+  }
+  net.append("avgpool", AdaptiveAveragePool{});
+  net.append("flatten", Flatten{});
+  net.append("fc", Linear{.out_features = 5});
+  return finish_with_features(std::move(net));
+}
+
 NetworkSpec odd_concat() {
   NetworkBuilder net = begin("odd_concat", 2, 5);
   const LayerIndex value = append_stem(net, 5);
@@ -282,10 +307,23 @@ NetworkSpec odd_concat() {
 }
 
 std::vector<NetworkSpec> small_networks() {
-  return {inception_block(),         fire_blocks(),        dense_block(),         odd_concat(),
-          residual_chain(),          downsampling_block(), three_readers(),       five_readers(),
-          readers_behind_pools(),    doubled_value(),      norm_plus_its_input(), sums_without_norm(),
-          convolutions_and_linear(), relus_in_a_row(),     layers_on_pictures(),  dropouts()};
+  return {inception_block(),
+          fire_blocks(),
+          dense_block(),
+          odd_concat(),
+          inverted_residuals(),
+          residual_chain(),
+          downsampling_block(),
+          three_readers(),
+          five_readers(),
+          readers_behind_pools(),
+          doubled_value(),
+          norm_plus_its_input(),
+          sums_without_norm(),
+          convolutions_and_linear(),
+          relus_in_a_row(),
+          layers_on_pictures(),
+          dropouts()};
 }
 
 }  // namespace dtrain

@@ -26,6 +26,7 @@ NetworkSpec dropouts();                 ///< dropout on pictures in blocks of ch
 NetworkSpec inception_block();          ///< branches with batch-norm and a pool concatenated; the whole read by six
 NetworkSpec fire_blocks();              ///< convolutions with bias and ReLU concatenated; a convolution as the head
 NetworkSpec dense_block();              ///< every batch-norm reads all features so far
+NetworkSpec inverted_residuals();       ///< depthwise convolutions, ReLUs with a ceiling, sums without ReLU
 NetworkSpec odd_concat();               ///< channels that fill no block; inputs read by others, twice, or pictures
 
 /// All of the above, each with its name.

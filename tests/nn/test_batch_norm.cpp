@@ -19,11 +19,12 @@ struct NormShape {
   bool has_relu = false;
   std::int64_t side = 6;
   std::int64_t batch = 3;
+  float ceiling = kNoCeiling;  ///< of the ReLU
 };
 
 std::string name_of(const NormShape& c) {
   return std::to_string(c.channels) + "_channels" + (c.has_residual ? "_residual" : "") + (c.has_relu ? "_relu" : "") +
-         "_side_" + std::to_string(c.side);
+         (c.ceiling < kNoCeiling ? "_with_ceiling" : "") + "_side_" + std::to_string(c.side);
 }
 
 void PrintTo(const NormShape& c, std::ostream* out) { *out << name_of(c); }
@@ -35,7 +36,7 @@ NetworkSpec network_of(const NormShape& c) {
   net.append("conv", Convolution{.out_channels = c.channels, .kernel = 1});
   const LayerIndex norm = net.append("bn", BatchNorm{});
   if (c.has_residual) net.add("add", norm, shortcut);
-  if (c.has_relu) net.append("relu", Relu{});
+  if (c.has_relu) net.append("relu", Relu{.ceiling = c.ceiling});
   return finish_with_features(std::move(net));
 }
 
@@ -57,6 +58,13 @@ std::vector<NormShape> norm_shapes() {
         all.push_back({.channels = channels, .has_residual = has_residual, .has_relu = has_relu});
       }
     }
+  }
+  // A ceiling near a result's deviation: some elements are above it. 13² pixels: below.
+  for (const bool has_residual : {false, true}) {
+    for (const std::int64_t channels : {5, 16, 24}) {
+      all.push_back({.channels = channels, .has_residual = has_residual, .has_relu = true, .ceiling = 0.75f});
+    }
+    all.push_back({.channels = 5, .has_residual = has_residual, .has_relu = true, .side = 13, .ceiling = 0.75f});
   }
   // 13² = 169 pixels: more than one run of single-precision sums in the kernels, and a rest of an odd length. From 100 pixels
   // on results are streamed past the cache where they replace nothing.

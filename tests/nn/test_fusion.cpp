@@ -83,16 +83,34 @@ TEST(Fusion, TakesAReluIntoAnAddWithoutBatchNorm) {
   EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "conv2 < conv1", "add relu < conv1 conv2"}));
 }
 
+TEST(Fusion, TakesAReluWithACeilingIntoTheBatchNormInFrontButNoPoolBehindIt) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  net.append("bn", BatchNorm{});
+  net.append("relu", Relu{.ceiling = 6.0f});
+  net.append("pool", Pool{.kind = Pool::Kind::max, .kernel = 2, .stride = 2});
+  const NetworkSpec network = std::move(net).finish();
+  const std::vector<Operation> operations = fuse(network);
+
+  EXPECT_EQ(in_words(network, operations), (Lines{"conv < pictures", "bn relu < conv", "pool < relu"}));
+  EXPECT_EQ(operations[1].ceiling, 6.0f);
+  EXPECT_EQ(operations[0].ceiling, kNoCeiling);
+}
+
 TEST(Fusion, LeavesAReluWithACeilingToItselfBehindConvolutionAndAdd) {
   NetworkBuilder net = begin();
   net.append("conv1", kConv);
   const LayerIndex a = net.append("relu1", Relu{.ceiling = 6.0f});
   const LayerIndex b = net.append("conv2", kConv);
-  net.add("add", a, b);
-  net.append("relu2", Relu{.ceiling = 6.0f});
+  net.add("add1", a, b);
+  const LayerIndex c = net.append("relu2", Relu{.ceiling = 6.0f});
+  net.append("conv3", kConv);
+  const LayerIndex d = net.append("bn", BatchNorm{});
+  net.add("add2", d, c);
+  net.append("relu3", Relu{.ceiling = 6.0f});
 
-  EXPECT_EQ(fused(std::move(net)),
-            (Lines{"conv1 < pictures", "relu1 < conv1", "conv2 < relu1", "add < relu1 conv2", "relu2 < add"}));
+  EXPECT_EQ(fused(std::move(net)), (Lines{"conv1 < pictures", "relu1 < conv1", "conv2 < relu1", "add1 < relu1 conv2",
+                                          "relu2 < add1", "conv3 < relu2", "bn add2 < conv3 relu2", "relu3 < add2"}));
 }
 
 Fusions all_but(bool Fusions::*left_out) {
