@@ -42,6 +42,9 @@ enum class SqueezeNetVersion { v1_0, v1_1 };
 /// torchvision.models.squeezenet.
 NetworkSpec build_squeezenet(SqueezeNetVersion version, const FamilyOptions& options);
 
+/// Source: Sandler et al., CVPR 2018; names as in torchvision.models.mobilenetv2.
+NetworkSpec build_mobilenet_v2(const FamilyOptions& options);
+
 /// depth 6n + 2: 20, 32, 44, 56, 110; three stages of n basic blocks with 16, 32 and 64 channels; option-A shortcuts.
 /// Source: He et al., CVPR 2016, §4.2; names as in the weights published for it (conv1, layer1.0.bn2, linear).
 NetworkSpec build_cifar_resnet(int depth, const FamilyOptions& options);

@@ -83,6 +83,8 @@ Model squeezenet1_1() {
                            [](const FamilyOptions& options) { return build_squeezenet(SqueezeNetVersion::v1_1, options); });
 }
 
+Model mobilenet_v2() { return torchvision_model("mobilenet_v2", "Sandler et al., CVPR 2018", 32, build_mobilenet_v2); }
+
 template <int depth>
 Model cifar_resnet() {
   return {.entry = {.name = "resnet" + std::to_string(depth),
@@ -129,6 +131,7 @@ const std::vector<Model>& models() {
       densenet<201>(),
       squeezenet1_0(),
       squeezenet1_1(),
+      mobilenet_v2(),
       cifar_resnet<20>(),
       cifar_resnet<32>(),
       cifar_resnet<44>(),
@@ -145,8 +148,9 @@ struct Alias {
 };
 
 /// Names of tf_cnn_benchmarks for the same architectures.
-constexpr std::array kAliases{Alias{"inception3", "inception_v3"}, Alias{"resnet50_v1.5", "resnet50"},
-                              Alias{"resnet101_v1.5", "resnet101"}, Alias{"resnet152_v1.5", "resnet152"}};
+constexpr std::array kAliases{Alias{"inception3", "inception_v3"}, Alias{"mobilenet", "mobilenet_v2"},
+                              Alias{"resnet50_v1.5", "resnet50"}, Alias{"resnet101_v1.5", "resnet101"},
+                              Alias{"resnet152_v1.5", "resnet152"}};
 
 /// Least number of inserted, removed or replaced characters that turns one word into the other (Levenshtein 1966).
 std::size_t edit_distance(std::string_view from, std::string_view to) {

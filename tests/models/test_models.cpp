@@ -50,14 +50,16 @@ std::string fault_of(std::string_view name, const ModelOptions& options) {
 
 TEST(Models, HaveThePublishedParameterCounts) {
   const std::map<std::string, std::int64_t> expected{
-      {"resnet18", 11689512},     {"resnet34", 21797672},        {"resnet50", 25557032},     {"resnet101", 44549160},
-      {"resnet152", 60192808},    {"wide_resnet50_2", 68883240}, {"alexnet", 61100840},      {"vgg11", 132863336},
-      {"vgg13", 133047848},       {"vgg16", 138357544},          {"vgg19", 143667240},       {"vgg11_bn", 132868840},
-      {"vgg13_bn", 133053736},    {"vgg16_bn", 138365992},       {"vgg19_bn", 143678248},    {"googlenet", 6624904},
-      {"inception_v3", 23834568}, {"densenet121", 7978856},      {"densenet161", 28681000},  {"densenet169", 14149480},
-      {"densenet201", 20013928},  {"squeezenet1_0", 1248424},    {"squeezenet1_1", 1235496}, {"resnet20", 269722},
-      {"resnet32", 464154},       {"resnet44", 658586},          {"resnet56", 853018},       {"resnet110", 1727962},
-      {"lenet5", 61706}};
+      {"resnet18", 11689512},     {"resnet34", 21797672},     {"resnet50", 25557032},
+      {"resnet101", 44549160},    {"resnet152", 60192808},    {"wide_resnet50_2", 68883240},
+      {"alexnet", 61100840},      {"vgg11", 132863336},       {"vgg13", 133047848},
+      {"vgg16", 138357544},       {"vgg19", 143667240},       {"vgg11_bn", 132868840},
+      {"vgg13_bn", 133053736},    {"vgg16_bn", 138365992},    {"vgg19_bn", 143678248},
+      {"googlenet", 6624904},     {"inception_v3", 23834568}, {"densenet121", 7978856},
+      {"densenet161", 28681000},  {"densenet169", 14149480},  {"densenet201", 20013928},
+      {"squeezenet1_0", 1248424}, {"squeezenet1_1", 1235496}, {"resnet20", 269722},
+      {"resnet32", 464154},       {"resnet44", 658586},       {"resnet56", 853018},
+      {"resnet110", 1727962},     {"mobilenet_v2", 3504872},  {"lenet5", 61706}};
 
   ASSERT_EQ(list_models().size(), expected.size());
   for (const ModelEntry& entry : list_models()) {
@@ -68,18 +70,18 @@ TEST(Models, HaveThePublishedParameterCounts) {
 TEST(Models, HaveTheTensorNamesShapesAndOrderOfTorchvision) {
   // FNV-1a of the state_dict's lines, torchvision 0.14.1, aux_logits=False.
   const std::map<std::string, std::uint64_t> expected{
-      {"resnet18", 0x57ec3faa9b331d38ULL},     {"resnet34", 0x6368208644692e88ULL},
-      {"resnet50", 0xfee1da97b049dc98ULL},     {"resnet101", 0x8cbbb7ddbd855f49ULL},
-      {"resnet152", 0x4ae6459a29159dd6ULL},    {"wide_resnet50_2", 0x04fe47b378919ff4ULL},
-      {"alexnet", 0x6b32841d21fea1f0ULL},      {"vgg11", 0x64255f15a49691f5ULL},
-      {"vgg13", 0x8ac673460d43526aULL},        {"vgg16", 0x71e71fc9a7949c72ULL},
-      {"vgg19", 0x87b90e620444b8aeULL},        {"vgg11_bn", 0xb1e276edc9188ef5ULL},
-      {"vgg13_bn", 0xac666577c967a2f7ULL},     {"vgg16_bn", 0x3bb1681cfcadb517ULL},
-      {"vgg19_bn", 0xc8f9939f19ea6f1dULL},     {"googlenet", 0xd6ea4ff3cb4e49a1ULL},
-      {"inception_v3", 0x8fb7d86e430c3c90ULL}, {"densenet121", 0x58b86a57797b3711ULL},
-      {"densenet161", 0x0d2ab88b169e9f50ULL},  {"densenet169", 0x373306972cabbc73ULL},
-      {"densenet201", 0xe6765ffcac54496dULL},  {"squeezenet1_0", 0xb33b45f47b8be83fULL},
-      {"squeezenet1_1", 0x3398b0dfff7b5e66ULL}};
+      {"resnet18", 0x57ec3faa9b331d38ULL},      {"resnet34", 0x6368208644692e88ULL},
+      {"resnet50", 0xfee1da97b049dc98ULL},      {"resnet101", 0x8cbbb7ddbd855f49ULL},
+      {"resnet152", 0x4ae6459a29159dd6ULL},     {"wide_resnet50_2", 0x04fe47b378919ff4ULL},
+      {"alexnet", 0x6b32841d21fea1f0ULL},       {"vgg11", 0x64255f15a49691f5ULL},
+      {"vgg13", 0x8ac673460d43526aULL},         {"vgg16", 0x71e71fc9a7949c72ULL},
+      {"vgg19", 0x87b90e620444b8aeULL},         {"vgg11_bn", 0xb1e276edc9188ef5ULL},
+      {"vgg13_bn", 0xac666577c967a2f7ULL},      {"vgg16_bn", 0x3bb1681cfcadb517ULL},
+      {"vgg19_bn", 0xc8f9939f19ea6f1dULL},      {"googlenet", 0xd6ea4ff3cb4e49a1ULL},
+      {"inception_v3", 0x8fb7d86e430c3c90ULL},  {"densenet121", 0x58b86a57797b3711ULL},
+      {"densenet161", 0x0d2ab88b169e9f50ULL},   {"densenet169", 0x373306972cabbc73ULL},
+      {"densenet201", 0xe6765ffcac54496dULL},   {"squeezenet1_0", 0xb33b45f47b8be83fULL},
+      {"squeezenet1_1", 0x3398b0dfff7b5e66ULL}, {"mobilenet_v2", 0x810f0d8d95b2fd81ULL}};
   for (const auto& [name, hash] : expected) {
     const std::string text = state_dict_text(build_model(name, {}), true);
     EXPECT_EQ(fnv1a(text), hash) << text;
@@ -120,26 +122,28 @@ TEST(Models, CostThePublishedOperations) {
 
 TEST(Models, CostTheOperationsOfTorchvisionsModules) {
   // Twice the multiply-adds of all Conv2d and Linear modules in a forward pass of one picture, torchvision 0.14.1.
-  const std::map<std::string, std::int64_t> expected{
-      {"alexnet", 1428376960},       {"vgg16", 30940528640},       {"googlenet", 2996752384},
-      {"inception_v3", 11426432192}, {"densenet121", 5668323328},  {"densenet161", 15455814144},
-      {"squeezenet1_0", 1637849152}, {"squeezenet1_1", 698303872}, {"wide_resnet50_2", 22796042240}};
+  const std::map<std::string, std::int64_t> expected{{"alexnet", 1428376960},          {"vgg16", 30940528640},
+                                                     {"googlenet", 2996752384},        {"inception_v3", 11426432192},
+                                                     {"densenet121", 5668323328},      {"densenet161", 15455814144},
+                                                     {"squeezenet1_0", 1637849152},    {"squeezenet1_1", 698303872},
+                                                     {"wide_resnet50_2", 22796042240}, {"mobilenet_v2", 601548544}};
   for (const auto& [name, flops] : expected) EXPECT_EQ(forward_flops(build_model(name, {})), flops) << name;
 }
 
 TEST(Models, HaveTheLastLayerWithWeightsAsTheirHead) {
-  const std::map<std::string, std::string> expected{
-      {"alexnet", "classifier.6"},   {"vgg16", "classifier.6"},         {"googlenet", "fc"},      {"inception_v3", "fc"},
-      {"densenet169", "classifier"}, {"squeezenet1_0", "classifier.1"}, {"wide_resnet50_2", "fc"}};
+  const std::map<std::string, std::string> expected{{"alexnet", "classifier.6"},   {"vgg16", "classifier.6"},
+                                                    {"googlenet", "fc"},           {"inception_v3", "fc"},
+                                                    {"densenet169", "classifier"}, {"squeezenet1_0", "classifier.1"},
+                                                    {"wide_resnet50_2", "fc"},     {"mobilenet_v2", "classifier.1"}};
   for (const auto& [name, head] : expected) {
     EXPECT_EQ(head_tensor_names(build_model(name, {})), (std::vector<std::string>{head + ".weight", head + ".bias"})) << name;
   }
 }
 
 TEST(Models, DropOutAsTorchvisionDoesOrAsAsked) {
-  const std::map<std::string, std::vector<float>> expected{{"alexnet", {0.5f, 0.5f}}, {"vgg19_bn", {0.5f, 0.5f}},
-                                                           {"googlenet", {0.2f}},     {"inception_v3", {0.5f}},
-                                                           {"squeezenet1_1", {0.5f}}, {"densenet121", {}}};
+  const std::map<std::string, std::vector<float>> expected{
+      {"alexnet", {0.5f, 0.5f}}, {"vgg19_bn", {0.5f, 0.5f}}, {"googlenet", {0.2f}}, {"inception_v3", {0.5f}},
+      {"squeezenet1_1", {0.5f}}, {"mobilenet_v2", {0.2f}},   {"densenet121", {}}};
   const auto probabilities = [](const NetworkSpec& network) {
     std::vector<float> found;
     for (const Node& node : network.nodes) {
@@ -156,8 +160,8 @@ TEST(Models, DropOutAsTorchvisionDoesOrAsAsked) {
 }
 
 TEST(Models, ZeroTheLastNormOfEveryBlockWhenAsked) {
-  for (const auto& [name, blocks, last] :
-       {std::tuple("resnet50", 16, ".bn3"), std::tuple("resnet18", 8, ".bn2"), std::tuple("resnet20", 9, ".bn2")}) {
+  for (const auto& [name, blocks, last] : {std::tuple("resnet50", 16, ".bn3"), std::tuple("resnet18", 8, ".bn2"),
+                                           std::tuple("resnet20", 9, ".bn2"), std::tuple("mobilenet_v2", 10, ".conv.3")}) {
     int zeroed = 0;
     for (const Node& node : build_model(name, {.zero_init_last_norm = true}).nodes) {
       const auto* const norm = std::get_if<BatchNorm>(&node.layer);
@@ -188,6 +192,7 @@ TEST(Models, OfUnknownNameAreRefusedWithTheNearest) {
 
 TEST(Models, AreKnownByTheirNamesInTfCnnBenchmarks) {
   const std::map<std::string, std::string> aliases{{"inception3", "inception_v3"},
+                                                   {"mobilenet", "mobilenet_v2"},
                                                    {"resnet50_v1.5", "resnet50"},
                                                    {"resnet101_v1.5", "resnet101"},
                                                    {"resnet152_v1.5", "resnet152"}};

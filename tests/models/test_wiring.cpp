@@ -1,6 +1,7 @@
 // How the published networks are wired: shapes along the way, and which node reads which.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <stdexcept>
 
@@ -80,6 +81,16 @@ TEST(Wiring, OfBranchesGivesTorchvisionsShapes) {
         {"features.12.concat", {1, 512, 13, 13}}}},
       {"squeezenet1_1",
        {{"features.0", {1, 64, 111, 111}}, {"features.2", {1, 64, 55, 55}}, {"features.12.concat", {1, 512, 13, 13}}}},
+      {"mobilenet_v2",
+       {{"features.0.2", {1, 32, 112, 112}},
+        {"features.1.conv.0.0", {1, 32, 112, 112}},
+        {"features.2.conv.0.2", {1, 96, 112, 112}},
+        {"features.2.conv.1.2", {1, 96, 56, 56}},
+        {"features.3.add", {1, 24, 56, 56}},
+        {"features.7.conv.3", {1, 64, 14, 14}},
+        {"features.14.conv.3", {1, 160, 7, 7}},
+        {"features.17.conv.3", {1, 320, 7, 7}},
+        {"features.18.2", {1, 1280, 7, 7}}}},
       {"alexnet", {{"features.0", {1, 64, 55, 55}}, {"features.12", {1, 256, 6, 6}}, {"flatten", {1, 9216}}}},
       {"vgg11_bn", {{"features.27", {1, 512, 14, 14}}, {"features.28", {1, 512, 7, 7}}, {"flatten", {1, 25088}}}}};
   for (const auto& [name, nodes] : expected) {
@@ -128,6 +139,21 @@ TEST(Wiring, AddsTheBranchBeforeItsShortcut) {
   EXPECT_EQ(find_node(network, "layer2.0.add").inputs, with_downsample);
   EXPECT_EQ(find_node(network, "layer2.1.add").inputs, with_identity);
   EXPECT_LT(with_downsample[0], with_downsample[1]);
+}
+
+TEST(Wiring, OfMobileNetAddsWhereShapesAgreeAndConvolvesEveryChannelAlone) {
+  const NetworkSpec network = build_model("mobilenet_v2", {});
+  const auto layer = [&](const std::string& name) { return find_node(network, name).layer; };
+
+  const std::vector<LayerIndex> added{index_of(network, "features.6.conv.3"), index_of(network, "features.5.add")};
+  EXPECT_EQ(find_node(network, "features.6.add").inputs, added);
+  EXPECT_EQ(find_node(network, "features.7.conv.0.0").inputs, std::vector<LayerIndex>{index_of(network, "features.6.add")});
+  EXPECT_EQ(std::ranges::count_if(network.nodes, [](const Node& node) { return std::holds_alternative<Add>(node.layer); }), 10);
+  EXPECT_EQ(std::get<Convolution>(layer("features.1.conv.0.0")).groups, 32);
+  EXPECT_EQ(std::get<Convolution>(layer("features.17.conv.1.0")).groups, 960);
+  EXPECT_EQ(std::get<Convolution>(layer("features.17.conv.0.0")).groups, 1);
+  EXPECT_EQ(std::get<Convolution>(layer("features.14.conv.1.0")).stride, 2);
+  EXPECT_EQ(std::get<Relu>(layer("features.18.2")).ceiling, 6.0f);
 }
 
 TEST(Wiring, OfDenseNetReadsWhatAllEarlierLayersMade) {

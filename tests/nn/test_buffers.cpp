@@ -303,6 +303,7 @@ TEST(Buffers, KeepEveryValueUntilItsLastReaderInPublishedNetworks) {
   expect_sound(build_model("densenet121", {.image_size = 64}));
   expect_sound(build_model("googlenet", {.image_size = 64}));
   expect_sound(build_model("resnet20", {}));
+  expect_sound(build_model("mobilenet_v2", {.image_size = 64}));
   expect_sound(build_model("lenet5", {}));
 }
 

@@ -340,7 +340,8 @@ TEST(Fusion, MarksReluOnlyWhereItWasTakenIn) {
 
 std::vector<NetworkSpec> all_networks() {
   std::vector<NetworkSpec> networks = small_networks();
-  for (const char* name : {"resnet18", "resnet50", "resnet20", "lenet5"}) networks.push_back(build_model(name, {}));
+  for (const char* name : {"resnet18", "resnet50", "resnet20", "mobilenet_v2", "lenet5"})
+    networks.push_back(build_model(name, {}));
   return networks;
 }
 
