@@ -18,7 +18,7 @@ STDDEV = (0.229, 0.224, 0.225)
 CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (20, 32, 44, 56, 110)}
 IMAGE_SIZES = {"inception_v3": 299}
 OWN_AUXILIARY_HEADS = {"googlenet", "inception_v3"}
-FAMILIES_WITH_DROPOUT = ("alexnet", "vgg", "googlenet", "inception", "squeezenet")
+FAMILIES_WITH_DROPOUT = ("alexnet", "vgg", "googlenet", "inception", "squeezenet", "mobilenet")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def build(name, num_classes=None):
     if name not in torchvision.models.list_models():
         raise SystemExit(f"unknown model {name}: expected lenet5, {', '.join(CIFAR_DEPTHS)} or a model of torchvision")
     options = {"aux_logits": False, "init_weights": True} if name in OWN_AUXILIARY_HEADS else {}
-    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return with_relu6_in_bf16(torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options))
 
 
 def has_dropout(name):
@@ -60,6 +60,21 @@ def without_dropout(module):
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
+    return module
+
+
+class ReLU6(nn.ReLU6):
+    """PyTorch 1.13 has no gradient of ReLU6 in bfloat16 on CPUs; the one in float32, which it has, is exact for it."""
+
+    def forward(self, x):
+        return super().forward(x.float()).to(x.dtype) if x.dtype == torch.bfloat16 else super().forward(x)
+
+
+def with_relu6_in_bf16(module):
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.ReLU6):
+                setattr(parent, name, ReLU6(child.inplace))
     return module
 
 

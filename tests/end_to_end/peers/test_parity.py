@@ -113,7 +113,7 @@ class Commands(unittest.TestCase):
 class Networks(unittest.TestCase):
     def test_have_the_published_numbers_of_parameters(self):
         published = {"lenet5": 61_706, "resnet20": 269_722, "resnet56": 853_018, "resnet18": 11_689_512, "resnet50": 25_557_032,
-                     "googlenet": 6_624_904, "inception_v3": 23_834_568, "squeezenet1_1": 1_235_496}
+                     "googlenet": 6_624_904, "inception_v3": 23_834_568, "squeezenet1_1": 1_235_496, "mobilenet_v2": 3_504_872}
 
         for name, count in published.items():
             self.assertEqual(sum(parameter.numel() for parameter in networks.build(name).parameters()), count, name)
@@ -127,7 +127,7 @@ class Networks(unittest.TestCase):
         self.assertEqual((decaying["weight_decay"], others["weight_decay"]), (1e-4, 0.0))
 
     def test_drop_nothing_in_the_comparison_and_are_known_to_have_dropout(self):
-        for name in ("resnet18", "densenet121", "alexnet", "googlenet", "inception_v3", "squeezenet1_1", "lenet5"):
+        for name in ("resnet18", "densenet121", "alexnet", "googlenet", "inception_v3", "squeezenet1_1", "mobilenet_v2", "lenet5"):
             module = networks.build(name)
             probabilities = [part.p for part in module.modules() if isinstance(part, torch.nn.Dropout)]
             networks.without_dropout(module)
