@@ -186,6 +186,10 @@ std::vector<std::int64_t> forward_flops_by_node(const NetworkSpec& network) {
   return flops;
 }
 
+bool has_weights(const LayerSpec& layer) {
+  return std::holds_alternative<Linear>(layer) || std::holds_alternative<Convolution>(layer);
+}
+
 /// Whether a layer's result takes memory of its own, as a rule: element-wise layers are fused into their producers or write
 /// over what they read, the inputs of a Concat are made where its result lies, and a Flatten moves nothing.
 bool has_memory_of_its_own(const LayerSpec& layer) {
@@ -223,14 +227,16 @@ std::vector<std::string> tensor_names(const NetworkSpec& network) {
 
 std::vector<std::string> head_tensor_names(const NetworkSpec& network) {
   const auto by_node = parameters_by_node(network);
-  for (std::size_t node = by_node.size(); node-- > 0;) {
-    const LayerSpec& layer = network.nodes[node].layer;
-    if (!std::holds_alternative<Linear>(layer) && !std::holds_alternative<Convolution>(layer)) continue;
-    std::vector<std::string> names;
-    for (const ParameterSpec& spec : by_node[node]) names.push_back(spec.name);
-    return names;
+  std::vector<std::string> names;
+  for (const NetworkOutput& output : network.outputs) {
+    LayerIndex node = output.node;
+    while (node != kNetworkInput && !has_weights(network.nodes[static_cast<std::size_t>(node)].layer)) {
+      node = network.nodes[static_cast<std::size_t>(node)].inputs.front();
+    }
+    if (node == kNetworkInput) continue;
+    for (const ParameterSpec& spec : by_node[static_cast<std::size_t>(node)]) names.push_back(spec.name);
   }
-  return {};
+  return names;
 }
 
 std::int64_t forward_flops(const NetworkSpec& network) {

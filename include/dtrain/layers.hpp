@@ -104,7 +104,13 @@ struct Node {
   std::vector<LayerIndex> inputs;
 };
 
-/// A network: nodes in execution order; the last one produces the logits (n, num_classes).
+/// A node whose result is logits (n, num_classes); no other node reads it.
+struct NetworkOutput {
+  LayerIndex node = 0;
+  float loss_weight = 1.0f;  ///< how often training counts their loss
+};
+
+/// A network: nodes in execution order, and those among them that give logits.
 struct NetworkSpec {
   std::string name;  ///< "resnet50"
   std::int64_t channels = 3;
@@ -112,6 +118,8 @@ struct NetworkSpec {
   std::int64_t width = 224;
   std::int64_t num_classes = 1000;
   std::vector<Node> nodes{};
+  /// The main one first, whose weight is 1; then those of auxiliary heads, which are for training alone.
+  std::vector<NetworkOutput> outputs{};
 };
 
 /// Shape of every node's output for a batch of n pictures. Errors: ConfigError when a picture is too small.
@@ -123,7 +131,8 @@ std::vector<std::vector<ParameterSpec>> parameters_by_node(const NetworkSpec& ne
 /// Names of all those tensors, in the same order: what checkpoints and weight files list.
 std::vector<std::string> tensor_names(const NetworkSpec& network);
 
-/// Names of the head's tensors: those of the last layer with weights, linear or convolution; empty when there is none.
+/// Names of the heads' tensors, the main head's first: those of the last layer with weights, linear or convolution, on the way
+/// to each output; empty when there is none.
 std::vector<std::string> head_tensor_names(const NetworkSpec& network);
 
 /// Floating-point operations (2 per multiply-add) of convolutions and linear layers, forward, one picture.

@@ -29,19 +29,21 @@ std::int64_t NetworkBuilder::channels(LayerIndex node) const {
   return network_.channels;
 }
 
+LayerIndex NetworkBuilder::push(Node node) {
+  network_.nodes.push_back(std::move(node));
+  return newest_ = static_cast<LayerIndex>(network_.nodes.size()) - 1;
+}
+
 LayerIndex NetworkBuilder::append_behind(LayerIndex input, std::string name, LayerSpec layer) {
-  network_.nodes.push_back({.name = std::move(name), .layer = std::move(layer), .inputs = {input}});
-  return newest();
+  return push({.name = std::move(name), .layer = std::move(layer), .inputs = {input}});
 }
 
 LayerIndex NetworkBuilder::add(std::string name, LayerIndex branch, LayerIndex shortcut) {
-  network_.nodes.push_back({.name = std::move(name), .layer = Add{}, .inputs = {branch, shortcut}});
-  return newest();
+  return push({.name = std::move(name), .layer = Add{}, .inputs = {branch, shortcut}});
 }
 
 LayerIndex NetworkBuilder::concat(std::string name, std::vector<LayerIndex> nodes) {
-  network_.nodes.push_back({.name = std::move(name), .layer = Concat{}, .inputs = std::move(nodes)});
-  return newest();
+  return push({.name = std::move(name), .layer = Concat{}, .inputs = std::move(nodes)});
 }
 
 void NetworkBuilder::append_classifier(const std::string& linear_name) {
@@ -50,7 +52,13 @@ void NetworkBuilder::append_classifier(const std::string& linear_name) {
   append(linear_name, Linear{.out_features = network_.num_classes});
 }
 
+void NetworkBuilder::end_auxiliary_head(float loss_weight, LayerIndex trunk) {
+  network_.outputs.push_back({.node = newest_, .loss_weight = loss_weight});
+  newest_ = trunk;
+}
+
 NetworkSpec NetworkBuilder::finish() && {
+  network_.outputs.insert(network_.outputs.begin(), {.node = newest_});
   (void)output_shapes(network_, 1);
   return std::move(network_);
 }

@@ -14,8 +14,9 @@ class NetworkBuilder {
   /// head: name, extents of the pictures and number of classes; its nodes are empty.
   explicit NetworkBuilder(NetworkSpec head);
 
-  /// Index of the newest node, kNetworkInput before the first.
-  LayerIndex newest() const { return static_cast<LayerIndex>(network_.nodes.size()) - 1; }
+  /// Index of the newest node, kNetworkInput before the first; behind an auxiliary head, the node that the network goes on
+  /// from.
+  LayerIndex newest() const { return newest_; }
   /// Channels (or features) of a node's output.
   std::int64_t channels(LayerIndex node) const;
 
@@ -31,11 +32,18 @@ class NetworkBuilder {
   /// Appends global average pooling ("avgpool"), "flatten" and the linear head, which is named `linear_name`.
   void append_classifier(const std::string& linear_name);
 
-  /// The finished description. Errors: ConfigError: the pictures are too small for a layer.
+  /// Makes the newest node the logits of an auxiliary head with this weight of its loss; the network goes on from `trunk`.
+  void end_auxiliary_head(float loss_weight, LayerIndex trunk);
+
+  /// The finished description; the newest node gives the main logits. Errors: ConfigError: the pictures are too small for a
+  /// layer.
   NetworkSpec finish() &&;
 
  private:
+  LayerIndex push(Node node);
+
   NetworkSpec network_;
+  LayerIndex newest_ = kNetworkInput;
 };
 
 }  // namespace dtrain

@@ -62,6 +62,7 @@ inline NetworkSpec small_network(std::int64_t num_classes = 3) {
                    {"pool", Pool{}, {2}},
                    {"flatten", Flatten{}, {3}},
                    {"fc", Linear{.out_features = num_classes}, {4}}};
+  network.outputs = {{.node = 5}};
   return network;
 }
 

@@ -12,7 +12,13 @@ namespace {
 
 /// A network of one layer on single-channel square pictures.
 NetworkSpec one_layer(const LayerSpec& layer, std::int64_t side) {
-  return {.name = "one", .channels = 1, .height = side, .width = side, .num_classes = 1, .nodes = {{"layer", layer, {-1}}}};
+  return {.name = "one",
+          .channels = 1,
+          .height = side,
+          .width = side,
+          .num_classes = 1,
+          .nodes = {{"layer", layer, {-1}}},
+          .outputs = {{.node = 0}}};
 }
 
 std::string error_text(const NetworkSpec& network) {
@@ -238,13 +244,17 @@ TEST(TensorNames, ListEveryTensorInExecutionOrder) {
                                       "fc.weight", "fc.bias"}));
 }
 
-TEST(HeadTensorNames, AreThoseOfTheLastLayerThatIsLinearOrAConvolution) {
+TEST(HeadTensorNames, AreThoseOfTheLastLayerBeforeEachOutputThatIsLinearOrAConvolution) {
   NetworkSpec convolutional = test::small_network();
   convolutional.nodes.push_back({"expand", Convolution{.out_channels = 3, .has_bias = true}, {2}});
   convolutional.nodes.push_back({"norm", BatchNorm{}, {6}});
+  convolutional.outputs = {{.node = 7}};
+  NetworkSpec two_heads = convolutional;
+  two_heads.outputs.push_back({.node = 5, .loss_weight = 0.5f});
 
   EXPECT_EQ(head_tensor_names(test::small_network()), (std::vector<std::string>{"fc.weight", "fc.bias"}));
   EXPECT_EQ(head_tensor_names(convolutional), (std::vector<std::string>{"expand.weight", "expand.bias"}));
+  EXPECT_EQ(head_tensor_names(two_heads), (std::vector<std::string>{"expand.weight", "expand.bias", "fc.weight", "fc.bias"}));
   EXPECT_TRUE(head_tensor_names(one_layer(Relu{}, 2)).empty());
 }
 

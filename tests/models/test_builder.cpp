@@ -92,6 +92,25 @@ TEST(NetworkBuilder, EndsWithAClassifierOfTheNetworksClasses) {
   EXPECT_EQ(network.nodes.back().name, "fc");
 }
 
+TEST(NetworkBuilder, GoesOnFromTheTrunkBehindAnAuxiliaryHead) {
+  NetworkBuilder net(head());
+  const LayerIndex trunk = net.append("conv", Convolution{.out_channels = 4});
+  net.append("aux.flatten", Flatten{});
+  const LayerIndex aux = net.append("aux.fc", Linear{.out_features = 5});
+  net.end_auxiliary_head(0.5f, trunk);
+
+  EXPECT_EQ(net.newest(), trunk);
+  net.append_classifier("fc");
+  const NetworkSpec network = std::move(net).finish();
+
+  EXPECT_EQ(network.nodes[static_cast<std::size_t>(aux) + 1].inputs, std::vector<LayerIndex>{trunk});
+  ASSERT_EQ(network.outputs.size(), 2U);
+  EXPECT_EQ(network.outputs[0].node, static_cast<LayerIndex>(network.nodes.size()) - 1);
+  EXPECT_EQ(network.outputs[0].loss_weight, 1.0f);
+  EXPECT_EQ(network.outputs[1].node, aux);
+  EXPECT_EQ(network.outputs[1].loss_weight, 0.5f);
+}
+
 TEST(NetworkBuilder, RefusesPicturesThatAreTooSmallWhenItFinishes) {
   NetworkBuilder net(head());
   net.append("conv", Convolution{.out_channels = 4, .kernel = 9});
