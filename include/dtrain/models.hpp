@@ -15,6 +15,7 @@ struct ModelOptions {
   std::int64_t num_classes = 0;      ///< 0: the model's own (1000 or 10)
   std::int64_t image_size = 0;       ///< square pictures; 0: the model's own (224, 299, 32, 28)
   bool zero_init_last_norm = false;  ///< γ = 0 in the last batch-norm of every residual block (Goyal et al. 2017)
+  bool aux_heads = false;            ///< auxiliary classifiers, for training; ConfigError where the model has none
   std::optional<float> dropout{};    ///< probability of every dropout layer; ConfigError where the model has none
 };
 

@@ -9,6 +9,7 @@ namespace dtrain {
 struct FamilyOptions {
   NetworkSpec head;                  ///< name, extents of the pictures, number of classes; no nodes
   bool zero_init_last_norm = false;  ///< γ = 0 in the last batch-norm of every residual block
+  bool aux_heads = false;            ///< auxiliary classifiers, where the family has them
 };
 
 /// depth: 18, 34 (basic blocks), 50, 101, 152 (bottlenecks; v1.5: the stride is in the 3×3 convolution).

@@ -1,4 +1,4 @@
-// GoogLeNet with batch-norm and without auxiliary heads, node for node as in torchvision.
+// GoogLeNet with batch-norm, node for node as in torchvision.
 #include <string>
 
 #include "src/models/branches.hpp"
@@ -27,9 +27,23 @@ void append_googlenet_block(NetworkBuilder& net, const GoogLeNetBlock& block) {
                    {{"branch4.0", ceil_max_pool(3, 1, 1)}, {"branch4.1", convolution_same(block.pool_projection, 1)}}});
 }
 
+/// A classifier of what `input` gives. Weight of its loss: the paper, §5.
+void append_googlenet_aux(NetworkBuilder& net, const std::string& name, LayerIndex input, std::int64_t num_classes) {
+  const LayerIndex trunk = net.newest();
+  net.append_behind(input, name + ".avgpool", AdaptiveAveragePool{.side = 4});
+  append_branch(net, net.newest(), name + ".", {{"conv", convolution_same(128, 1)}});
+  net.append(name + ".flatten", Flatten{});
+  net.append(name + ".fc1", Linear{.out_features = 1024});
+  net.append(name + ".relu", Relu{});
+  net.append(name + ".dropout", Dropout{.probability = 0.7f});
+  net.append(name + ".fc2", Linear{.out_features = num_classes});
+  net.end_auxiliary_head(0.3f, trunk);
+}
+
 }  // namespace
 
 NetworkSpec build_googlenet(const FamilyOptions& options) {
+  const std::int64_t num_classes = options.head.num_classes;
   NetworkBuilder net(options.head);
   append_branch(net, kNetworkInput, "",
                 {{"conv1", Convolution{.out_channels = 64, .kernel = 7, .stride = 2, .padding = 3}},
@@ -41,17 +55,23 @@ NetworkSpec build_googlenet(const FamilyOptions& options) {
   append_googlenet_block(net, {"inception3b", 128, 128, 192, 32, 96, 64});
   net.append("maxpool3", ceil_max_pool(3, 2, 0));
   append_googlenet_block(net, {"inception4a", 192, 96, 208, 16, 48, 64});
+  const LayerIndex inception4a = net.newest();
   append_googlenet_block(net, {"inception4b", 160, 112, 224, 24, 64, 64});
   append_googlenet_block(net, {"inception4c", 128, 128, 256, 24, 64, 64});
   append_googlenet_block(net, {"inception4d", 112, 144, 288, 32, 64, 64});
+  const LayerIndex inception4d = net.newest();
   append_googlenet_block(net, {"inception4e", 256, 160, 320, 32, 128, 128});
   net.append("maxpool4", ceil_max_pool(2, 2, 0));
   append_googlenet_block(net, {"inception5a", 256, 160, 320, 32, 128, 128});
   append_googlenet_block(net, {"inception5b", 384, 192, 384, 48, 128, 128});
+  if (options.aux_heads) {  // torchvision lists their tensors here
+    append_googlenet_aux(net, "aux1", inception4a, num_classes);
+    append_googlenet_aux(net, "aux2", inception4d, num_classes);
+  }
   net.append("avgpool", AdaptiveAveragePool{});
   net.append("flatten", Flatten{});
   net.append("dropout", Dropout{.probability = 0.2f});
-  net.append("fc", Linear{.out_features = options.head.num_classes});
+  net.append("fc", Linear{.out_features = num_classes});
   return std::move(net).finish();
 }
 

@@ -1,4 +1,4 @@
-// Inception-v3 for 299×299 pictures, without its auxiliary head, node for node as in torchvision.
+// Inception-v3 for 299×299 pictures, node for node as in torchvision.
 #include <string>
 
 #include "src/models/branches.hpp"
@@ -85,6 +85,19 @@ void append_inception_e(NetworkBuilder& net, const std::string& block) {
   net.concat(block + ".concat", {branch1x1, row, column, row_dbl, column_dbl, pool});
 }
 
+/// A classifier of what the newest node gives, 17×17 pixels or more. Weight of its loss: its authors' implementation (TF-slim).
+void append_inception_aux(NetworkBuilder& net, std::int64_t num_classes) {
+  const LayerIndex trunk = net.newest();
+  append_branch(net, trunk, "AuxLogits.",
+                {{"avg_pool", Pool{.kind = Pool::Kind::average, .kernel = 5, .stride = 3}},
+                 {"conv0", convolution_same(128, 1)},
+                 {"conv1", Convolution{.out_channels = 768, .kernel = 5}}});
+  net.append("AuxLogits.adaptive_avg_pool", AdaptiveAveragePool{});
+  net.append("AuxLogits.flatten", Flatten{});
+  net.append("AuxLogits.fc", Linear{.out_features = num_classes});
+  net.end_auxiliary_head(0.4f, trunk);
+}
+
 }  // namespace
 
 NetworkSpec build_inception_v3(const FamilyOptions& options) {
@@ -105,6 +118,7 @@ NetworkSpec build_inception_v3(const FamilyOptions& options) {
   append_inception_c(net, "Mixed_6c", 160);
   append_inception_c(net, "Mixed_6d", 160);
   append_inception_c(net, "Mixed_6e", 192);
+  if (options.aux_heads) append_inception_aux(net, options.head.num_classes);
   append_inception_d(net, "Mixed_7a");
   append_inception_e(net, "Mixed_7b");
   append_inception_e(net, "Mixed_7c");

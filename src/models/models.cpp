@@ -19,6 +19,7 @@ struct Model {
   ModelEntry entry;
   std::int64_t min_image_size = 1;  ///< at least what its layers need
   Build build = nullptr;
+  bool has_aux_heads = false;  ///< on request
 };
 
 /// A network for ImageNet with torchvision's name. paper: where it was published.
@@ -57,13 +58,15 @@ Model vgg_bn() {
 }
 
 Model googlenet() {
-  return torchvision_model("googlenet", "Szegedy et al., CVPR 2015, with batch-norm, without auxiliary heads", 15,
-                           build_googlenet);
+  Model model = torchvision_model("googlenet", "Szegedy et al., CVPR 2015, with batch-norm", 15, build_googlenet);
+  model.has_aux_heads = true;
+  return model;
 }
 
 Model inception_v3() {
-  Model model = torchvision_model("inception_v3", "Szegedy et al., CVPR 2016, without auxiliary head", 75, build_inception_v3);
+  Model model = torchvision_model("inception_v3", "Szegedy et al., CVPR 2016", 75, build_inception_v3);
   model.entry.image_size = 299;
+  model.has_aux_heads = true;
   return model;
 }
 
@@ -194,6 +197,15 @@ const Model& find_model(std::string_view name) {
                           .remedy = "--model " + std::string(nearest_name(name))});
 }
 
+/// "googlenet or inception_v3".
+std::string names_with_aux_heads() {
+  std::string names;
+  for (const Model& model : models()) {
+    if (model.has_aux_heads) names += (names.empty() ? "" : " or ") + model.entry.name;
+  }
+  return names;
+}
+
 void require_honourable(const Model& model, const ModelOptions& options) {
   const std::string doing = "building model " + model.entry.name;
   if (options.num_classes < 0) {
@@ -208,6 +220,12 @@ void require_honourable(const Model& model, const ModelOptions& options) {
                             .expected = "pictures of at least " + least + "×" + least,
                             .found = std::to_string(options.image_size),
                             .remedy = "--crop " + std::to_string(model.entry.image_size)});
+  }
+  if (options.aux_heads && !model.has_aux_heads) {
+    throw ConfigError(Fault{.doing = doing,
+                            .expected = "no auxiliary heads, since the network has none",
+                            .found = "--aux-heads on",
+                            .remedy = "--aux-heads off, or --model " + names_with_aux_heads()});
   }
 }
 
@@ -251,7 +269,8 @@ NetworkSpec build_model(std::string_view name, const ModelOptions& options) {
                             .width = side,
                             .num_classes = options.num_classes > 0 ? options.num_classes : model.entry.num_classes,
                             .nodes = {}},
-                   .zero_init_last_norm = options.zero_init_last_norm});
+                   .zero_init_last_norm = options.zero_init_last_norm,
+                   .aux_heads = options.aux_heads});
   if (options.dropout) set_dropout(network, *options.dropout);
   return network;
 }

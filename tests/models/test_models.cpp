@@ -93,6 +93,41 @@ TEST(Models, HaveTheTensorNamesShapesAndOrderOfPublishedCifarWeights) {
   EXPECT_EQ(fnv1a(state_dict_text(build_model("resnet20", {}), false)), 0xef8a9e41cc75d3d5ULL);
 }
 
+TEST(Models, HaveTheAuxiliaryHeadsOfTorchvisionWhenAsked) {
+  // Parameters, and FNV-1a of the state_dict's lines, torchvision 0.14.1, aux_logits=True.
+  const std::map<std::string, std::pair<std::int64_t, std::uint64_t>> expected{
+      {"googlenet", {13004888, 0xde3cc5b5352adc36ULL}}, {"inception_v3", {27161264, 0x0382b556d5f4673eULL}}};
+  for (const auto& [name, facts] : expected) {
+    const NetworkSpec network = build_model(name, {.aux_heads = true});
+    EXPECT_EQ(parameter_count(network), facts.first) << name;
+    EXPECT_EQ(fnv1a(state_dict_text(network, true)), facts.second) << state_dict_text(network, true);
+  }
+}
+
+TEST(Models, GiveTheLogitsOfAuxiliaryHeadsBesideTheMainOnes) {
+  using Heads = std::vector<std::pair<std::string, float>>;
+  const std::map<std::string, Heads> expected{{"googlenet", {{"fc", 1.0f}, {"aux1.fc2", 0.3f}, {"aux2.fc2", 0.3f}}},
+                                              {"inception_v3", {{"fc", 1.0f}, {"AuxLogits.fc", 0.4f}}}};
+  const auto heads = [](const NetworkSpec& network) {
+    const std::vector<Shape> shapes = output_shapes(network, 2);
+    Heads found;
+    for (const NetworkOutput& output : network.outputs) {
+      found.emplace_back(network.nodes[static_cast<std::size_t>(output.node)].name, output.loss_weight);
+      EXPECT_EQ(shapes[static_cast<std::size_t>(output.node)], (Shape{2, 14})) << found.back().first;
+    }
+    return found;
+  };
+  for (const auto& [name, with] : expected) {
+    const NetworkSpec network = build_model(name, {.num_classes = 14, .aux_heads = true});
+    EXPECT_EQ(heads(network), with) << name;
+    EXPECT_EQ(heads(build_model(name, {.num_classes = 14})), (Heads{{"fc", 1.0f}})) << name;
+    std::vector<std::string> tensors;
+    for (const auto& [head, weight] : with) tensors.insert(tensors.end(), {head + ".weight", head + ".bias"});
+    EXPECT_EQ(head_tensor_names(network), tensors);
+  }
+  for (const ModelEntry& entry : list_models()) EXPECT_EQ(build_model(entry.name, {}).outputs.size(), 1U) << entry.name;
+}
+
 TEST(Models, HaveTheStatedExtentsAndClasses) {
   for (const ModelEntry& entry : list_models()) {
     const NetworkSpec network = build_model(entry.name, {});
@@ -157,6 +192,8 @@ TEST(Models, DropOutAsTorchvisionDoesOrAsAsked) {
     EXPECT_EQ(probabilities(build_model(name, {.dropout = 0.125f})), std::vector<float>(own.size(), 0.125f)) << name;
     EXPECT_EQ(probabilities(build_model(name, {.dropout = 0.0f})), std::vector<float>(own.size(), 0.0f)) << name;
   }
+  EXPECT_EQ(probabilities(build_model("googlenet", {.aux_heads = true})), (std::vector<float>{0.7f, 0.7f, 0.2f}));
+  EXPECT_EQ(probabilities(build_model("googlenet", {.aux_heads = true, .dropout = 0.0f})), std::vector<float>(3, 0.0f));
 }
 
 TEST(Models, ZeroTheLastNormOfEveryBlockWhenAsked) {
@@ -232,6 +269,13 @@ TEST(Models, RefuseWhatTheyCannotHonour) {
   EXPECT_NE(fault_of("resnet50", {.image_size = 31}).find("at least 32×32"), std::string::npos);
   EXPECT_NE(fault_of("resnet50", {.image_size = -224}).find("-224"), std::string::npos);
   EXPECT_NE(fault_of("lenet5", {.image_size = 11}).find("at least 12×12"), std::string::npos);
+  const std::string no_heads = fault_of("resnet50", {.aux_heads = true});
+  EXPECT_NE(no_heads.find("--aux-heads on"), std::string::npos) << no_heads;
+  EXPECT_NE(no_heads.find("--model googlenet or inception_v3"), std::string::npos) << no_heads;
+  const std::string small = fault_of("inception_v3", {.image_size = 298, .aux_heads = true});
+  EXPECT_NE(small.find("AuxLogits.conv1.conv"), std::string::npos) << small;
+  EXPECT_NE(small.find("at least 299×299"), std::string::npos) << small;
+  EXPECT_EQ(fault_of("googlenet", {.image_size = 15, .aux_heads = true}), "no error");
   EXPECT_EQ(fault_of("resnet50", {.image_size = 32}), "no error");
   EXPECT_EQ(fault_of("lenet5", {.image_size = 12}), "no error");
 }

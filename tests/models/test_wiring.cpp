@@ -196,6 +196,28 @@ TEST(Wiring, ConcatenatesBranchesInTorchvisionsOrder) {
                 "branch_pool.relu"});
 }
 
+TEST(Wiring, OfAuxiliaryHeadsIsTorchvisions) {
+  const NetworkSpec googlenet = build_model("googlenet", {.aux_heads = true});
+  const NetworkSpec inception = build_model("inception_v3", {.aux_heads = true});
+  const auto input = [](const NetworkSpec& network, const std::string& name) {
+    return network.nodes[static_cast<std::size_t>(find_node(network, name).inputs.at(0))].name;
+  };
+  const auto shape = [](const NetworkSpec& network, const std::string& name) {
+    return output_shapes(network, 1)[static_cast<std::size_t>(index_of(network, name))];
+  };
+
+  EXPECT_EQ(input(googlenet, "aux1.avgpool"), "inception4a.concat");
+  EXPECT_EQ(input(googlenet, "aux2.avgpool"), "inception4d.concat");
+  EXPECT_EQ(input(googlenet, "aux2.dropout"), "aux2.relu");
+  EXPECT_EQ(input(googlenet, "avgpool"), "inception5b.concat");
+  EXPECT_EQ(shape(googlenet, "aux1.conv.relu"), (Shape{1, 128, 4, 4}));
+  EXPECT_EQ(shape(googlenet, "aux2.fc1"), (Shape{1, 1024}));
+  EXPECT_EQ(input(inception, "AuxLogits.avg_pool"), "Mixed_6e.concat");
+  EXPECT_EQ(input(inception, "Mixed_7a.branch3x3_1.conv"), "Mixed_6e.concat");
+  EXPECT_EQ(shape(inception, "AuxLogits.avg_pool"), (Shape{1, 768, 5, 5}));
+  EXPECT_EQ(shape(inception, "AuxLogits.conv1.relu"), (Shape{1, 768, 1, 1}));
+}
+
 TEST(Wiring, NeverConcatenatesASingleInput) {
   for (const ModelEntry& entry : list_models()) {
     for (const Node& node : build_model(entry.name, {}).nodes) {
