@@ -52,4 +52,22 @@ LossSums softmax_cross_entropy(std::span<const float> logits, std::span<const st
   return sums;
 }
 
+LossSums training_loss(std::span<const float> logits, std::span<const std::int32_t> labels,
+                       std::span<const NetworkOutput> outputs, float label_smoothing, float scale,
+                       std::span<float> diff_logits) {
+  check(!outputs.empty() && !labels.empty(), "training_loss: an output and a label");
+  check(diff_logits.size() == logits.size(), "training_loss: a gradient for every logit");
+  const std::size_t size = logits.size() / outputs.size();
+  const auto classes = static_cast<std::int64_t>(size / labels.size());
+  LossSums sums;
+  for (std::size_t k = 0; k < outputs.size(); ++k) {
+    const float weight = outputs[k].loss_weight;
+    const LossSums output = softmax_cross_entropy(logits.subspan(k * size, size), labels, classes, label_smoothing,
+                                                  weight * scale, diff_logits.subspan(k * size, size));
+    if (k == 0) sums = output;
+    if (k > 0) sums.aux_loss += static_cast<double>(weight) * output.loss;
+  }
+  return sums;
+}
+
 }  // namespace dtrain

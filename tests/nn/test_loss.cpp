@@ -174,6 +174,42 @@ TEST(Hits, AreNeverGivenToAnInfiniteLogit) {
   EXPECT_FALSE(std::isfinite(sums.loss));
 }
 
+TEST(TrainingLoss, AddsWeightedAuxiliaryLossesAndCountsHitsOfTheMainLogits) {
+  constexpr std::int64_t kClasses = 6;
+  const std::vector<NetworkOutput> outputs{{.node = 9}, {.node = 3, .loss_weight = 0.25f}, {.node = 5, .loss_weight = 0.5f}};
+  const std::vector<std::int32_t> labels{2, 0};
+  const std::vector<float> logits = to_floats(random_values(3 * 2 * kClasses, 8));
+  std::vector<float> diff(logits.size(), kNan);
+
+  const LossSums sums = training_loss(logits, labels, outputs, 0.1f, 0.125f, diff);
+
+  const auto part = [&](std::ptrdiff_t k) {
+    return std::vector<float>(logits.begin() + k * 2 * kClasses, logits.begin() + (k + 1) * 2 * kClasses);
+  };
+  const LossSums main = loss_of(part(0), labels, kClasses, 0.1f);
+  EXPECT_EQ(sums.loss, main.loss);
+  EXPECT_EQ(sums.top1, main.top1);
+  EXPECT_EQ(sums.top5, main.top5);
+  EXPECT_EQ(sums.samples, 2);
+  EXPECT_EQ(sums.aux_loss,
+            0.25 * loss_of(part(1), labels, kClasses, 0.1f).loss + 0.5 * loss_of(part(2), labels, kClasses, 0.1f).loss);
+  std::vector<float> expected;
+  for (std::ptrdiff_t k = 0; k < 3; ++k) {  // weights and scale are powers of two, whose products are exact
+    const auto gradient =
+        gradient_of(part(k), labels, kClasses, 0.1f, outputs[static_cast<std::size_t>(k)].loss_weight * 0.125f);
+    expected.insert(expected.end(), gradient.begin(), gradient.end());
+  }
+  EXPECT_EQ(diff, expected);
+}
+
+TEST(TrainingLoss, AddsUpOverCalls) {
+  LossSums sums{.loss = 1.0, .aux_loss = 0.5};
+  sums += {.loss = 2.0, .aux_loss = 0.25};
+
+  EXPECT_EQ(sums.loss, 3.0);
+  EXPECT_EQ(sums.aux_loss, 0.75);
+}
+
 TEST(SoftmaxCrossEntropy, RefusesLabelsOutsideTheClassesAndShortBuffers) {
   EXPECT_THROW(loss_of({1.0f, 2.0f}, {2}, 2), std::logic_error);
   EXPECT_THROW(loss_of({1.0f, 2.0f}, {-1}, 2), std::logic_error);
