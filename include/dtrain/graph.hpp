@@ -124,11 +124,13 @@ class Graph {
   /// Gives the graph its arena: at least memory_plan().activations_bytes, aligned to 64. Must precede forward.
   void bind(std::span<std::byte> arena);
 
-  /// images: (batch, c, h, w) row-major, normalised. Result: logits (batch, num_classes), valid until the next call.
+  /// images: (batch, c, h, w) row-major, normalised. Result: logits (outputs, batch, num_classes) of the network's outputs, in
+  /// evaluation of the main one alone; valid until the next call.
   const Tensor& forward(std::span<const float> images, const PassOptions& pass);
 
-  /// diff_logits: (batch, num_classes) row-major, already scaled by 1/global batch. Adds up or overwrites the gradients in
-  /// the ParameterStore; calls on_layer_done(node) for each node, in backward order, when its gradients are final.
+  /// diff_logits: (outputs, batch, num_classes) row-major, already scaled by 1/global batch and the weight of the output's
+  /// loss. Adds up or overwrites the gradients in the ParameterStore; calls on_layer_done(node) for each node, in backward
+  /// order, when its gradients are final.
   void backward(std::span<const float> diff_logits, const std::function<void(LayerIndex)>& on_layer_done);
 
   /// Measures every instruction from now on; costs three readings of a clock an instruction.

@@ -84,9 +84,8 @@ class Assigner {
   std::vector<int> last_uses() const {
     std::vector<int> last(program_.size());
     for (int i = 0; i < count_; ++i) {
-      const bool is_logits = i == count_ - 1;
       const bool backward_reads = training_ && at(i).has_gradient && at(i).needs.dst_in_backward;
-      last[static_cast<std::size_t>(i)] = backward_reads ? backward_time(i) : (is_logits ? count_ : i);
+      last[static_cast<std::size_t>(i)] = backward_reads ? backward_time(i) : (at(i).gives_logits() ? count_ : i);
     }
     for (int i = 0; i < count_; ++i) {
       for (std::size_t k = 0; k < at(i).inputs.size(); ++k) {
@@ -145,9 +144,10 @@ class Assigner {
   }
 
   void assign_gradients() {
-    const int last = count_ - 1;
-    buffers(last).diff_dst.push_back(create(at(last).dst.get_size(), count_, backward_time(last)));
-    for (int i = last; i >= 0; --i) {
+    for (int i = 0; i < count_; ++i) {  // the loss fills all of these before backward begins
+      if (at(i).gives_logits()) buffers(i).diff_dst.push_back(create(at(i).dst.get_size(), count_, backward_time(i)));
+    }
+    for (int i = count_ - 1; i >= 0; --i) {
       if (!at(i).has_gradient) continue;
       auto& own = buffers(i);
       const int now = backward_time(i);

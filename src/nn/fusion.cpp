@@ -42,6 +42,19 @@ LayerIndex only_reader(const std::vector<std::vector<LayerIndex>>& readers, Laye
   return all.size() == 1 ? all.front() : -1;
 }
 
+/// All nodes in training, those on which the main output depends in evaluation.
+std::vector<bool> running_nodes(const NetworkSpec& network, bool training) {
+  std::vector<bool> runs(network.nodes.size(), training);
+  runs[static_cast<std::size_t>(network.outputs.front().node)] = true;
+  for (std::size_t node = network.nodes.size(); node-- > 0;) {
+    if (!runs[node]) continue;
+    for (const LayerIndex input : network.nodes[node].inputs) {
+      if (input != kNetworkInput) runs[static_cast<std::size_t>(input)] = true;
+    }
+  }
+  return runs;
+}
+
 const std::map<std::string, bool Fusions::*, std::less<>>& fusions_by_name() {
   static const std::map<std::string, bool Fusions::*, std::less<>> names{
       {"norm-relu", &Fusions::norm_relu},        {"norm-add", &Fusions::norm_add},   {"norm-pool", &Fusions::norm_pool},
@@ -52,10 +65,12 @@ const std::map<std::string, bool Fusions::*, std::less<>>& fusions_by_name() {
 
 }  // namespace
 
-std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) {
+std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions, bool training) {
   const int count = static_cast<int>(network.nodes.size());
+  const std::vector<bool> runs = running_nodes(network, training);
   std::vector<std::vector<LayerIndex>> readers(network.nodes.size());
   for (LayerIndex node = 0; node < count; ++node) {
+    if (!runs[static_cast<std::size_t>(node)]) continue;
     for (const LayerIndex input : network.nodes[static_cast<std::size_t>(node)].inputs) {
       if (input >= 0) readers[static_cast<std::size_t>(input)].push_back(node);
     }
@@ -70,7 +85,7 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
   };
   const std::vector<Shape> shapes = output_shapes(network, 1);
   for (LayerIndex node = 0; node < count; ++node) {
-    if (taken_by[static_cast<std::size_t>(node)] >= 0) continue;
+    if (taken_by[static_cast<std::size_t>(node)] >= 0 || !runs[static_cast<std::size_t>(node)]) continue;
     if (fusions.norm_concat && is_readable_in_parts(network, shapes, node) &&
         is<BatchNorm>(network, only_reader(readers, node))) {
       take(only_reader(readers, node), node);
@@ -109,6 +124,7 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
   std::map<LayerIndex, int> operation_of;  // node → operation whose result is the node's
   for (LayerIndex node = 0; node < count; ++node) {
     const LayerIndex owner = taken_by[static_cast<std::size_t>(node)];
+    if (owner < 0) continue;
     const auto& nodes = covered[static_cast<std::size_t>(owner)];
     if (nodes.back() != node) continue;
     Operation operation{.node = owner, .inputs = {}, .nodes = nodes};
@@ -129,6 +145,12 @@ std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions) 
     }
     operation_of[node] = static_cast<int>(operations.size());
     operations.push_back(std::move(operation));
+  }
+  for (std::size_t k = 0; k < network.outputs.size(); ++k) {
+    const LayerIndex node = network.outputs[k].node;
+    if (!runs[static_cast<std::size_t>(node)]) continue;
+    check(readers[static_cast<std::size_t>(node)].empty(), "no node reads the logits");
+    operations[static_cast<std::size_t>(operation_of.at(node))].output = static_cast<int>(k);
   }
   return operations;
 }

@@ -20,9 +20,10 @@ struct Operation {
   std::optional<Pool> pool{};     ///< max pooling applied behind the ReLU
   bool concatenates = false;      ///< a batch-norm that works on the channels of all inputs, one behind the other
   std::vector<LayerIndex> nodes;  ///< all nodes covered, in execution order
+  int output = -1;                ///< of the network's outputs, the one that its result is; -1: none
 };
 
-/// Operations in execution order; the last one gives the logits.
+/// Operations in execution order; in evaluation those alone on which the main logits depend.
 /// A batch-norm whose only reader is a ReLU, a ReLU with max pooling behind, an Add, or an Add with a ReLU behind takes those
 /// in, at the place of the last of them. Where both inputs of an Add are such batch-norms, the first one does.
 /// A ReLU with a ceiling is taken in by a batch-norm in front of it only, and no pooling behind it.
@@ -30,6 +31,6 @@ struct Operation {
 /// batch-norms read, are thus never copied.
 /// A convolution takes in the ReLU that alone reads it, unless that is to write into a Concat: then it is the copying. Where
 /// max pooling alone reads that ReLU, the pooling takes it in: the maximum of rectified values is the rectified maximum.
-std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions = {});
+std::vector<Operation> fuse(const NetworkSpec& network, const Fusions& fusions = {}, bool training = true);
 
 }  // namespace dtrain::nn

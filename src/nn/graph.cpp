@@ -74,7 +74,9 @@ struct Graph::Compiled {
         parameters(store),
         program(build_program(network, options, device, &store)),
         pictures(unbound(pictures_desc(network, options.batch), device)),
-        logits(Shape{options.batch, network.num_classes}) {
+        logits(Shape{options.training ? std::ssize(network.outputs) : 1, options.batch, network.num_classes}),
+        logits_memory(static_cast<std::size_t>(logits.shape().front())),
+        diff_logits_memory(logits_memory.size()) {
     const ProgramMemory memory = plan_program(program, options);
     plan = memory.plan;
     offsets = memory.offsets;
@@ -134,12 +136,17 @@ struct Graph::Compiled {
         to.diff_src[k] = view(buffers.diff_src[k], program[static_cast<std::size_t>(instruction.inputs[k])].dst);
       }
       instruction.layer->connect(to);
-      if (i + 1 == program.size()) {
-        logits_memory = to.dst;
-        if (options.training) diff_logits_memory = to.diff_dst[0];
+      if (instruction.gives_logits()) {
+        const auto output = static_cast<std::size_t>(instruction.output);
+        check(to.dst.get_desc().get_size() == output_bytes(), "an output has logits of num_classes: " + instruction.name);
+        logits_memory[output] = to.dst;
+        if (options.training) diff_logits_memory[output] = to.diff_dst[0];
       }
     }
   }
+
+  /// Of the logits of one output.
+  std::size_t output_bytes() const { return logits.values().size_bytes() / logits_memory.size(); }
 
   /// from is added to `to` before the layer's backward runs.
   struct Sum {
@@ -156,9 +163,10 @@ struct Graph::Compiled {
   std::vector<std::pair<dnnl::memory, std::size_t>> views;
   std::vector<std::vector<Sum>> extra_sums;       // per instruction
   std::vector<std::vector<int>> recompute_first;  // per instruction
-  dnnl::memory pictures, logits_memory, diff_logits_memory;
+  dnnl::memory pictures;
   MemoryPlan plan;
   Tensor logits;
+  std::vector<dnnl::memory> logits_memory, diff_logits_memory;  // per output
   PassOptions pass;
   bool is_bound = false;
   std::vector<InstructionProfile> profile;  // per instruction; empty: not measured
@@ -228,16 +236,23 @@ const Tensor& Graph::forward(std::span<const float> images, const PassOptions& p
     graph.timed(i, weights_brought, [&] { layer.bring_forward_weights(); });
     graph.timed(i, forward_time, [&] { layer.forward(pass); });
   }
-  const auto logits = graph.logits.values();
-  std::memcpy(logits.data(), graph.logits_memory.get_data_handle(), logits.size_bytes());
+  std::byte* logits = std::as_writable_bytes(graph.logits.values()).data();
+  for (const dnnl::memory& output : graph.logits_memory) {
+    std::memcpy(logits, output.get_data_handle(), graph.output_bytes());
+    logits += graph.output_bytes();
+  }
   return graph.logits;
 }
 
 void Graph::backward(std::span<const float> diff_logits, const std::function<void(LayerIndex)>& on_layer_done) {
   Compiled& graph = *compiled_;
   check(graph.options.training, "Graph::backward: compiled for training");
-  check(diff_logits.size() == graph.logits.values().size(), "Graph::backward: (batch, classes) gradients");
-  std::memcpy(graph.diff_logits_memory.get_data_handle(), diff_logits.data(), diff_logits.size_bytes());
+  check(diff_logits.size() == graph.logits.values().size(), "Graph::backward: (outputs, batch, classes) gradients");
+  const std::byte* diff = std::as_bytes(diff_logits).data();
+  for (const dnnl::memory& output : graph.diff_logits_memory) {
+    std::memcpy(output.get_data_handle(), diff, graph.output_bytes());
+    diff += graph.output_bytes();
+  }
   for (std::size_t i = graph.program.size(); i-- > 0;) {
     const Instruction& instruction = graph.program[i];
     if (instruction.has_gradient) {

@@ -31,7 +31,7 @@ struct LayerContext {
   Shape dst_shape;                   ///< of the result
   std::vector<bool> wants_diff_src;  ///< per input: backward must produce its gradient
   int position = 0;                  ///< of the operation in the graph (dropout streams)
-  bool is_last = false;              ///< its result is the logits, which are f32
+  bool gives_logits = false;         ///< its result is logits, which are f32
 };
 
 /// Of activations, their gradients and working weights.

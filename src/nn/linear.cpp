@@ -23,7 +23,7 @@ class LinearLayer final : public Layer {
     const auto kind = context_.options.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
     const Desc weights = any_desc(weights_dims_, type);
     // The logits are f32, and so is what the loss makes of them.
-    const Desc dst = plain_desc(context_.dst_shape, context_.is_last ? kF32 : type);
+    const Desc dst = plain_desc(context_.dst_shape, context_.gives_logits ? kF32 : type);
     diff_dst_ = desc_as(dst, type);
     forward_desc_ = inner_product_forward::primitive_desc({kind, src, weights, plain_desc(bias_dims_), dst}, user_scratchpad(),
                                                           context_.device.engine);

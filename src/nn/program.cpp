@@ -20,7 +20,7 @@ class ProgramBuilder {
         shapes_(output_shapes(network, options.batch)) {}
 
   std::vector<Instruction> build() && {
-    const std::vector<Operation> operations = fuse(network_, options_.fusions);
+    const std::vector<Operation> operations = fuse(network_, options_.fusions, options_.training);
     for (const Operation& operation : operations) {
       for (const int input : operation.inputs) ++readers_[input];
     }
@@ -28,8 +28,9 @@ class ProgramBuilder {
       const Node& node = network_.nodes[static_cast<std::size_t>(operation.node)];
       std::holds_alternative<Concat>(node.layer) ? append_concat(operation, node) : append(operation, node);
     }
-    const Desc logits = plain_desc(program_.back().dst.dims());
-    if (program_.back().dst != logits) (void)push_reorder("logits", result_of_.back(), logits);
+    for (std::size_t k = 0; k < operations.size(); ++k) {
+      if (operations[k].output >= 0) give_logits(result_of_[k], operations[k].output);
+    }
     return std::move(program_);
   }
 
@@ -79,6 +80,15 @@ class ProgramBuilder {
                  .needs = {}});
   }
 
+  /// Makes a result an output of the network, row-major and in f32.
+  void give_logits(int instruction, int output) {
+    const Desc logits = plain_desc(at(instruction).dst.dims());
+    if (at(instruction).dst != logits) {
+      instruction = push_reorder(output == 0 ? "logits" : at(instruction).name + ".logits", instruction, logits);
+    }
+    program_[static_cast<std::size_t>(instruction)].output = output;
+  }
+
   void append(const Operation& operation, const Node& node) {
     std::vector<int> inputs = instructions_of(operation.inputs);
     LayerContext layer_context = context(node.name, inputs);
@@ -94,7 +104,7 @@ class ProgramBuilder {
       layer_context.src[k] = wish;
     }
     layer_context.position = operation.node;
-    layer_context.is_last = operation.nodes.back() == static_cast<LayerIndex>(network_.nodes.size()) - 1;
+    layer_context.gives_logits = operation.output >= 0;
     result_of_.push_back(push({.name = node.name,
                                .layer = make_layer(node.layer, std::move(layer_context)),
                                .inputs = inputs,
@@ -172,7 +182,7 @@ Desc pictures_desc(const NetworkSpec& network, std::int64_t batch) {
 std::vector<Instruction> build_program(const NetworkSpec& network, const CompileOptions& options, const Device& device,
                                        const ParameterStore* parameters) {
   check(options.batch > 0, "a graph is compiled for at least one picture");
-  check(!network.nodes.empty(), "a network has nodes");
+  check(!network.nodes.empty() && !network.outputs.empty(), "a network has nodes, and one gives the logits");
   if (options.precision == Precision::bf16 && bf16_support() == Bf16Support::none) {
     throw ConfigError(Fault{.doing = "compiling " + network.name + " for bf16",
                             .expected = "a CPU with AVX-512",

@@ -24,11 +24,13 @@ struct Instruction {
   bool has_gradient = false;       ///< its result depends on a trained parameter, so backward must reach it
   int part_of = -1;                ///< the Concat of whose result this one's is a slice; -1: of none
   std::int64_t first_channel = 0;  ///< of the slice
+  int output = -1;                 ///< of the network's outputs, the one that its result is, row-major; -1: none
 
   bool is_part() const { return part_of >= 0; }
+  bool gives_logits() const { return output >= 0; }
 };
 
-/// Instructions in execution order; the last one gives the logits, row-major.
+/// Instructions in execution order; in evaluation those alone on which the main logits depend.
 /// parameters: null to learn which parameters the layers have and how they like them laid out.
 /// Errors: ConfigError (picture too small, precision not available).
 std::vector<Instruction> build_program(const NetworkSpec& network, const CompileOptions& options, const Device& device,

@@ -29,7 +29,7 @@ struct Probe {
 
   double loss(const NamedTensors& parameters) const {
     const ReferenceRun run = run_reference(network, parameters, pictures, batch, true);
-    return std::inner_product(run.logits().begin(), run.logits().end(), diff_logits.begin(), 0.0);
+    return std::inner_product(run.logits.begin(), run.logits.end(), diff_logits.begin(), 0.0);
   }
 
   /// Derivative of the loss along `direction` of one tensor.
@@ -143,7 +143,7 @@ StepResult step_with_threads(const NetworkSpec& network, int threads) {
   CompiledNetwork compiled(network, {.batch = 3}, random_parameters(network, 5));
   StepResult step;
   step.logits = compiled.forward(random_values(picture_elements(network, 3), 6));
-  compiled.backward(random_values(3 * network.num_classes, 7));
+  compiled.backward(random_values(logits_elements(network, 3), 7));
   step.gradients = plain_gradients(compiled.store());
   const auto statistics = compiled.store().statistics();
   step.statistics.assign(statistics.begin(), statistics.end());
@@ -169,13 +169,13 @@ void expect_close(const std::vector<float>& got, const std::vector<double>& want
 void expect_matches_reference(const NetworkSpec& network, const CompileOptions& options, const Tolerances& tolerances) {
   const NamedTensors parameters = random_parameters(network, 11);
   const std::vector<double> pictures = random_values(picture_elements(network, options.batch), 12);
-  const std::vector<double> diff_logits = random_values(options.batch * network.num_classes, 13);
+  const std::vector<double> diff_logits = random_values(logits_elements(network, options.batch), 13);
   CompiledNetwork compiled(network, options, parameters);
 
   const std::vector<float> logits = compiled.forward(pictures);
   compiled.backward(diff_logits);
 
-  expect_close(logits, run_reference(network, parameters, pictures, options.batch, true).logits(), tolerances.logits, "logits");
+  expect_close(logits, run_reference(network, parameters, pictures, options.batch, true).logits, tolerances.logits, "logits");
   const Probe probe{network, pictures, diff_logits, options.batch};
   for (const auto& [name, gradient] : plain_gradients(compiled.store())) {
     expect_gradient_matches(probe, parameters, name, gradient, tolerances.gradients);
@@ -192,8 +192,7 @@ void expect_evaluation_matches_reference(const NetworkSpec& network, const Compi
 
   const std::vector<float> logits = compiled.forward(pictures);
 
-  expect_close(logits, run_reference(network, parameters, pictures, options.batch, false).logits(), tolerances.logits,
-               "logits");
+  expect_close(logits, run_reference(network, parameters, pictures, options.batch, false).logits, tolerances.logits, "logits");
 }
 
 }  // namespace dtrain

@@ -72,8 +72,9 @@ struct Tolerances {
 /// layers forward and ten backward, each adding a few ulps, stay below 64 ulps = 8e-6.
 inline constexpr Tolerances kDirect{.logits = 32 * kUlp, .gradients = 64 * kUlp};
 
-/// Trains one step on random parameters, pictures and loss Σ r·logits; compares logits with the reference's, and gradients of
-/// every parameter with its central differences: along random directions over whole tensors and along single elements.
+/// Trains one step on random parameters, pictures and loss Σ r·logits of all outputs; compares logits with the reference's, and
+/// gradients of every parameter with its central differences: along random directions over whole tensors and along single
+/// elements.
 void expect_matches_reference(const NetworkSpec& network, const CompileOptions& options,
                               const Tolerances& tolerances = kDirect);
 

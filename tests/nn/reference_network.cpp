@@ -239,6 +239,10 @@ ReferenceRun run_reference(const NetworkSpec& network, const NamedTensors& param
     std::visit(layer, node.layer);
     run.results[i] = std::move(layer).result();
   }
+  for (std::size_t k = 0; k < (training ? network.outputs.size() : 1); ++k) {
+    const auto& logits = run.results[static_cast<std::size_t>(network.outputs[k].node)];
+    run.logits.insert(run.logits.end(), logits.begin(), logits.end());
+  }
   return run;
 }
 
@@ -264,6 +268,10 @@ std::vector<double> random_values(std::int64_t count, std::uint64_t seed) {
 
 std::int64_t picture_elements(const NetworkSpec& network, std::int64_t batch) {
   return batch * network.channels * network.height * network.width;
+}
+
+std::int64_t logits_elements(const NetworkSpec& network, std::int64_t batch) {
+  return std::ssize(network.outputs) * batch * network.num_classes;
 }
 
 std::vector<float> to_floats(const std::vector<double>& values) {

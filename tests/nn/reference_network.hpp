@@ -23,8 +23,7 @@ struct Moments {
 struct ReferenceRun {
   std::vector<std::vector<double>> results;  ///< of every node
   std::map<std::string, Moments> moments;    ///< of every batch-norm by node name; empty in evaluation
-
-  const std::vector<double>& logits() const { return results.back(); }
+  std::vector<double> logits;                ///< of all outputs in training, of the main one in evaluation
 };
 
 /// Runs the network on `batch` pictures. Dropout is the identity: its masks are tested by themselves.
@@ -40,6 +39,8 @@ std::vector<double> random_values(std::int64_t count, std::uint64_t seed);
 
 /// Elements of `batch` pictures.
 std::int64_t picture_elements(const NetworkSpec& network, std::int64_t batch);
+/// Elements of the logits of all outputs.
+std::int64_t logits_elements(const NetworkSpec& network, std::int64_t batch);
 
 std::vector<float> to_floats(const std::vector<double>& values);
 

@@ -32,8 +32,9 @@ LayerIndex append_stem(NetworkBuilder& net, std::int64_t channels) {
 NetworkSpec finish_with_features(NetworkBuilder net) {
   NetworkSpec network = std::move(net).finish();
   if (output_shapes(network, 1).back().size() == 4) {
-    network.nodes.push_back(
-        {.name = "features", .layer = Flatten{}, .inputs = {static_cast<LayerIndex>(network.nodes.size()) - 1}});
+    NetworkOutput& main = network.outputs.front();
+    network.nodes.push_back({.name = "features", .layer = Flatten{}, .inputs = {main.node}});
+    main.node = static_cast<LayerIndex>(network.nodes.size()) - 1;
   }
   network.num_classes = output_shapes(network, 1).back()[1];
   return network;
@@ -306,24 +307,43 @@ NetworkSpec odd_concat() {
   return finish_with_features(std::move(net));
 }
 
+NetworkSpec auxiliary_heads() {
+  NetworkBuilder net = begin("auxiliary_heads", 3, 6);
+  const LayerIndex value = append_stem(net, 16);
+  net.append("aux1.avgpool", AdaptiveAveragePool{.side = 2});
+  net.append("aux1.flatten", Flatten{});
+  net.append("aux1.fc1", Linear{.out_features = 12});
+  net.append("aux1.relu", Relu{});
+  net.append("aux1.fc2", Linear{.out_features = 5});
+  net.end_auxiliary_head(0.25f, value);
+  net.append("conv", conv3(16));
+  net.append("bn", BatchNorm{});
+  const LayerIndex relu = net.append("relu", Relu{});
+  const LayerIndex pool =
+      net.append_behind(value, "pool", Pool{.kind = Pool::Kind::max, .kernel = 3, .stride = 1, .padding = 1});
+  const LayerIndex whole = net.concat("cat", {relu, pool});
+  net.append("aux2.conv", conv1(5, 1, true));
+  net.append("aux2.avgpool", AdaptiveAveragePool{});
+  net.append("aux2.flatten", Flatten{});
+  net.end_auxiliary_head(0.5f, whole);
+  net.append("last", conv3(16));
+  net.append("last.bn", BatchNorm{});
+  net.append("avgpool", AdaptiveAveragePool{});
+  net.append("flatten", Flatten{});
+  net.append("fc", Linear{.out_features = 5});
+  return finish_with_features(std::move(net));
+}
+
 std::vector<NetworkSpec> small_networks() {
-  return {inception_block(),
-          fire_blocks(),
-          dense_block(),
-          odd_concat(),
-          inverted_residuals(),
-          residual_chain(),
-          downsampling_block(),
-          three_readers(),
-          five_readers(),
-          readers_behind_pools(),
-          doubled_value(),
-          norm_plus_its_input(),
-          sums_without_norm(),
-          convolutions_and_linear(),
-          relus_in_a_row(),
-          layers_on_pictures(),
-          dropouts()};
+  return {inception_block(),    fire_blocks(),
+          dense_block(),        odd_concat(),
+          inverted_residuals(), residual_chain(),
+          downsampling_block(), three_readers(),
+          five_readers(),       readers_behind_pools(),
+          doubled_value(),      norm_plus_its_input(),
+          sums_without_norm(),  convolutions_and_linear(),
+          relus_in_a_row(),     layers_on_pictures(),
+          dropouts(),           auxiliary_heads()};
 }
 
 }  // namespace dtrain

@@ -27,6 +27,7 @@ NetworkSpec inception_block();          ///< branches with batch-norm and a pool
 NetworkSpec fire_blocks();              ///< convolutions with bias and ReLU concatenated; a convolution as the head
 NetworkSpec dense_block();              ///< every batch-norm reads all features so far
 NetworkSpec inverted_residuals();       ///< depthwise convolutions, ReLUs with a ceiling, sums without ReLU
+NetworkSpec auxiliary_heads();          ///< heads on a value that others read and on a Concat, a linear layer and a convolution
 NetworkSpec odd_concat();               ///< channels that fill no block; inputs read by others, twice, or pictures
 
 /// All of the above, each with its name.

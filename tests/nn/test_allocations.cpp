@@ -62,12 +62,12 @@ int allocations_of_a_step(const NetworkSpec& network, const CompileOptions& opti
   Optimizer optimizer(OptimizerKind::sgd, compiled.store());
   const std::vector<float> pictures = to_floats(random_values(picture_elements(network, options.batch), 2));
   const std::vector<std::int32_t> labels(static_cast<std::size_t>(options.batch), 1);
-  std::vector<float> diff_logits(static_cast<std::size_t>(options.batch * network.num_classes));
+  std::vector<float> diff_logits(static_cast<std::size_t>(logits_elements(network, options.batch)));
   const Slice whole{0, static_cast<std::int64_t>(compiled.store().weights().size())};
   const std::function<void(LayerIndex)> nothing = [](LayerIndex) {};
   const auto step = [&] {
     const Tensor& logits = compiled.graph().forward(pictures, {});
-    (void)softmax_cross_entropy(logits.values(), labels, network.num_classes, 0.1f, 1.0f, diff_logits);
+    (void)training_loss(logits.values(), labels, network.outputs, 0.1f, 1.0f, diff_logits);
     compiled.graph().backward(diff_logits, nothing);
     (void)optimizer.update(compiled.store(), whole, {.learning_rate = 1e-4f});
   };
@@ -90,7 +90,7 @@ TEST(Allocations, AreCounted) {
 
 TEST(Allocations, OfAStepAreNone) {
   for (const NetworkSpec& network : {residual_chain(), inception_block(), fire_blocks(), dense_block(), dropouts(),
-                                     odd_concat(), build_model("resnet20", {})}) {
+                                     odd_concat(), auxiliary_heads(), build_model("resnet20", {})}) {
     for (const bool recompute_norm : {false, true}) {
       EXPECT_EQ(allocations_of_a_step(network, {.batch = 4, .recompute_norm = recompute_norm}), 0) << network.name;
     }

@@ -156,7 +156,7 @@ TEST(BatchNormPrecision, KeepsTheVarianceOfPicturesFarFromZero) {
   // dst = x·scale + shift with |x·scale| ≤ 1.5·1000 and |shift| likewise, each rounded once: 1500 half-ulps twice on results
   // whose largest magnitude is about 4.
   const ReferenceRun reference = run_reference(network, parameters, pictures, 4, true);
-  expect_close(logits, reference.logits(), 1500.0 / 4.0 * kUlp, "logits");
+  expect_close(logits, reference.logits, 1500.0 / 4.0 * kUlp, "logits");
   const std::vector<float> variance = plain_values(compiled.store(), "bn.running_var");
   for (std::size_t c = 0; c < 2; ++c) {
     const double expected = 0.9 * parameters.at("bn.running_var")[c] + 0.1 * reference.moments.at("bn").unbiased_variance[c];

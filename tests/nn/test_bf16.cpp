@@ -32,7 +32,7 @@ StepResult step_in(Precision precision, const NetworkSpec& network) {
                            random_parameters(network, 1));
   StepResult step;
   step.logits = compiled.forward(random_values(picture_elements(network, 4), 2));
-  compiled.backward(random_values(4 * network.num_classes, 3));
+  compiled.backward(random_values(logits_elements(network, 4), 3));
   step.gradients = plain_gradients(compiled.store());
   return step;
 }
@@ -108,7 +108,7 @@ TEST_F(Bf16, SumsMicroBatchesInF32) {
   const NetworkSpec network = dense_block();
   CompiledNetwork compiled(network, {.batch = 2, .precision = Precision::bf16}, random_parameters(network, 1));
   const std::vector<double> pictures = random_values(picture_elements(network, 2), 2);
-  const std::vector<double> diff_logits = random_values(2 * network.num_classes, 3);
+  const std::vector<double> diff_logits = random_values(logits_elements(network, 2), 3);
   (void)compiled.forward(pictures);
   compiled.backward(diff_logits);
   const auto once = plain_gradients(compiled.store());

@@ -47,15 +47,21 @@ class Interpreter {
           contributions_[input].insert({static_cast<int>(i), static_cast<int>(k)});
       }
     }
-    contributions_[last()].insert({kLoss, 0});
+    for (int i = 0; i <= last(); ++i) {
+      if (at(i).gives_logits()) contributions_[i].insert({kLoss, 0});
+    }
   }
 
   /// All that went wrong, a line each; empty for a sound assignment.
   std::vector<std::string> run() && {
     for (int i = 0; i <= last(); ++i) forward(i);
-    expect(buffers(last()).dst, result_of(last()), "the caller", "the logits");
+    for (int i = 0; i <= last(); ++i) {
+      if (at(i).gives_logits()) expect(buffers(i).dst, result_of(i), "the caller", "the logits");
+    }
     if (!training_) return std::move(faults_);
-    write(buffers(last()).diff_dst.at(0), {Content::Kind::gradient, last(), {{kLoss, 0}}});
+    for (int i = 0; i <= last(); ++i) {
+      if (at(i).gives_logits()) write(buffers(i).diff_dst.at(0), {Content::Kind::gradient, i, {{kLoss, 0}}});
+    }
     for (int i = last(); i >= 0; --i) {
       if (at(i).has_gradient) backward(i);
     }
@@ -305,6 +311,7 @@ TEST(Buffers, KeepEveryValueUntilItsLastReaderInPublishedNetworks) {
   expect_sound(build_model("resnet20", {}));
   expect_sound(build_model("mobilenet_v2", {.image_size = 64}));
   expect_sound(build_model("lenet5", {}));
+  expect_sound(build_model("googlenet", {.image_size = 32, .aux_heads = true}));
 }
 
 TEST(Buffers, OfAnInterpreterThatNoticesAValueOverwrittenBeforeBackward) {
@@ -332,6 +339,20 @@ TEST(Buffers, OfAnInterpreterThatNoticesALifetimeThatEndsTooEarly) {
   }
 
   EXPECT_GT(noticed, 5);
+}
+
+TEST(Buffers, OfAnInterpreterThatNoticesAuxiliaryLogitsThatDoNotLast) {
+  const Program program(auxiliary_heads(), true);
+  const auto instruction_of = [&](int output) {
+    const auto found = std::ranges::find(program.instructions, output, &Instruction::output);
+    return static_cast<std::size_t>(found - program.instructions.begin());
+  };
+  for (const int output : {1, 2}) {
+    BufferAssignment broken = program.assign();
+    broken.instructions[instruction_of(0)].dst = broken.instructions[instruction_of(output)].dst;
+
+    EXPECT_FALSE(program.faults(broken).empty()) << output;
+  }
 }
 
 TEST(Buffers, OfAnInterpreterThatNoticesALostGradient) {

@@ -338,6 +338,28 @@ TEST(Fusion, MarksReluOnlyWhereItWasTakenIn) {
   EXPECT_FALSE(operations[3].relu);
 }
 
+TEST(Fusion, LeavesOutInEvaluationWhatOnlyAuxiliaryOutputsDependOn) {
+  NetworkBuilder net = begin();
+  net.append("conv", kConv);
+  net.append("bn", BatchNorm{});
+  const LayerIndex value = net.append("relu", Relu{});
+  net.append("aux", kConv);
+  net.append("aux.relu", Relu{});
+  net.end_auxiliary_head(0.5f, value);
+  net.append("pool", kMaxPool);
+  const NetworkSpec network = std::move(net).finish();
+
+  const std::vector<Operation> training = fuse(network);
+  const std::vector<Operation> evaluation = fuse(network, {}, false);
+
+  EXPECT_EQ(in_words(network, training), (Lines{"conv < pictures", "bn relu < conv", "aux aux.relu < relu", "pool < relu"}));
+  EXPECT_EQ(training[2].output, 1);
+  EXPECT_EQ(training[3].output, 0);
+  EXPECT_EQ(in_words(network, evaluation), (Lines{"conv < pictures", "bn relu pool < conv"}));
+  EXPECT_EQ(evaluation[0].output, -1);
+  EXPECT_EQ(evaluation[1].output, 0);
+}
+
 std::vector<NetworkSpec> all_networks() {
   std::vector<NetworkSpec> networks = small_networks();
   for (const char* name : {"resnet18", "resnet50", "resnet20", "mobilenet_v2", "lenet5"})

@@ -22,7 +22,7 @@ namespace {
 struct Step {
   explicit Step(const NetworkSpec& network, const CompileOptions& options = {.batch = 4}, bool plain = false)
       : pictures(random_values(picture_elements(network, options.batch), 2)),
-        diff_logits(random_values(options.batch * network.num_classes, 3)),
+        diff_logits(random_values(logits_elements(network, options.batch), 3)),
         compiled(network, options, random_parameters(network, 1), plain) {}
 
   std::vector<float> run() {
@@ -286,6 +286,22 @@ TEST(Graph, SaysWhatItCompiledALineAnInstruction) {
   EXPECT_NE(text.find("fc: linear"), std::string::npos) << text;
 }
 
+TEST(Graph, ComputesNothingOfAuxiliaryHeadsInEvaluation) {
+  const NetworkSpec with = build_model("googlenet", {.num_classes = 5, .image_size = 32, .aux_heads = true});
+  const NetworkSpec without = build_model("googlenet", {.num_classes = 5, .image_size = 32});
+  const NamedTensors parameters = random_parameters(with, 1);
+  const std::vector<double> pictures = random_values(picture_elements(with, 2), 2);
+  const CompileOptions options{.batch = 2, .training = false};
+  ParameterStore store(Graph::plan_parameters(with, {.batch = 2}, true));  // of a run that trains the heads
+  set_parameters(store, parameters);
+  CompiledNetwork evaluation(with, options, store);
+  CompiledNetwork plain(without, options, parameters, true);
+
+  EXPECT_EQ(evaluation.graph().describe(), plain.graph().describe());
+  EXPECT_EQ(evaluation.graph().memory_plan().activations_bytes, plain.graph().memory_plan().activations_bytes);
+  EXPECT_EQ(evaluation.forward(pictures), plain.forward(pictures));
+}
+
 TEST(Graph, StaysUsableWhenMoved) {
   const NetworkSpec network = residual_chain();
   Step step(network);
@@ -371,6 +387,20 @@ TEST(GraphErrors, RefuseCallersWhoBreakTheContract) {
   EXPECT_THROW((void)graph.forward(std::span(pictures).first(10), {}), std::logic_error) << "too few pictures";
   (void)graph.forward(pictures, {});
   EXPECT_THROW(graph.backward(std::vector<float>(3), [](LayerIndex) {}), std::logic_error) << "wrong gradient";
+}
+
+TEST(GraphErrors, RefuseOutputsThatAreNotLogitsOrThatOthersRead) {
+  NetworkSpec other_size = auxiliary_heads();
+  other_size.nodes[static_cast<std::size_t>(other_size.outputs[1].node)].layer = Linear{.out_features = 4};
+  const CompileOptions options{.batch = 2};
+  ParameterStore store(Graph::plan_parameters(other_size, options, true));
+  EXPECT_THROW(Graph(other_size, store, options), std::logic_error);
+
+  NetworkSpec read = convolutions_and_linear();
+  read.outputs.front().node = 3;  // the second convolution, which a ReLU reads
+  EXPECT_THROW((void)Graph::plan_parameters(read, options, true), std::logic_error);
+  read.outputs.clear();
+  EXPECT_THROW((void)Graph::plan_parameters(read, options, true), std::logic_error);
 }
 
 TEST(GraphErrors, RefuseBackwardOfAGraphForEvaluation) {

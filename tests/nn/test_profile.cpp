@@ -19,7 +19,7 @@ std::vector<InstructionProfile> profile_of(const NetworkSpec& network, std::int6
   CompiledNetwork compiled(network, {.batch = batch}, random_parameters(network, 1));
   compiled.graph().start_profile();
   (void)compiled.forward(random_values(picture_elements(network, batch), 2));
-  compiled.backward(random_values(batch * network.num_classes, 3));
+  compiled.backward(random_values(logits_elements(network, batch), 3));
   return compiled.graph().profile();
 }
 
@@ -79,7 +79,7 @@ TEST(GraphProfile, ChangesNoBit) {
     CompiledNetwork compiled(network, {.batch = 2}, random_parameters(network, 1));
     if (profiled) compiled.graph().start_profile();
     std::vector<float> logits = compiled.forward(random_values(picture_elements(network, 2), 2));
-    compiled.backward(random_values(2 * network.num_classes, 3));
+    compiled.backward(random_values(logits_elements(network, 2), 3));
     return StepResult{.logits = logits, .gradients = plain_gradients(compiled.store()), .statistics = {}};
   };
 

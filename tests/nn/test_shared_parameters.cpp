@@ -36,7 +36,7 @@ TEST_P(MicroBatches, OverwriteGradientsAtFirstAndAddToThemLater) {
     if (network.name == "dropouts") continue;
     const std::vector<double> pictures_a = random_values(picture_elements(network, 4), 2);
     const std::vector<double> pictures_b = random_values(picture_elements(network, 4), 3);
-    const std::vector<double> diff = random_values(4 * network.num_classes, 4);
+    const std::vector<double> diff = random_values(logits_elements(network, 4), 4);
     const auto a = gradients_alone(network, options, plain, pictures_a, diff);
     const auto b = gradients_alone(network, options, plain, pictures_b, diff);
     CompiledNetwork compiled(network, options, random_parameters(network, 1), plain);
@@ -119,7 +119,7 @@ TEST_P(SharedStore, GivesEachGraphTheResultsItHasAlone) {
   const NetworkSpec spec = network();
   const NamedTensors parameters = random_parameters(spec, 1);
   const auto pictures = [&](std::int64_t batch) { return random_values(picture_elements(spec, batch), 10 + batch); };
-  const auto diff = [&](std::int64_t batch) { return random_values(batch * spec.num_classes, 20 + batch); };
+  const auto diff = [&](std::int64_t batch) { return random_values(logits_elements(spec, batch), 20 + batch); };
   Family family(spec);
   // A store in the layouts that the graph of four prefers: the others alone are given the same one.
   const auto alone = [&](std::int64_t batch) {
@@ -167,7 +167,7 @@ TEST_P(SharedStore, ShowsChangedWeightsToEveryGraphWhenTheVersionIsRaised) {
   const std::vector<float> four_logits = forward(family.of_four, to_floats(four));
 
   const auto expected = [&](const std::vector<double>& pictures, std::int64_t batch, bool training) {
-    return run_reference(spec, changed, pictures, batch, training).logits();
+    return run_reference(spec, changed, pictures, batch, training).logits;
   };
   expect_close(evaluation_logits, expected(two, 2, false), kDirect.logits, spec.name + " in evaluation");
   if (spec.name == "dropouts") return;  // the reference has no masks
@@ -183,7 +183,7 @@ TEST(SharedStoreBackward, UsesTheChangedWeightsForDataGradients) {
   const NetworkSpec network = convolutions_and_linear();
   const CompileOptions options{.batch = 4};
   const std::vector<double> pictures = random_values(picture_elements(network, 4), 2);
-  const std::vector<double> diff = random_values(4 * network.num_classes, 3);
+  const std::vector<double> diff = random_values(logits_elements(network, 4), 3);
   for (const bool plain : {false, true}) {
     CompiledNetwork compiled(network, options, random_parameters(network, 5), plain);
     (void)compiled.forward(pictures);
