@@ -118,21 +118,22 @@ void MetricsFile::write_line(const std::string& line) {
 
 void MetricsFile::write(const StepReport& report) {
   if (path_.empty()) return;
-  const Json line{{"step", report.step},
-                  {"epoch", report.epoch},
-                  {"loss", number(report.loss)},
-                  {"top1", number(report.top1)},
-                  {"lr", report.learning_rate},
-                  {"weight_decay", report.weight_decay},
-                  {"samples", report.samples},
-                  {"images_per_s", static_cast<double>(report.samples) / report.step_s},
-                  {"step_s", report.step_s},
-                  {"data_s", report.phases.data},
-                  {"forward_s", report.phases.forward},
-                  {"backward_s", report.phases.backward},
-                  {"update_s", report.phases.update},
-                  {"exposed_comm_s", report.phases.exchange},
-                  {"comm_s", report.exchange_s}};
+  Json line{{"step", report.step},
+            {"epoch", report.epoch},
+            {"loss", number(report.loss)},
+            {"top1", number(report.top1)},
+            {"lr", report.learning_rate},
+            {"weight_decay", report.weight_decay},
+            {"samples", report.samples},
+            {"images_per_s", static_cast<double>(report.samples) / report.step_s},
+            {"step_s", report.step_s},
+            {"data_s", report.phases.data},
+            {"forward_s", report.phases.forward},
+            {"backward_s", report.phases.backward},
+            {"update_s", report.phases.update},
+            {"exposed_comm_s", report.phases.exchange},
+            {"comm_s", report.exchange_s}};
+  if (report.aux_loss) line["aux_loss"] = number(*report.aux_loss);
   write_line(line.dump() + "\n");
 }
 

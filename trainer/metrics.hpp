@@ -37,6 +37,7 @@ class MetricsFile {
  public:
   /// Does nothing when path is empty.
   MetricsFile(const std::filesystem::path& path, std::int64_t first_step);
+  /// "loss" and "top1" are the main output's; "aux_loss" stands beside them where the network has auxiliary heads.
   void write(const StepReport& report);
   /// `kind`: "evaluation"; values as they are.
   void write_evaluation(std::int64_t step, double epoch, double loss, double top1, double top5, std::int64_t samples);

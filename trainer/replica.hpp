@@ -17,6 +17,7 @@ namespace dtrain {
 /// What travels with the gradients in the last bucket: sums over the ranks' pictures.
 struct StepSums {
   float loss = 0.0f;
+  float aux_loss = 0.0f;
   float top1 = 0.0f;
   float samples = 0.0f;
   float stops = 0.0f;  ///< ranks that were asked to stop

@@ -205,6 +205,10 @@ class TrainingRun {
                  to_text(plan_.compile.precision), replica_.parameters().parameter_count(),
                  static_cast<double>(forward_flops(plan_.network)) / 1e9, plan_.network.num_classes, plan_.network.height,
                  plan_.network.width);
+    if (plan_.network.outputs.size() > 1) {
+      spdlog::info("{} auxiliary head(s) in training; the loss shown is the main one, theirs is aux_loss in the metrics",
+                   plan_.network.outputs.size() - 1);
+    }
     spdlog::info("{} ranks on {} node(s), global batch {}, {} a rank in micro-batches of at most {}", ranks,
                  communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
     spdlog::info("{} samples, {} steps an epoch, {} steps, peak learning rate {:.4g}, schedule {}", plan_.samples,

@@ -21,7 +21,7 @@ Trainer::Trainer(const RunPlan& plan, const Communicator& communicator, Replica&
       optimizer_(optimizer),
       stop_requested_(stop_requested),
       step_(first_step),
-      diff_logits_(Shape{plan.local_batch, plan.network.num_classes}) {}
+      diff_logits_(Shape{std::ssize(plan.network.outputs), plan.local_batch, plan.network.num_classes}) {}
 
 StepReport Trainer::step() {
   const double begin_s = seconds();
@@ -66,8 +66,8 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
                          .statistics_share = static_cast<float>(positions.size()) / static_cast<float>(share.positions.size())};
   const Tensor& logits = graph.forward(batch.images, pass);
   const auto diff_logits = diff_logits_.values().first(logits.values().size());
-  sums_ += softmax_cross_entropy(logits.values(), batch.labels, plan_.network.num_classes, plan_.label_smoothing,
-                                 1.0f / static_cast<float>(true_batch_), diff_logits);
+  sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, plan_.label_smoothing,
+                         1.0f / static_cast<float>(true_batch_), diff_logits);
   write_step_sums();
 
   const double backward_s = seconds();
@@ -79,6 +79,7 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
 void Trainer::write_step_sums() {
   StepSums& step_sums = replica_.step_sums();
   step_sums.loss = static_cast<float>(sums_.loss);
+  step_sums.aux_loss = static_cast<float>(sums_.aux_loss);
   step_sums.top1 = static_cast<float>(sums_.top1);
   step_sums.samples = static_cast<float>(sums_.samples);
   step_sums.stops = stop_requested_ != nullptr && stop_requested_->load() ? 1.0f : 0.0f;
@@ -106,11 +107,13 @@ StepReport Trainer::finish_report(const StepPosition& position, const UpdateRate
                     .phases = phases_,
                     .exchange_s = reducer_.exchange_s(),
                     .stop_requested = step_sums.stops > 0.0f};
-  if (!std::isfinite(report.loss) || !weights_are_finite_) {
+  if (plan_.network.outputs.size() > 1) report.aux_loss = step_sums.aux_loss / step_sums.samples;
+  const double loss = report.loss + report.aux_loss.value_or(0.0);
+  if (!std::isfinite(loss) || !weights_are_finite_) {
     throw DivergedError(
         Fault{.doing = "training step " + std::to_string(step_),
               .expected = "a finite loss and finite weights",
-              .found = "loss " + std::to_string(report.loss) + (weights_are_finite_ ? "" : " and weights that are not finite") +
+              .found = "loss " + std::to_string(loss) + (weights_are_finite_ ? "" : " and weights that are not finite") +
                        " at learning rate " + std::to_string(rates.learning_rate),
               .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
   }

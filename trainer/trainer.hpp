@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "dtrain/data.hpp"
 #include "dtrain/loss.hpp"
@@ -24,10 +25,11 @@ struct StepPhases {
 };
 
 struct StepReport {
-  std::int64_t step = 0;  ///< from 1
-  double epoch = 0.0;     ///< epochs done after this step
-  double loss = 0.0;      ///< mean over the global batch
-  double top1 = 0.0;      ///< share of the global batch
+  std::int64_t step = 0;             ///< from 1
+  double epoch = 0.0;                ///< epochs done after this step
+  double loss = 0.0;                 ///< of the main output, mean over the global batch
+  std::optional<double> aux_loss{};  ///< of the auxiliary heads, each times its weight; none: the network has no such heads
+  double top1 = 0.0;                 ///< share of the global batch
   double learning_rate = 0.0;
   double weight_decay = 0.0;
   std::int64_t samples = 0;  ///< true size of the global batch
@@ -68,7 +70,7 @@ class Trainer {
   std::int64_t true_batch_ = 0;  ///< samples of the step over all ranks
   LossSums sums_;
   StepPhases phases_;
-  Tensor diff_logits_;
+  Tensor diff_logits_;  ///< of all outputs
 };
 
 /// The batches that this rank's trainer asks for from `first_step` on, in order.

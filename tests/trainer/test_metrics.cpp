@@ -1,12 +1,17 @@
-// Statistics of throughput, of steps whose durations are chosen.
+// Statistics of throughput, of steps whose durations are chosen; lines of the metrics file.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "trainer/metrics.hpp"
 
 namespace dtrain {
 namespace {
+
+using Json = nlohmann::json;
 
 /// Steps of 8 pictures at these rates.
 std::vector<StepReport> steps_at(const std::vector<double>& images_per_s) {
@@ -51,6 +56,26 @@ TEST(WithoutWarmup, LeavesOutAFifthOfTheStepsAndTenAtMost) {
   EXPECT_EQ(first_of(12), 3);
   EXPECT_EQ(first_of(1000), 11);
   EXPECT_TRUE(without_warmup({}).empty());
+}
+
+Json written(const StepReport& report) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "dtrain_metrics.jsonl";
+  {
+    MetricsFile metrics(path, 0);
+    metrics.write(report);
+  }
+  std::ifstream file(path);
+  return Json::parse(file);
+}
+
+TEST(MetricsFile, HasTheAuxiliaryLossBesideTheMainOneWhereThereIsOne) {
+  const Json with = written({.step = 1, .loss = 2.0, .aux_loss = 0.5, .step_s = 1.0});
+  const Json without = written({.step = 1, .loss = 2.0, .step_s = 1.0});
+
+  EXPECT_EQ(with.at("loss"), 2.0);
+  EXPECT_EQ(with.at("aux_loss"), 0.5);
+  EXPECT_EQ(without.at("loss"), 2.0);
+  EXPECT_FALSE(without.contains("aux_loss"));
 }
 
 TEST(TotalLine, IsWhatScriptsLookFor) { EXPECT_EQ(total_line({.mean = 1656.8249}), "total images/sec: 1656.82\n"); }
