@@ -107,7 +107,8 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
       communicator);
   Replica replica(network, compile, communicator);
   replica.compile(work);
-  import_weights(file, replica.parameters(), ImportMode::exact, head_tensor_names(network));
+  const ImportReport imported = import_weights(file, replica.parameters(), ImportMode::exact, head_tensor_names(network));
+  if (!imported.unused.empty()) log_root(communicator, describe_import(imported, config.weights));
 
   if (communicator.is_root()) require_writable_file(config.report, "--report");
   const EvaluationOptions options{.transform = evaluation_transform(network, config.resize),
