@@ -27,6 +27,10 @@ Option recompute_option(std::string& field) {
 Option crop_option(std::int64_t& field) {
   return whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, field, "the model's");
 }
+Option aux_heads_option(bool& field) {
+  return on_off_option("aux-heads", "With the auxiliary classifiers of googlenet and inception_v3, which training alone uses.",
+                       field);
+}
 Option allreduce_option(std::string& field) {
   return text_option("allreduce", "auto|shm|ring|mpi|none", "How gradients are summed; none: each rank trains alone.", field);
 }
@@ -72,6 +76,7 @@ OptionTable train_table(TrainConfig& c) {
                       c.fuse),
           recompute_option(c.recompute),
           number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),
+          aux_heads_option(c.aux_heads),
           on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
           text_option("init-from", "FILE", "Weights to start from (safetensors); another head is re-initialised.", c.init_from),
       });
@@ -209,6 +214,7 @@ OptionTable init_table(InitConfig& c) {
             {
                 text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
                 whole_option("num-classes", "Classes.", 2, c.num_classes, "the model's"),
+                aux_heads_option(c.aux_heads),
                 on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
                 seed_option("Equal seeds give equal weights.", c.seed),
                 text_option("out", "FILE", "Where to write (safetensors).", c.out, "required"),
@@ -225,6 +231,7 @@ OptionTable models_table(ModelsConfig& c) {
                 whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch),
                 whole_option("num-classes", "Classes.", 2, c.num_classes, "the model's"),
                 crop_option(c.crop),
+                aux_heads_option(c.aux_heads),
                 text_option("precision", "fp32|bf16|auto", "Type of activations and working weights.", c.precision),
                 conv_option(c.conv),
                 recompute_option(c.recompute),
@@ -270,7 +277,7 @@ std::vector<std::string> check_init(const InitConfig& c) {
 std::vector<std::string> check_models(const ModelsConfig& c) {
   if (!c.plan.empty()) return validate(planned_run(c), 1);
   const ModelsConfig listing{.json = c.json};
-  const bool asks_for_plan = c.local_batch != listing.local_batch || c.num_classes != 0 || c.crop != 0 ||
+  const bool asks_for_plan = c.local_batch != listing.local_batch || c.num_classes != 0 || c.crop != 0 || c.aux_heads ||
                              c.precision != listing.precision || c.conv != listing.conv || c.recompute != listing.recompute;
   if (!asks_for_plan) return {};
   return {to_text(Fault{
@@ -356,6 +363,7 @@ TrainConfig planned_run(const ModelsConfig& config) {
   run.model = config.plan;
   run.num_classes = config.num_classes;
   run.crop = config.crop;
+  run.aux_heads = config.aux_heads;
   run.precision = config.precision;
   run.conv = config.conv;
   run.recompute = config.recompute;

@@ -21,6 +21,7 @@ struct ShowText {
 struct InitConfig {
   std::string model = "resnet50";
   std::int64_t num_classes = 0;  ///< 0: the model's own
+  bool aux_heads = false;
   bool zero_init_gamma = false;
   std::uint64_t seed = 1;
   std::string out;  ///< safetensors file
@@ -33,6 +34,7 @@ struct ModelsConfig {
   std::int64_t local_batch = 32;  ///< of the plan, as all below
   std::int64_t num_classes = 0;   ///< 0: the model's own
   std::int64_t crop = 0;          ///< 0: the model's picture size
+  bool aux_heads = false;
   std::string precision = "fp32";
   std::string conv = "auto";
   std::string recompute = "off";

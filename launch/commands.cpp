@@ -108,8 +108,9 @@ bool is_demo_only(const std::filesystem::path& directory) {
 }  // namespace
 
 std::string write_fresh_weights(const InitConfig& config) {
-  const NetworkSpec network =
-      build_model(config.model, {.num_classes = config.num_classes, .zero_init_last_norm = config.zero_init_gamma});
+  const NetworkSpec network = build_model(
+      config.model,
+      {.num_classes = config.num_classes, .zero_init_last_norm = config.zero_init_gamma, .aux_heads = config.aux_heads});
   ParameterStore parameters = plain_store(network);
   initialize(network, config.seed, parameters);
   write_tensor_file(config.out, export_weights(parameters, tensor_names(network), network.name));

@@ -214,7 +214,8 @@ void check_output(const TrainConfig& config, Faults& faults) {
   faults.at_least(config.log_every, 1, "--log-every");
 }
 
-/// Building the description finds an unknown name, a picture that is too small, and dropout where there is none.
+/// Building the description finds an unknown name, a picture that is too small, and dropout or auxiliary heads where there are
+/// none.
 void check_model(const std::string& model, const ModelOptions& options, Faults& faults) {
   faults.collect("--model", [&] { build_model(model, options); });
 }
@@ -244,6 +245,7 @@ std::size_t edit_distance(std::string_view from, std::string_view to) {
 std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   Faults faults;
   ModelOptions options = model_options(config.num_classes, config.crop);
+  options.aux_heads = config.aux_heads;
   if (config.dropout) {
     faults.fraction(*config.dropout, "--dropout");
     if (*config.dropout >= 0.0 && *config.dropout < 1.0) options.dropout = static_cast<float>(*config.dropout);

@@ -22,6 +22,7 @@ struct TrainConfig {
   std::string fuse = "all";        ///< all | none | names of fusions
   std::string recompute = "off";   ///< off | bn: results of batch-norm computed again in backward
   std::optional<double> dropout;
+  bool aux_heads = false;  ///< auxiliary classifiers, in training
   bool zero_init_gamma = false;
   std::string init_from;
 

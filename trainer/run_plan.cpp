@@ -45,6 +45,7 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
        << "\nwarmup_start=" << plan.rate.warmup_start << "\ntotal_steps=" << plan.total_steps
        << "\nprecision=" << to_text(plan.compile.precision) << "\nfuse=" << config.fuse << "\nconv=" << config.conv
        << "\nallreduce=" << config.allreduce << "\nfusion_mb=" << config.fusion_mb << "\n";
+  if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the option
   return text.str();
 }
 
@@ -84,6 +85,7 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   ModelOptions model_options{.num_classes = config.num_classes,
                              .image_size = config.crop,
                              .zero_init_last_norm = config.zero_init_gamma,
+                             .aux_heads = config.aux_heads,
                              .dropout = std::nullopt};
   if (config.dropout) model_options.dropout = static_cast<float>(*config.dropout);
   plan.network = network_for(config.model, model_options, 0, data.classes);
@@ -138,6 +140,9 @@ std::vector<std::string> differing_keys(const std::string& recipe, const std::st
   for (const auto& [key, value] : a) {
     const auto found = b.find(key);
     if (found == b.end() || found->second != value) keys.push_back(key);
+  }
+  for (const auto& [key, value] : b) {
+    if (!a.contains(key)) keys.push_back(key);
   }
   return keys;
 }

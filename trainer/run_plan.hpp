@@ -55,7 +55,7 @@ std::int64_t default_local_batch(std::int64_t global_batch, int ranks);
 /// Pure. Errors: ConfigError (unknown model, too few classes for the data).
 RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks);
 
-/// Keys whose values differ between two recipes.
+/// Keys whose values differ between two recipes, or that one of them lacks.
 std::vector<std::string> differing_keys(const std::string& recipe, const std::string& other);
 
 }  // namespace dtrain

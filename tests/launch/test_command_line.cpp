@@ -334,6 +334,7 @@ TEST(CommandLine, TheOtherCommandsAreRead) {
   EXPECT_EQ(planned_run(plan).global_batch, 8);
   EXPECT_EQ(planned_run(plan).local_batch, 8);
   EXPECT_EQ(planned_run(plan).crop, 48);
+  EXPECT_FALSE(planned_run(plan).aux_heads);
   expect_error({"models", "--plan", "resnet2O"}, {"--model resnet20"});
   expect_error({"models", "--local-batch", "8"}, {"--plan"});
 
@@ -358,6 +359,20 @@ TEST(CommandLine, TheOtherCommandsAreRead) {
 
   EXPECT_EQ(parsed<InspectConfig>({"inspect", "f.safetensors"}).file, "f.safetensors");
   expect_error({"inspect"}, {"expected FILE"});
+}
+
+TEST(CommandLine, AuxiliaryHeadsAreOffUnlessAskedForAndRefusedWhereThereAreNone) {
+  EXPECT_FALSE(parsed<TrainConfig>({"--model", "googlenet"}).aux_heads);
+  EXPECT_TRUE(parsed<TrainConfig>({"--model", "googlenet", "--aux-heads", "on"}).aux_heads);
+  EXPECT_TRUE(parsed<InitConfig>({"init", "--model", "inception_v3", "--aux-heads", "on", "--out", "o"}).aux_heads);
+  EXPECT_TRUE(planned_run(parsed<ModelsConfig>({"models", "--plan", "googlenet", "--aux-heads", "on"})).aux_heads);
+
+  expect_error({"--model", "resnet50", "--aux-heads", "on"}, {"building model resnet50: expected no auxiliary heads",
+                                                              "--aux-heads off, or --model googlenet or inception_v3"});
+  expect_error({"--model", "inception_v3", "--crop", "128", "--aux-heads", "on"}, {"at least 299×299"});
+  expect_error({"--model", "googlenet", "--aux-heads", "yes"}, {"--aux-heads"});
+  expect_error({"models", "--aux-heads", "on"}, {"--plan"});
+  EXPECT_NE(help_of({"--help"}).find("--aux-heads"), std::string::npos);
 }
 
 TEST(CommandLine, EveryBenchOptionReachesItsField) {

@@ -53,6 +53,18 @@ TEST_F(Commands, InitHonoursClassesAndGamma) {
   for (const float gamma : file.find("layer1.0.bn1.weight")->f32) EXPECT_EQ(gamma, 1.0f);
 }
 
+TEST_F(Commands, InitWritesAuxiliaryHeadsWhenAskedBesideTheSameOtherWeights) {
+  write_fresh_weights({.model = "googlenet", .num_classes = 7, .seed = 3, .out = path("a.safetensors")});
+  write_fresh_weights({.model = "googlenet", .num_classes = 7, .aux_heads = true, .seed = 3, .out = path("b.safetensors")});
+
+  const TensorFile without = read_tensor_file(path("a.safetensors"));
+  const TensorFile with = read_tensor_file(path("b.safetensors"));
+  EXPECT_EQ(without.find("aux1.fc2.weight"), nullptr);
+  ASSERT_NE(with.find("aux1.fc2.weight"), nullptr);
+  EXPECT_EQ(with.find("aux2.fc2.weight")->shape, (Shape{7, 1024}));
+  for (const FileTensor& tensor : without.tensors) EXPECT_EQ(with.find(tensor.name)->f32, tensor.f32) << tensor.name;
+}
+
 TEST_F(Commands, InitRefusesUnknownModelsAndPlacesItCannotWrite) {
   EXPECT_THROW(write_fresh_weights({.model = "resnet51", .out = path("w.safetensors")}), ConfigError);
   EXPECT_THROW(write_fresh_weights({.model = "lenet5", .out = "/proc/nowhere/w.safetensors"}), DataError);

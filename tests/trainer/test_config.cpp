@@ -48,6 +48,7 @@ TEST(Config, NamesTheNearestModel) {
 TEST(Config, RefusesWhatTheModelCannotDo) {
   expect_one_fault([](TrainConfig& c) { c.dropout = 0.5; }, "dropout");            // resnet50 has no dropout layer
   expect_one_fault([](TrainConfig& c) { c.crop = 1, c.resize = 1; }, "resnet50");  // pictures too small
+  expect_one_fault([](TrainConfig& c) { c.aux_heads = true; }, "--aux-heads off");
 }
 
 TEST(Config, RefusesNegativeNumbersByTheirOption) {

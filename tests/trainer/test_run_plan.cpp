@@ -1,0 +1,40 @@
+// What a run's options amount to, and which of them two runs differ in.
+#include <gtest/gtest.h>
+
+#include "dtrain/error.hpp"
+#include "trainer/run_plan.hpp"
+
+namespace dtrain {
+namespace {
+
+using Words = std::vector<std::string>;
+
+RunPlan plan_of(const std::string& model, bool aux_heads) {
+  TrainConfig config;
+  config.model = model;
+  config.aux_heads = aux_heads;
+  config.steps = 2;
+  return plan_run(config, {.samples = 64, .classes = 10}, 1);
+}
+
+TEST(RunPlan, HasAuxiliaryHeadsWhenAsked) {
+  EXPECT_EQ(plan_of("googlenet", true).network.outputs.size(), 3U);
+  EXPECT_EQ(plan_of("googlenet", false).network.outputs.size(), 1U);
+  EXPECT_THROW((void)plan_of("resnet18", true), ConfigError);
+}
+
+TEST(RunPlan, TellsRunsWithAuxiliaryHeadsFromThoseWithout) {
+  const std::string on = plan_of("googlenet", true).recipe;
+  const std::string off = plan_of("googlenet", false).recipe;
+
+  EXPECT_EQ(differing_keys(on, off), Words{"aux_heads"});
+  EXPECT_EQ(differing_keys(off, on), Words{"aux_heads"});
+  EXPECT_EQ(differing_keys(on, on), Words{});
+}
+
+TEST(DifferingKeys, AreThoseOfOtherValuesAndThoseThatOneRecipeLacks) {
+  EXPECT_EQ(differing_keys("a=1\nb=2\nc=3\n", "a=1\nb=4\nd=5\n"), (Words{"b", "c", "d"}));
+}
+
+}  // namespace
+}  // namespace dtrain
