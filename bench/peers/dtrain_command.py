@@ -65,11 +65,11 @@ def read_report(path):
 
 
 def read_losses(path, steps):
-    """Losses of all steps from a metrics file, in order."""
+    """Losses of all steps from a metrics file, in order: what training minimised, with that of auxiliary heads."""
     if not Path(path).is_file():
         raise CommandFailed(f"{path}: expected the metrics of the run, found no file")
     lines = [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
-    losses = [line["loss"] for line in lines if "step" in line and "loss" in line]
+    losses = [line["loss"] + line.get("aux_loss", 0.0) for line in lines if "step" in line and "loss" in line]
     if len(losses) != steps:
         raise CommandFailed(f"{path}: expected the losses of {steps} steps, found {len(losses)}")
     return losses
@@ -85,6 +85,10 @@ class Task:
     batch: int
     has_dropout: bool = False  # the network has layers of it: training switches them off
     precision: str = "fp32"
+    aux_heads: bool = False  # auxiliary classifiers, in training
+
+    def aux_options(self):
+        return ["--aux-heads", "on"] if self.aux_heads else []
 
     def options(self):
         return ["--model", self.model, "--num-classes", self.num_classes, "--precision", self.precision,
@@ -108,7 +112,8 @@ class Dtrain:
     def init(self, task, seed):
         """Writes fresh weights and returns their path."""
         weights = self._directory("init") / "weights.safetensors"
-        run([self.binary, "init", "--model", task.model, "--num-classes", task.num_classes, "--seed", seed, "--out", weights])
+        run([self.binary, "init", "--model", task.model, "--num-classes", task.num_classes, *task.aux_options(), "--seed", seed,
+             "--out", weights])
         return weights
 
     def train(self, task, weights, steps, rates, conv):
@@ -117,7 +122,7 @@ class Dtrain:
         metrics = out / "metrics.jsonl"
         no_dropout = ["--dropout", 0] if task.has_dropout else []
         # One save, behind the last step; there are no validation pictures.
-        run([self.binary, *task.options(), "--data", task.pictures, "--augment", "none", "--shuffle", "off",
+        run([self.binary, *task.options(), *task.aux_options(), "--data", task.pictures, "--augment", "none", "--shuffle", "off",
              "--global-batch", task.batch, "--steps", steps, "--optimizer", "sgd", "--lr", rates.lr,
              "--momentum", rates.momentum, "--weight-decay", rates.weight_decay, "--schedule", "constant",
              "--init-from", weights, "--conv", conv, "--threads", self.threads, "--seed", 1, *no_dropout, "--out", out,

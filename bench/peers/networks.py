@@ -17,7 +17,9 @@ STDDEV = (0.229, 0.224, 0.225)
 
 CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (20, 32, 44, 56, 110)}
 IMAGE_SIZES = {"inception_v3": 299}
-OWN_AUXILIARY_HEADS = {"googlenet", "inception_v3"}
+# What training counts the loss of each auxiliary head: Szegedy et al., CVPR 2015, section 5; TF-slim's inception_v3.
+AUX_LOSS_WEIGHTS = {"googlenet": 0.3, "inception_v3": 0.4}
+AUX_OUTPUTS = {torchvision.models.GoogLeNetOutputs: "googlenet", torchvision.models.InceptionOutputs: "inception_v3"}
 FAMILIES_WITH_DROPOUT = ("alexnet", "vgg", "googlenet", "inception", "squeezenet", "mobilenet")
 
 
@@ -38,7 +40,7 @@ def input_of(name, size=None):
     return Input(size=size or IMAGE_SIZES.get(name, 224))
 
 
-def build(name, num_classes=None):
+def build(name, num_classes=None, aux_heads=False):
     """A freshly initialised module; the caller seeds torch."""
     num_classes = num_classes or input_of(name).num_classes
     if name == "lenet5":
@@ -47,7 +49,7 @@ def build(name, num_classes=None):
         return CifarResNet(CIFAR_DEPTHS[name], num_classes)
     if name not in torchvision.models.list_models():
         raise SystemExit(f"unknown model {name}: expected lenet5, {', '.join(CIFAR_DEPTHS)} or a model of torchvision")
-    options = {"aux_logits": False, "init_weights": True} if name in OWN_AUXILIARY_HEADS else {}
+    options = {"aux_logits": aux_heads, "init_weights": True} if name in AUX_LOSS_WEIGHTS else {}
     return with_relu6_in_bf16(torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options))
 
 
@@ -76,6 +78,17 @@ def with_relu6_in_bf16(module):
             if isinstance(child, nn.ReLU6):
                 setattr(parent, name, ReLU6(child.inplace))
     return module
+
+
+def training_loss(outputs, labels):
+    """What training minimises: mean cross-entropy, and the weighted one of each auxiliary head; float32 where logits are bf16."""
+    def loss(logits):
+        return functional.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, labels)
+
+    if isinstance(outputs, torch.Tensor):
+        return loss(outputs)
+    weight = AUX_LOSS_WEIGHTS[AUX_OUTPUTS[type(outputs)]]
+    return loss(outputs[0]) + weight * sum(loss(logits) for logits in outputs[1:])
 
 
 def parameter_groups(module, weight_decay):

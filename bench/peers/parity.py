@@ -135,7 +135,7 @@ def loads_strictly(name, task, path):
     """Whether PyTorch takes a file of ours by name; returns (check, tensors or None)."""
     try:
         tensors, _ = safetensors_io.read(path)
-        reference.load(task.model, task.num_classes, tensors)
+        reference.load(task, tensors)
     except (OSError, RuntimeError, safetensors_io.FormatError) as error:
         return failed(name, error), None
     return Check(name, 0.0, 0.0, note=f"{len(tensors)} tensors"), tensors
@@ -159,7 +159,7 @@ def check_own_weights(trainer, task, images, labels):
         checks.append(check)
         if tensors:
             (loss,), _ = trainer.train(task, path, 1, FIRST_STEP, "direct")
-            exact = reference.first_loss(reference.load(task.model, task.num_classes, tensors, torch.float64), images, labels)
+            exact = reference.first_loss(reference.load(task, tensors, torch.float64), images, labels)
             checks.append(judge_loss("first loss from dtrain init's weights", loss, exact))
     return checks
 
@@ -199,7 +199,7 @@ def check_bf16(trainer, task, known, images, labels, path):
         check, after = loads_strictly("weights trained in bf16 load with strict=True", task, saved)
         checks.append(check)
         if after:
-            peers = reference.bf16_first_steps(task.model, task.num_classes, known, images, labels)
+            peers = reference.bf16_first_steps(task, known, images, labels)
             checks += judge_bf16_gradient(known, peers, after)
     return checks
 
@@ -219,7 +219,7 @@ def work_directory(options):
         with tempfile.TemporaryDirectory(prefix="dtrain-parity-") as folder:
             yield Path(folder)
         return
-    folder = Path(options.work) / f"parity-{options.model}"
+    folder = Path(options.work) / f"parity-{options.model}{'-aux-heads' if options.aux_heads else ''}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     yield folder
@@ -238,6 +238,7 @@ def main():
                         help="of batch-norms; above 0 fewer ReLUs lie near their kink, and float32 is nearer to float64 (default 0)")
     parser.add_argument("--precision", choices=["both", "fp32"], default="both",
                         help="both: fp32, then a step in bf16 where the CPU computes it (default both)")
+    parser.add_argument("--aux-heads", action="store_true", help="train googlenet or inception_v3 with auxiliary classifiers")
     parser.add_argument("--work", help="where pictures, weights and runs stay if a check fails (default: nothing stays)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -247,13 +248,14 @@ def main():
     with work_directory(options) as work:
         kind = pictures.write_pictures(work / "pictures" / "train", wanted, options.seed)
         images, labels = pictures.read_pictures(work / "pictures" / "train", wanted.channels)
-        print(f"{options.model}, {len(labels)} {kind} of {wanted.size}x{wanted.size}, {options.threads} threads, {binary}",
+        heads = " with auxiliary heads" if options.aux_heads else ""
+        print(f"{options.model}{heads}, {len(labels)} {kind} of {wanted.size}x{wanted.size}, {options.threads} threads, {binary}",
               flush=True)
         task = Task(options.model, wanted.num_classes, wanted.size, work / "pictures", batch=len(labels),
-                    has_dropout=networks.has_dropout(options.model))
-        weights = reference.random_weights(task.model, task.num_classes, images, options.seed, options.mean_beta)
+                    has_dropout=networks.has_dropout(options.model), aux_heads=options.aux_heads)
+        weights = reference.random_weights(task, images, options.seed, options.mean_beta)
         safetensors_io.write(work / "peer.safetensors", weights, {"format": "pt"})
-        known = reference.prepare(task.model, task.num_classes, weights, images, labels, options.steps, options.perturbed_runs)
+        known = reference.prepare(task, weights, images, labels, options.steps, options.perturbed_runs)
         trainer = Dtrain(binary, work, options.threads)
         checks = check_own_weights(trainer, task, images, labels)
         checks += check_peer_weights(trainer, task, known, work / "peer.safetensors")

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 
 import gradients
 import networks
@@ -49,17 +48,17 @@ class Reference:
     peer_logits: np.ndarray  # evaluation mode, float32
 
 
-def load(model, num_classes, weights, dtype=torch.float32):
+def load(task, weights, dtype=torch.float32):
     """A module with these weights and without dropout; names and shapes must fit exactly (strict)."""
-    module = copy.deepcopy(_any_module(model, num_classes))
+    module = copy.deepcopy(_any_module(task.model, task.num_classes, task.aux_heads))
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, strict=True)
     return module.to(dtype)
 
 
 @functools.lru_cache(maxsize=1)
-def _any_module(model, num_classes):
+def _any_module(model, num_classes, aux_heads):
     """Built once: torchvision's initialisation of 133 million weights takes longer than a step."""
-    return networks.without_dropout(networks.build(model, num_classes))
+    return networks.without_dropout(networks.build(model, num_classes, aux_heads))
 
 
 def state(module):
@@ -67,11 +66,11 @@ def state(module):
     return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
-def random_weights(model, num_classes, images, seed, mean_beta=0.0):
+def random_weights(task, images, seed, mean_beta=0.0):
     """PyTorch's initialisation with γ and β away from 1 and 0 and running statistics of the pictures, so that
     exchanged or forgotten tensors show."""
     torch.manual_seed(seed)
-    module = networks.build(model, num_classes).train()
+    module = networks.build(task.model, task.num_classes, task.aux_heads).train()
     norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     for norm in norms:
         torch.nn.init.uniform_(norm.weight, 0.8, 1.2)
@@ -83,26 +82,26 @@ def random_weights(model, num_classes, images, seed, mean_beta=0.0):
     return state(module)
 
 
-def prepare(model, num_classes, weights, images, labels, steps, perturbed_runs):
+def prepare(task, weights, images, labels, steps, perturbed_runs):
     """images: float64. Costs one float64 step and about 6 + (1 + perturbed_runs) x steps float32 steps."""
-    exact = first_step(load(model, num_classes, weights, torch.float64), images, labels)
+    exact = first_step(load(task, weights, torch.float64), images, labels)
     peers = [beside(exact, weights, step)
-             for step in equal_first_steps(lambda: load(model, num_classes, weights), images.float(), labels)]
+             for step in equal_first_steps(lambda: load(task, weights), images.float(), labels)]
     rates = choose_rates(exact.gradient)
-    losses = run_steps(load(model, num_classes, weights), images.float(), labels, rates, steps)
+    losses = run_steps(load(task, weights), images.float(), labels, rates, steps)
     spread = [0.0] * steps
     for run in range(perturbed_runs if steps else 0):
-        module = load(model, num_classes, perturb(weights, seed=run))
+        module = load(task, perturb(weights, seed=run))
         perturbed = run_steps(module, images.float(), labels, rates, steps)
         spread = [max(worst, abs(a - b)) for worst, a, b in zip(spread, perturbed, losses)]
-    logits = [evaluate(load(model, num_classes, weights, dtype), images.to(dtype)) for dtype in (torch.float64, torch.float32)]
+    logits = [evaluate(load(task, weights, dtype), images.to(dtype)) for dtype in (torch.float64, torch.float32)]
     return Reference(weights, exact, peers, rates, losses, spread, *logits)
 
 
-def bf16_first_steps(model, num_classes, known, images, labels):
+def bf16_first_steps(task, known, images, labels):
     """PeerSteps under autocast, in as many orders of the pictures: one rounds them as luck has it."""
     pictures_and_labels = itertools.islice(orders(images.float(), labels), BF16_STEPS)
-    return [beside(known.exact, known.weights, first_step(load(model, num_classes, known.weights), *ordered, bf16=True))
+    return [beside(known.exact, known.weights, first_step(load(task, known.weights), *ordered, bf16=True))
             for ordered in pictures_and_labels]
 
 
@@ -111,11 +110,11 @@ def beside(exact, weights, step):
 
 
 def first_step(module, images, labels, bf16=False):
-    """Training mode, mean cross-entropy; with bf16 under autocast, but for the loss, which is float32 as dtrain's."""
+    """Training mode; with bf16 under autocast, but for the loss, which is float32 as dtrain's."""
     module.train()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        logits = module(images)
-    loss = functional.cross_entropy(logits.float() if bf16 else logits, labels)
+        outputs = module(images)
+    loss = networks.training_loss(outputs, labels)
     loss.backward()
     gradient = {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
     statistics = {name: values.astype(np.float64) for name, values in state(module).items() if is_statistics(name)}
@@ -150,7 +149,7 @@ def choose_rates(gradient):
 
 def first_loss(module, images, labels):
     with torch.no_grad():
-        return functional.cross_entropy(copy.deepcopy(module).train()(images), labels).item()
+        return networks.training_loss(copy.deepcopy(module).train()(images), labels).item()
 
 
 def run_steps(module, images, labels, rates, steps):
@@ -160,7 +159,7 @@ def run_steps(module, images, labels, rates, steps):
     losses = []
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(module(images), labels)
+        loss = networks.training_loss(module(images), labels)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torchvision
 
 import dtrain_command
 import gradients
@@ -32,10 +33,10 @@ class Parity(unittest.TestCase):
         pictures.write_pictures(cls.work / "pictures" / "train", wanted, seed=1)
         cls.images, cls.labels = pictures.read_pictures(cls.work / "pictures" / "train", wanted.channels)
         cls.task = Task(MODEL, wanted.num_classes, wanted.size, cls.work / "pictures", batch=len(cls.labels))
-        weights = reference.random_weights(MODEL, wanted.num_classes, cls.images, seed=1)
+        weights = reference.random_weights(cls.task, cls.images, seed=1)
         cls.path = cls.work / "peer.safetensors"
         safetensors_io.write(cls.path, weights)
-        cls.known = reference.prepare(MODEL, wanted.num_classes, weights, cls.images, cls.labels, steps=5, perturbed_runs=4)
+        cls.known = reference.prepare(cls.task, weights, cls.images, cls.labels, steps=5, perturbed_runs=4)
 
     @classmethod
     def tearDownClass(cls):
@@ -117,6 +118,23 @@ class Networks(unittest.TestCase):
 
         for name, count in published.items():
             self.assertEqual(sum(parameter.numel() for parameter in networks.build(name).parameters()), count, name)
+
+    def test_have_their_auxiliary_heads_when_asked(self):
+        for name, count in {"googlenet": 13_004_888, "inception_v3": 27_161_264}.items():
+            module = networks.build(name, aux_heads=True)
+            self.assertEqual(sum(parameter.numel() for parameter in module.parameters()), count, name)
+
+    def test_minimise_the_weighted_loss_of_auxiliary_heads_too(self):
+        labels = torch.tensor([0, 1])
+        main, first, second = (torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(k)) for k in range(3))
+        loss = torch.nn.functional.cross_entropy
+
+        googlenet = networks.training_loss(torchvision.models.GoogLeNetOutputs(main, second, first), labels)
+        inception = networks.training_loss(torchvision.models.InceptionOutputs(main, first), labels)
+
+        self.assertEqual(networks.training_loss(main, labels).item(), loss(main, labels).item())
+        self.assertAlmostEqual(googlenet.item(), (loss(main, labels) + 0.3 * (loss(first, labels) + loss(second, labels))).item())
+        self.assertAlmostEqual(inception.item(), (loss(main, labels) + 0.4 * loss(first, labels)).item())
 
     def test_keep_weight_decay_away_from_biases_and_batch_norm(self):
         module = networks.build("resnet20")

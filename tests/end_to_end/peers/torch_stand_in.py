@@ -5,7 +5,6 @@ import copy
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 
 import networks
 import pictures
@@ -32,7 +31,7 @@ class StandIn:
 
     def init(self, task, seed):
         torch.manual_seed(seed)
-        return self._save(task, networks.build(task.model, task.num_classes))
+        return self._save(task, networks.build(task.model, task.num_classes, task.aux_heads))
 
     def train(self, task, weights, steps, rates, conv):
         module, images, labels = self._open(task, weights)
@@ -44,8 +43,8 @@ class StandIn:
             optimizer.zero_grad()
             before = copy.deepcopy(module.state_dict())
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=task.precision == "bf16"):
-                logits = module(images)
-            loss = functional.cross_entropy(logits.float(), labels)
+                outputs = module(images)
+            loss = networks.training_loss(outputs, labels)
             (loss * len(labels) if self.mistake == "sum_not_mean" else loss).backward()
             if self.mistake == "gradient_of_one_norm_lost":
                 module.bn1.weight.grad.zero_()
@@ -66,7 +65,7 @@ class StandIn:
         images, labels = pictures.read_pictures(task.pictures / "train", networks.input_of(task.model).channels)
         if self.mistake == "shuffled_labels":
             labels = torch.roll(labels, 1)
-        return reference.load(task.model, task.num_classes, tensors), images.float().flip(0), labels.flip(0)
+        return reference.load(task, tensors), images.float().flip(0), labels.flip(0)
 
     @staticmethod
     def _take_biased_variance(module, before, images):
