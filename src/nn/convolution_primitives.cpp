@@ -142,14 +142,11 @@ class Chooser {
   template <typename PrimitiveDesc, typename Make>
   PartedPrimitive<PrimitiveDesc> in_parts(const PrimitiveDesc& whole, std::int64_t least_tiles, Make make) const {
     const std::int64_t pictures = problem_.pictures();
-    PartedPrimitive<PrimitiveDesc> chosen{whole, pictures};
-    if (!is_winograd(whole)) return chosen;
-    for (std::int64_t part = pictures / 2; part > 0; --part) {
-      if (chosen.desc.scratchpad_desc().get_size() <= kMostScratch_bytes) break;
-      if (part * tiles_of_a_picture(problem_) < least_tiles) break;
-      if (pictures % part == 0) chosen = {make(problem_.of_pictures(part)), part};
-    }
-    return chosen;
+    const bool takes_much = is_winograd(whole) && whole.scratchpad_desc().get_size() > kMostScratch_bytes;
+    std::int64_t part = takes_much ? 1 : pictures;
+    while (part < pictures && (pictures % part != 0 || part * tiles_of_a_picture(problem_) < least_tiles)) ++part;
+    if (part == pictures) return {whole, pictures};
+    return {make(problem_.of_pictures(part)), part};
   }
 
   template <typename PrimitiveDesc>
