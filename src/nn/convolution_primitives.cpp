@@ -68,25 +68,23 @@ class Chooser {
         algorithm_(choose_algorithm(problem, question.algorithm)) {}
 
   ConvolutionPrimitives choose() const {
-    bool plain = false;
-    convolution_forward::primitive_desc forward = forward_of(problem_, plain);
-    if (question_.training && !has_kernels(forward)) {
-      plain = true;
-      forward = forward_of(problem_, plain);
-    }
-    ConvolutionPrimitives all{
-        .forward = {}, .backward_data = {}, .backward_weights = {}, .src = forward.src_desc(), .dst = forward.dst_desc()};
-    all.forward = in_parts(forward, kTilesOfAPart, [&](const ConvolutionProblem& part) { return forward_of(part, plain); });
-    if (!question_.training) return all;
+    Whole whole = for_all_pictures(false);
+    const bool plain = question_.training && !has_kernels(whole);
+    if (plain) whole = for_all_pictures(true);
+    const auto forward_of_part = [&](const ConvolutionProblem& part) { return forward_of(part, plain); };
     const auto weights_of_part = [&](const ConvolutionProblem& part) { return weights_of(part, forward_of(part, plain)); };
-    const auto weights = weights_of(problem_, forward);
-    all.backward_weights = is_winograd(weights) && has_large_pictures()
+    const auto data_of_part = [&](const ConvolutionProblem& part) { return data_of(part, forward_of(part, plain)); };
+
+    ConvolutionPrimitives all{.forward = in_parts(whole.forward, kTilesOfAPart, forward_of_part),
+                              .backward_data = {},
+                              .backward_weights = {},
+                              .src = whole.forward.src_desc(),
+                              .dst = whole.forward.dst_desc()};
+    if (!question_.training) return all;
+    all.backward_weights = is_winograd(whole.weights) && has_large_pictures()
                                ? BackwardWeightsPrimitive{weights_of_part(problem_.of_pictures(1)), 1}
-                               : in_parts(weights, kTilesOfAPartForWeights, weights_of_part);
-    if (question_.wants_diff_src) {
-      all.backward_data = in_parts(data_of(problem_, forward), kTilesOfAPart,
-                                   [&](const ConvolutionProblem& part) { return data_of(part, forward_of(part, plain)); });
-    }
+                               : in_parts(whole.weights, kTilesOfAPartForWeights, weights_of_part);
+    if (question_.wants_diff_src) all.backward_data = in_parts(whole.data, kTilesOfAPart, data_of_part);
     return all;
   }
 
@@ -131,11 +129,25 @@ class Chooser {
     });
   }
 
+  /// Primitives for all pictures; those of backward only where they are asked for.
+  struct Whole {
+    convolution_forward::primitive_desc forward;
+    convolution_backward_weights::primitive_desc weights;
+    convolution_backward_data::primitive_desc data;
+  };
+
+  Whole for_all_pictures(bool plain) const {
+    Whole whole{.forward = forward_of(problem_, plain), .weights = {}, .data = {}};
+    if (question_.training) whole.weights = weights_of(problem_, whole.forward);
+    if (question_.wants_diff_src) whole.data = data_of(problem_, whole.forward);
+    return whole;
+  }
+
   /// The layouts that forward likes best may be some for which backward has nothing but plain loops (a thousand times slower),
   /// where channels fill no block: then row-major is better, in which backward is a matrix product.
-  bool has_kernels(const convolution_forward::primitive_desc& forward) const {
+  bool has_kernels(const Whole& whole) const {
     const auto has_kernel = [](const auto& desc) { return !std::string(desc.impl_info_str()).starts_with("ref"); };
-    return has_kernel(weights_of(problem_, forward)) && (!question_.wants_diff_src || has_kernel(data_of(problem_, forward)));
+    return has_kernel(whole.weights) && (!question_.wants_diff_src || has_kernel(whole.data));
   }
 
   /// See Note [Winograd in parts]. make(part): for that part of the problem.

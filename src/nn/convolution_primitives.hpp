@@ -44,7 +44,7 @@ struct ConvolutionPrimitives {
 struct ConvolutionQuestion {
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;
   bool training = true;
-  bool wants_diff_src = true;
+  bool wants_diff_src = true;  ///< in training alone
 };
 
 /// Cost: milliseconds. Errors: dnnl::error.
