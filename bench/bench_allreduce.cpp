@@ -1,174 +1,220 @@
-// All-reduce algorithms against MPI_Allreduce, in one program, interleaved, every result checked.
-//   mpirun -np 2 bench_allreduce [--repetitions 15] [--max-mb 103] [--wait polite|eager] [--json FILE]
-// Prints, for each size and algorithm, the median and the 10th and 90th percentile of the slowest rank's time, and MPI's median
-// divided by this one's. Exits with 1 when a sum is wrong.
+// All-reduce algorithms against MPI_Allreduce and against the cost model, in one program, interleaved, every result checked.
+//   mpirun -np 2 bench_allreduce [--algorithms shm,ring] [--bytes 1K,1M,102228128] [--repetitions 15] [--ranks-per-node N] …
+// For each size and algorithm: median and 99th percentile of the slowest rank's time; algbw, the slice's bytes by that time;
+// busbw, algbw × 2(ranks−1)/ranks, which is comparable over rank counts; the time that the cost model predicts from rates
+// measured in the same process; MPI's median divided by this one's. "loop" is a plain loop over private memory that reads and
+// writes as many bytes as shm does. Exits with 1 when a sum is wrong.
 #include <mpi.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cxxopts.hpp>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
-#include <sstream>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "bench/exchange_rates.hpp"
 #include "collectives/all_reduce.hpp"
 #include "collectives/communicator.hpp"
 #include "collectives/mpi_handles.hpp"
 #include "collectives/node_window.hpp"
 #include "dtrain/error.hpp"
+#include "schedules/exchange_cost.hpp"
 
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kResnet50 = 25557032;  // parameters, 102 MB
+using Json = nlohmann::ordered_json;
 
 struct Options {
+  std::vector<std::int64_t> elements;
+  std::vector<AllReduceAlgorithm> algorithms;  ///< empty: all that can be had
   int repetitions = 15;
-  double max_mb = 103.0;
-  std::string wait = "polite";
+  int ranks_per_node = 0;
+  WireType wire = WireType::fp32;
+  WaitPolicy wait = kPoliteWait;
+  std::string wait_name;
   std::string json;
 };
 
 struct Measurement {
-  std::int64_t bytes = 0;
   std::string algorithm;
-  double median_us = 0.0;
-  double p10_us = 0.0;
-  double p90_us = 0.0;
-  double over_mpi = 0.0;  ///< MPI's median / this median
+  double p50_s = 0.0;
+  double p99_s = 0.0;
+  double predicted_s = 0.0;  ///< 0: not
 };
 
-double read_number(std::string_view text, const char* option) {
-  double value = 0.0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value > 0.0)) {
-    throw ConfigError(Fault{.doing = std::string("reading ") + option,
-                            .expected = "a number above 0",
-                            .found = std::string(text),
-                            .remedy = std::string(option) + " 15"});
+/// "64K", "16M", "102228128".
+std::int64_t parse_elements(const std::string& text) {
+  std::size_t end = 0;
+  std::int64_t bytes = 0;
+  try {
+    bytes = std::stoll(text, &end);
+  } catch (const std::exception&) {
+    end = std::string::npos;
   }
-  return value;
+  const std::string unit = end == std::string::npos ? "?" : text.substr(end);
+  if (unit == "K") bytes <<= 10;
+  if (unit == "M") bytes <<= 20;
+  if (bytes < 4 || !(unit.empty() || unit == "K" || unit == "M")) {
+    throw ConfigError(Fault{.doing = "reading --bytes",
+                            .expected = "sizes from 4 such as 1K, 16M, 102228128",
+                            .found = "'" + text + "'",
+                            .remedy = "--bytes 1K,1M"});
+  }
+  return bytes / 4;
 }
 
-Options read_options(std::span<char*> arguments) {
+Options read_options(int argc, char** argv) {
+  cxxopts::Options known("bench_allreduce", "All-reduce algorithms against MPI_Allreduce and the cost model.");
+  using Texts = std::vector<std::string>;
+  known.add_options()  //
+      ("bytes", "sizes; 102228128 is ResNet-50's gradients",
+       cxxopts::value<Texts>()->default_value("1K,4K,16K,64K,256K,1M,4M,16M,102228128"))                                    //
+      ("algorithms", "shm, ring, halving-doubling, hierarchical", cxxopts::value<Texts>()->default_value(""))               //
+      ("repetitions", "of each size", cxxopts::value<int>()->default_value("15"))                                           //
+      ("ranks-per-node", "so many ranks count as a node; 0: those on one host", cxxopts::value<int>()->default_value("0"))  //
+      ("wire-dtype", "fp32|bf16", cxxopts::value<std::string>()->default_value("fp32"))                                     //
+      ("wait", "polite|eager", cxxopts::value<std::string>()->default_value("polite"))                                      //
+      ("json", "file", cxxopts::value<std::string>()->default_value(""))("help", "this text");
   Options options;
-  for (std::size_t i = 1; i < arguments.size(); i += 2) {
-    const std::string option = arguments[i];
-    const bool is_known = option == "--repetitions" || option == "--max-mb" || option == "--wait" || option == "--json";
-    if (!is_known || i + 1 == arguments.size()) {
-      throw ConfigError(Fault{.doing = "reading the options",
-                              .expected = "--repetitions N, --max-mb F, --wait polite|eager, --json FILE",
-                              .found = option,
-                              .remedy = ""});
+  try {
+    const cxxopts::ParseResult given = known.parse(argc, argv);
+    if (given.count("help") > 0) throw ConfigError(known.help());
+    for (const std::string& text : given["bytes"].as<Texts>()) options.elements.push_back(parse_elements(text));
+    for (const std::string& name : given["algorithms"].as<Texts>()) {
+      if (!name.empty()) options.algorithms.push_back(parse_all_reduce(name));
     }
-    const std::string value = arguments[i + 1];
-    if (option == "--repetitions") options.repetitions = static_cast<int>(read_number(value, "--repetitions"));
-    if (option == "--max-mb") options.max_mb = read_number(value, "--max-mb");
-    if (option == "--wait") options.wait = value;
-    if (option == "--json") options.json = value;
-  }
-  if (options.wait != "polite" && options.wait != "eager") {
+    options.repetitions = std::max(1, given["repetitions"].as<int>());
+    options.ranks_per_node = given["ranks-per-node"].as<int>();
+    options.wire = parse_wire_type(given["wire-dtype"].as<std::string>());
+    options.wait_name = given["wait"].as<std::string>();
+    options.json = given["json"].as<std::string>();
+  } catch (const cxxopts::exceptions::exception& fault) {
     throw ConfigError(
-        Fault{.doing = "reading --wait", .expected = "polite or eager", .found = options.wait, .remedy = "--wait polite"});
+        Fault{.doing = "reading the options", .expected = "those of --help", .found = fault.what(), .remedy = "--help"});
   }
+  if (options.wait_name != "polite" && options.wait_name != "eager") {
+    throw ConfigError(
+        Fault{.doing = "--wait", .expected = "polite or eager", .found = options.wait_name, .remedy = "--wait polite"});
+  }
+  if (options.wait_name == "eager") options.wait = kEagerWait;
   return options;
 }
 
-double percentile(std::vector<double> values, double fraction) {
-  std::sort(values.begin(), values.end());
-  const double place = fraction * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(place);
-  const std::size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
-}
-
-/// Element i of a rank's contribution, and of the sum: small integers, so the sum is exact in any order.
-float contribution(int rank, std::int64_t i) { return static_cast<float>((i + rank) % 5 + rank); }
+/// Element i of a rank's contribution: small integers, exact in bf16 too, and so are their sums over up to 16 ranks in any
+/// order.
+float contribution(int rank, std::int64_t i) { return static_cast<float>((i + rank) % 5 + rank % 8); }
 
 class AllReduceBench {
  public:
   AllReduceBench(const Communicator& communicator, const Options& options)
       : communicator_(communicator),
         options_(options),
-        elements_(std::min(kResnet50, static_cast<std::int64_t>(options.max_mb * 1e6 / 4))),
-        window_(communicator, elements_) {
-    const bool can_share = communicator.nodes() == 1 && window_.is_shared();
-    for (const AllReduceAlgorithm algorithm : {AllReduceAlgorithm::mpi, AllReduceAlgorithm::shm, AllReduceAlgorithm::ring}) {
-      if (algorithm == AllReduceAlgorithm::shm && !can_share) continue;
-      algorithms_.emplace_back(communicator, window_, algorithm, options.wait == "eager" ? kEagerWait : kPoliteWait);
-    }
-    expected_.resize(static_cast<std::size_t>(elements_));
-    given_.resize(static_cast<std::size_t>(elements_));
-    for (std::int64_t i = 0; i < elements_; ++i) {
+        most_(*std::max_element(options.elements.begin(), options.elements.end())),
+        window_(communicator, most_),
+        loop_(most_),
+        cluster_{.nodes = communicator.nodes(),
+                 .ranks_per_node = (communicator.size() + communicator.nodes() - 1) / communicator.nodes()},
+        rates_(measure_exchange_rates(communicator, window_, options.wait)) {
+    add(AllReduceAlgorithm::mpi);  // first: what others are compared with
+    for (const AllReduceAlgorithm algorithm : options.algorithms.empty() ? available() : options.algorithms) add(algorithm);
+    expected_.resize(static_cast<std::size_t>(most_));
+    given_.resize(static_cast<std::size_t>(most_));
+    for (std::int64_t i = 0; i < most_; ++i) {
       given_[static_cast<std::size_t>(i)] = contribution(communicator.rank(), i);
       for (int rank = 0; rank < communicator.size(); ++rank) expected_[static_cast<std::size_t>(i)] += contribution(rank, i);
     }
   }
 
   const std::string& not_shared_because() const { return window_.reason(); }
+  const ExchangeRates& rates() const { return rates_; }
   std::int64_t wrong_sums() const { return wrong_sums_; }
 
-  std::vector<std::int64_t> sizes() const {
-    std::vector<std::int64_t> counts;
-    for (std::int64_t count = 1024; count < elements_; count *= 4) counts.push_back(count);
-    counts.push_back(elements_);
-    return counts;
-  }
-
-  /// One size, algorithms in turn. Result: one measurement per algorithm, on every rank.
+  /// One size, algorithms in turn. Result: one measurement per algorithm, and one of the plain loop, on every rank.
   std::vector<Measurement> measure(std::int64_t count) {
     constexpr int kWarmUps = 2;
-    // A time is the mean of several short calls.
+    // Several short calls a repetition.
     const int calls = static_cast<int>(std::clamp<std::int64_t>(262144 / count, 1, 100));
-    std::vector<std::vector<double>> times_us(algorithms_.size());
+    std::vector<int> prepared;
+    prepared.reserve(algorithms_.size());
+    for (AllReduce& algorithm : algorithms_) prepared.push_back(algorithm.prepare({0, count}));
+    std::vector<std::vector<double>> times_s(algorithms_.size() + 1);
     for (int repetition = -kWarmUps; repetition < options_.repetitions; ++repetition) {
-      for (std::size_t i = 0; i < algorithms_.size(); ++i) {
-        const double time_us = time_calls(algorithms_[i], count, calls);
-        if (repetition >= 0) times_us[i].push_back(time_us);
+      for (std::size_t i = 0; i < times_s.size(); ++i) {
+        for (int call = 0; call < calls; ++call) {
+          const double time_s = i < algorithms_.size() ? time_call(algorithms_[i], prepared[i], count) : time_loop(count);
+          if (repetition >= 0) times_s[i].push_back(time_s);
+        }
       }
     }
     std::vector<Measurement> measurements;
-    const double mpi_us = percentile(times_us[0], 0.5);
-    for (std::size_t i = 0; i < algorithms_.size(); ++i) {
-      const double median_us = percentile(times_us[i], 0.5);
-      measurements.push_back({.bytes = count * 4,
-                              .algorithm = to_text(algorithms_[i].algorithm()),
-                              .median_us = median_us,
-                              .p10_us = percentile(times_us[i], 0.1),
-                              .p90_us = percentile(times_us[i], 0.9),
-                              .over_mpi = mpi_us / median_us});
+    for (std::size_t i = 0; i < times_s.size(); ++i) {
+      const std::vector<double> slowest_s = slowest(communicator_, times_s[i]);
+      Measurement measurement{
+          .algorithm = "loop", .p50_s = percentile(slowest_s, 0.5), .p99_s = percentile(slowest_s, 0.99), .predicted_s = 0.0};
+      if (i < algorithms_.size()) {
+        const AllReduceAlgorithm algorithm = algorithms_[i].algorithm(prepared[i]);
+        measurement.algorithm = to_text(algorithm);
+        if (algorithm != AllReduceAlgorithm::mpi) {
+          measurement.predicted_s = predict_all_reduce_s(algorithm, count, cluster_, rates_, wire_bytes(options_.wire));
+        }
+      }
+      measurements.push_back(measurement);
     }
     return measurements;
   }
 
  private:
-  /// Microseconds per call on the slowest rank. Before each call every rank writes its contribution, as a backward pass does,
-  /// so that the data lie in the caches of the ranks that made them; then all start together.
-  double time_calls(AllReduce& all_reduce, std::int64_t count, int calls) {
+  /// Those that this cluster offers.
+  std::vector<AllReduceAlgorithm> available() const {
+    std::vector<AllReduceAlgorithm> algorithms;
+    const bool all_share = communicator_.all(window_.is_shared());
+    const bool sends_values = options_.wire == WireType::fp32;
+    if (all_share && communicator_.nodes() == 1 && sends_values) algorithms.push_back(AllReduceAlgorithm::shm);
+    algorithms.push_back(AllReduceAlgorithm::ring);
+    algorithms.push_back(AllReduceAlgorithm::halving_doubling);
+    if (all_share && communicator_.nodes() > 1) algorithms.push_back(AllReduceAlgorithm::hierarchical);
+    return algorithms;
+  }
+
+  void add(AllReduceAlgorithm algorithm) {
+    const WireType wire = algorithm == AllReduceAlgorithm::mpi ? WireType::fp32 : options_.wire;
+    algorithms_.emplace_back(communicator_, window_, choose_algorithms(algorithm, communicator_, window_, wire), wire,
+                             options_.wait);
+  }
+
+  /// Seconds on this rank. Before each call every rank writes its contribution, as a backward pass does, so that the data lie
+  /// in the caches of the ranks that made them; then all start together.
+  double time_call(AllReduce& all_reduce, int prepared, std::int64_t count) {
     const auto slice = window_.own().first(static_cast<std::size_t>(count));
-    double elapsed_s = 0.0;
-    for (int call = 0; call < calls; ++call) {
-      std::copy_n(given_.begin(), count, slice.begin());
-      check_mpi(MPI_Barrier(communicator_.handles().world), "MPI_Barrier");
-      const double start_s = MPI_Wtime();
-      all_reduce.run(0, count);
-      elapsed_s += MPI_Wtime() - start_s;
-      wrong_sums_ += std::equal(slice.begin(), slice.end(), expected_.begin()) ? 0 : 1;
-    }
-    return communicator_.max(elapsed_s / calls) * 1e6;
+    std::copy_n(given_.begin(), count, slice.begin());
+    check_mpi(MPI_Barrier(communicator_.handles().world), "MPI_Barrier");
+    const double begin_s = MPI_Wtime();
+    all_reduce.run(prepared);
+    const double elapsed_s = MPI_Wtime() - begin_s;
+    wrong_sums_ += std::equal(slice.begin(), slice.end(), expected_.begin()) ? 0 : 1;
+    return elapsed_s;
+  }
+
+  double time_loop(std::int64_t count) {
+    check_mpi(MPI_Barrier(communicator_.handles().world), "MPI_Barrier");
+    return loop_.seconds(count);
   }
 
   const Communicator& communicator_;
   const Options& options_;
-  std::int64_t elements_;
+  std::int64_t most_;
   NodeWindow window_;
+  MemoryLoop loop_;
+  Cluster cluster_;
+  ExchangeRates rates_;
   std::vector<AllReduce> algorithms_;  // MPI first
   std::vector<float> given_;
   std::vector<float> expected_;
@@ -191,57 +237,77 @@ std::string mpi_version() {
   return version.substr(0, version.find(','));
 }
 
-std::string to_json(const std::vector<Measurement>& measurements, const Communicator& communicator, const Options& options) {
-  std::ostringstream json;
-  json << "{\"host\": \"" << host_name() << "\", \"processor\": \"" << processor_name()
-       << "\", \"cores\": " << sysconf(_SC_NPROCESSORS_ONLN) << ", \"ranks\": " << communicator.size()
-       << ", \"nodes\": " << communicator.nodes() << ", \"mpi\": \"" << mpi_version() << "\", \"wait\": \"" << options.wait
-       << "\", \"repetitions\": " << options.repetitions << ", \"results\": [";
-  for (std::size_t i = 0; i < measurements.size(); ++i) {
-    const Measurement& m = measurements[i];
-    json << (i > 0 ? ",\n  " : "\n  ") << "{\"bytes\": " << m.bytes << ", \"algorithm\": \"" << m.algorithm
-         << "\", \"median_us\": " << m.median_us << ", \"p10_us\": " << m.p10_us << ", \"p90_us\": " << m.p90_us
-         << ", \"over_mpi\": " << m.over_mpi << "}";
-  }
-  json << "\n]}\n";
-  return json.str();
+void write_json(const std::string& path, const Json& document) {
+  std::ofstream file(path);
+  file << document.dump(1) << "\n";
+  file.close();
+  if (file) return;
+  throw DataError(Fault{.doing = "writing " + path, .expected = "room for it", .found = "an error", .remedy = "another path"});
 }
 
-int run(std::span<char*> arguments) {
-  const Options options = read_options(arguments);
-  const Communicator communicator;
+int run(int argc, char** argv) {
+  const Options options = read_options(argc, argv);
+  const Communicator communicator(options.ranks_per_node);
   AllReduceBench bench(communicator, options);
   const bool speaks = communicator.is_root();
+  const ExchangeRates& rates = bench.rates();
+  Json document{{"host", host_name()},
+                {"processor", processor_name()},
+                {"cores", sysconf(_SC_NPROCESSORS_ONLN)},
+                {"ranks", communicator.size()},
+                {"nodes", communicator.nodes()},
+                {"mpi", mpi_version()},
+                {"wait", options.wait_name},
+                {"wire_dtype", to_text(options.wire)},
+                {"repetitions", options.repetitions},
+                {"rates",
+                 {{"link_latency_s", rates.link_latency_s},
+                  {"link_bytes_per_s", rates.link_bytes_per_s},
+                  {"node_latency_s", rates.node_latency_s},
+                  {"node_bytes_per_s", rates.node_bytes_per_s},
+                  {"memory_bytes_per_s", rates.memory_bytes_per_s}}},
+                {"results", Json::array()}};
   if (speaks) {
-    std::printf("%s: %s, %ld cores, %d ranks on %d nodes, %s, waiting %s, %d repetitions\n", host_name().c_str(),
+    std::printf("%s: %s, %ld cores, %d ranks on %d nodes, %s, waiting %s, wire %s, %d repetitions\n", host_name().c_str(),
                 processor_name().c_str(), sysconf(_SC_NPROCESSORS_ONLN), communicator.size(), communicator.nodes(),
-                mpi_version().c_str(), options.wait.c_str(), options.repetitions);
+                mpi_version().c_str(), options.wait_name.c_str(), to_text(options.wire), options.repetitions);
     if (!bench.not_shared_because().empty()) std::printf("no shared window: %s\n", bench.not_shared_because().c_str());
-    std::printf("%12s  %-5s %12s %12s %12s %10s\n", "bytes", "", "median us", "p10 us", "p90 us", "MPI/this");
+    if (communicator.nodes() > 1) {
+      std::printf("between nodes %.1f us, %.3f GB/s; ", rates.link_latency_s * 1e6, rates.link_bytes_per_s / 1e9);
+    }
+    std::printf("in a node %.1f us, %.1f GB/s, memory %.1f GB/s\n", rates.node_latency_s * 1e6, rates.node_bytes_per_s / 1e9,
+                rates.memory_bytes_per_s / 1e9);
+    std::printf("%12s  %-16s %12s %12s %9s %9s %12s %9s %9s\n", "bytes", "algorithm", "p50 us", "p99 us", "algbw", "busbw",
+                "predicted us", "/measured", "vs MPI");
   }
-  std::vector<Measurement> all;
-  for (const std::int64_t count : bench.sizes()) {
-    for (const Measurement& m : bench.measure(count)) {
-      if (speaks) {
-        std::printf("%12lld  %-5s %12.2f %12.2f %12.2f %10.2f\n", static_cast<long long>(m.bytes), m.algorithm.c_str(),
-                    m.median_us, m.p10_us, m.p90_us, m.over_mpi);
-        std::fflush(stdout);
-      }
-      all.push_back(m);
+  const double bus_share = 2.0 * (communicator.size() - 1) / communicator.size();
+  for (const std::int64_t count : options.elements) {
+    const std::vector<Measurement> measurements = bench.measure(count);
+    const double bytes = static_cast<double>(count) * sizeof(float);
+    for (const Measurement& m : measurements) {
+      const double algbw = bytes / m.p50_s / 1e9;
+      const double over_mpi = measurements.front().p50_s / m.p50_s;
+      document["results"].push_back({{"bytes", count * 4},
+                                     {"algorithm", m.algorithm},
+                                     {"p50_s", m.p50_s},
+                                     {"p99_s", m.p99_s},
+                                     {"algbw_gb_per_s", algbw},
+                                     {"busbw_gb_per_s", algbw * bus_share},
+                                     {"predicted_s", m.predicted_s},
+                                     {"over_mpi", over_mpi}});
+      if (!speaks) continue;
+      std::printf("%12lld  %-16s %12.2f %12.2f %9.3f %9.3f ", static_cast<long long>(count * 4), m.algorithm.c_str(),
+                  m.p50_s * 1e6, m.p99_s * 1e6, algbw, algbw * bus_share);
+      if (m.predicted_s > 0.0) std::printf("%12.2f %9.2f ", m.predicted_s * 1e6, m.predicted_s / m.p50_s);
+      if (m.predicted_s <= 0.0) std::printf("%12s %9s ", "", "");
+      std::printf("%9.2f\n", over_mpi);
+      std::fflush(stdout);
     }
   }
   const bool is_right = communicator.all(bench.wrong_sums() == 0);
   if (speaks) {
     std::printf(is_right ? "all sums verified\n" : "WRONG SUMS\n");
-    if (!options.json.empty()) {
-      std::ofstream file(options.json);
-      file << to_json(all, communicator, options);
-      file.close();
-      if (!file) {
-        throw DataError(
-            Fault{.doing = "writing " + options.json, .expected = "", .found = "an error", .remedy = "another path"});
-      }
-    }
+    if (!options.json.empty()) write_json(options.json, document);
   }
   return is_right ? 0 : 1;
 }
@@ -253,7 +319,7 @@ int main(int argc, char** argv) {
   try {
     const dtrain::MpiSession session(&argc, &argv);
     try {
-      return dtrain::run({argv, static_cast<std::size_t>(argc)});
+      return dtrain::run(argc, argv);
     } catch (const dtrain::Error& error) {
       std::fprintf(stderr, "bench_allreduce on %s: %s\n", dtrain::host_name().c_str(), error.what());
       dtrain::MpiSession::abort(static_cast<int>(error.exit_code()));

@@ -1,82 +1,68 @@
-// Names and choice of the algorithms, and the one that runs for each bucket.
+// Choice, planning and execution of the algorithms.
+//
+// Hierarchical, two nodes of two ranks: each rank sums a shard of its node, exchanges it with the rank of the same number (its
+// lane) on the other nodes, and copies the other shards from its neighbours. The node's sums are made segment by segment, just
+// before the lane needs them, while other segments travel.
+//
+//   node 0  rank 0  sums a ◀─ lane 0 ─▶  sums a  rank 2  node 1
+//           rank 1  sums b ◀─ lane 1 ─▶  sums b  rank 3
 #include "collectives/all_reduce.hpp"
 
 #include <algorithm>
 #include <array>
 
 #include "collectives/mpi_handles.hpp"
+#include "collectives/node_sum.hpp"
 #include "dtrain/error.hpp"
+#include "schedules/exchange_cost.hpp"
+#include "schedules/halving_doubling.hpp"
+#include "schedules/ring.hpp"
 
 namespace dtrain {
 
 namespace {
 
-struct AlgorithmName {
-  AllReduceAlgorithm algorithm;
-  const char* name;
-};
-constexpr std::array<AlgorithmName, 5> kNames{{{AllReduceAlgorithm::automatic, "auto"},
-                                               {AllReduceAlgorithm::shm, "shm"},
-                                               {AllReduceAlgorithm::ring, "ring"},
-                                               {AllReduceAlgorithm::mpi, "mpi"},
-                                               {AllReduceAlgorithm::none, "none"}}};
+constexpr std::array<AllReduceAlgorithm, 3> kSending{AllReduceAlgorithm::ring, AllReduceAlgorithm::halving_doubling,
+                                                     AllReduceAlgorithm::hierarchical};
 
-/// Names that the command line promises and this version does not have, with what comes closest.
-struct PlannedName {
-  const char* name;
-  const char* instead;
-};
-constexpr std::array<PlannedName, 3> kPlanned{{{"halving-doubling", "mpi, which picks such an algorithm by itself, or ring"},
-                                               {"hierarchical", "ring, or shm on a single node"},
-                                               {"ps", "ring"}}};
+bool sends(const AlgorithmTable& table) {
+  return std::any_of(kSending.begin(), kSending.end(), [&](AllReduceAlgorithm algorithm) { return table.uses(algorithm); });
+}
+
+RankGroup group_of(std::span<const int> members, int rank) {
+  const auto self = std::find(members.begin(), members.end(), rank);
+  return {.members = {members.begin(), members.end()}, .self = static_cast<int>(self - members.begin())};
+}
 
 }  // namespace
 
-AllReduceAlgorithm parse_all_reduce(std::string_view name) {
-  std::string known;
-  for (const AlgorithmName& entry : kNames) {
-    if (name == entry.name) return entry.algorithm;
-    known += (known.empty() ? "" : ", ") + std::string(entry.name);
-  }
-  for (const PlannedName& planned : kPlanned) {
-    if (name != planned.name) continue;
-    throw ConfigError(Fault{.doing = "choosing --allreduce",
-                            .expected = "one of " + known,
-                            .found = std::string(name) + ", which is not built yet",
-                            .remedy = planned.instead});
-  }
-  throw ConfigError(Fault{.doing = "choosing --allreduce",
-                          .expected = "one of " + known,
-                          .found = "\"" + std::string(name) + "\"",
-                          .remedy = "auto"});
-}
-
-std::string to_text(AllReduceAlgorithm algorithm) {
-  const auto entry = std::find_if(kNames.begin(), kNames.end(),
-                                  [&](const AlgorithmName& candidate) { return candidate.algorithm == algorithm; });
-  check(entry != kNames.end(), "to_text: an all-reduce algorithm with a name");
-  return entry->name;
-}
-
-AllReduceAlgorithm choose_all_reduce(AllReduceAlgorithm asked, const Communicator& communicator, bool window_is_shared) {
-  if (asked == AllReduceAlgorithm::automatic) {
-    if (communicator.size() == 1) return AllReduceAlgorithm::none;
-    // All ranks choose alike: with one node all of them have the same window.
-    return communicator.nodes() == 1 && window_is_shared ? AllReduceAlgorithm::shm : AllReduceAlgorithm::ring;
-  }
-  if (asked == AllReduceAlgorithm::shm && communicator.nodes() > 1) {
+AlgorithmTable choose_algorithms(const AlgorithmTable& asked, const Communicator& communicator, const NodeWindow& window,
+                                 WireType wire) {
+  const bool all_share = communicator.all(window.is_shared());
+  const Cluster cluster{.nodes = communicator.nodes(),
+                        .ranks_per_node = (communicator.size() + communicator.nodes() - 1) / communicator.nodes()};
+  const AlgorithmTable table = asked.is_automatic() ? plan_algorithm_table(cluster, all_share) : asked;
+  if (table.uses(AllReduceAlgorithm::shm) && communicator.nodes() > 1) {
     throw ConfigError(Fault{.doing = "choosing --allreduce shm",
                             .expected = "all ranks on one node",
                             .found = std::to_string(communicator.nodes()) + " nodes",
-                            .remedy = "--allreduce auto or ring"});
+                            .remedy = "--allreduce auto or hierarchical"});
   }
-  if (asked == AllReduceAlgorithm::shm && !window_is_shared) {
-    throw ConfigError(Fault{.doing = "choosing --allreduce shm",
-                            .expected = "memory that the ranks of the node share",
-                            .found = "private memory",
-                            .remedy = "a larger /dev/shm (containers: --shm-size or --ipc=host), or --allreduce auto"});
+  if ((table.uses(AllReduceAlgorithm::shm) || table.uses(AllReduceAlgorithm::hierarchical)) && !all_share) {
+    throw ConfigError(Fault{.doing = "choosing --allreduce " + to_text(table),
+                            .expected = "memory that the ranks of a node share",
+                            .found = "private memory" + (window.reason().empty() ? "" : ": " + window.reason()),
+                            .remedy = "a larger /dev/shm (containers: --shm-size or --ipc=host), or --allreduce ring"});
   }
-  return asked;
+  if (wire == WireType::bf16 && !sends(table)) {
+    throw ConfigError(Fault{.doing = "choosing --wire-dtype bf16",
+                            .expected = "an exchange that sends gradients: ring, halving-doubling or hierarchical",
+                            .found = "--allreduce " + to_text(table) + " on " + std::to_string(communicator.size()) +
+                                     " ranks of " + std::to_string(communicator.nodes()) +
+                                     (communicator.nodes() == 1 ? " node" : " nodes"),
+                            .remedy = "--wire-dtype fp32"});
+  }
+  return table;
 }
 
 void mpi_all_reduce(const Communicator& communicator, std::span<float> data) {
@@ -90,23 +76,61 @@ void mpi_all_reduce(const Communicator& communicator, std::span<float> data) {
   }
 }
 
-AllReduce::AllReduce(const Communicator& communicator, NodeWindow& window, AllReduceAlgorithm algorithm, WaitPolicy wait)
-    : communicator_(communicator), window_(window), algorithm_(algorithm), wait_(wait) {
-  check(algorithm != AllReduceAlgorithm::automatic, "AllReduce: the algorithm has been chosen");
-  if (algorithm == AllReduceAlgorithm::ring && communicator.size() > 1) {
-    scratch_ = std::make_unique<float[]>(static_cast<std::size_t>(ring_scratch_elements()));
-  }
+AllReduce::AllReduce(const Communicator& communicator, NodeWindow& window, const AlgorithmTable& algorithms, WireType wire,
+                     WaitPolicy wait)
+    : communicator_(communicator),
+      window_(window),
+      algorithms_(algorithms),
+      wait_(wait),
+      everyone_(group_of(communicator.ranks_by_node(), communicator.rank())),
+      lane_(group_of(communicator.lane_ranks(), communicator.rank())),
+      sum_on_own_node_([&window](const Range& range) { sum_range_on_node(window, range); }) {
+  check(!algorithms.is_automatic(), "AllReduce: the algorithms have been chosen");
+  if (communicator.size() > 1 && sends(algorithms)) exchange_.emplace(communicator, wire, wait);
 }
 
-void AllReduce::run(std::int64_t offset, std::int64_t count) {
-  const std::span<float> slice = window_.own().subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(count));
-  switch (algorithm_) {
+int AllReduce::prepare(Range slice) {
+  Prepared prepared{.slice = slice, .algorithm = algorithms_.choose(slice.size() * static_cast<std::int64_t>(sizeof(float)))};
+  const auto plan = [&](const std::vector<ExchangeStep>& steps) {
+    return cut_into_segments(steps, Exchange::segment_elements());
+  };
+  const auto ranks = static_cast<int>(everyone_.members.size());
+  if (prepared.algorithm == AllReduceAlgorithm::ring) prepared.plan = plan(ring_steps(ranks, everyone_.self, slice));
+  if (prepared.algorithm == AllReduceAlgorithm::halving_doubling) {
+    prepared.plan = plan(halving_doubling_steps(ranks, everyone_.self, slice));
+  }
+  if (prepared.algorithm == AllReduceAlgorithm::hierarchical && !lane_.members.empty()) {
+    prepared.shard = node_shard(slice, communicator_.lanes(), communicator_.node_rank());
+    prepared.plan = plan(ring_steps(static_cast<int>(lane_.members.size()), lane_.self, prepared.shard));
+  }
+  prepared_.push_back(std::move(prepared));
+  return static_cast<int>(std::ssize(prepared_)) - 1;
+}
+
+void AllReduce::run(int number) {
+  const Prepared& prepared = prepared_[static_cast<std::size_t>(number)];
+  const Range& slice = prepared.slice;
+  const std::span<float> own = window_.own();
+  switch (prepared.algorithm) {
     case AllReduceAlgorithm::shm:
-      return shm_all_reduce(window_, offset, count, wait_);
+      return sum_on_node(window_, slice, wait_);
     case AllReduceAlgorithm::ring:
-      return ring_all_reduce(communicator_, slice, {scratch_.get(), static_cast<std::size_t>(ring_scratch_elements())}, wait_);
+      if (exchange_) exchange_->run(prepared.plan, everyone_, own, "ring");
+      return;
+    case AllReduceAlgorithm::halving_doubling:
+      if (exchange_) exchange_->run(prepared.plan, everyone_, own, "halving-doubling");
+      return;
+    case AllReduceAlgorithm::hierarchical:
+      window_.barrier(wait_, "summing shards in the node's shared memory");
+      if (lane_.members.size() > 1) {
+        exchange_->run(prepared.plan, lane_, own, "hierarchical", sum_on_own_node_);
+      } else {
+        sum_range_on_node(window_, prepared.shard);
+      }
+      return gather_shards_on_node(window_, slice, communicator_.lanes(), wait_);
     case AllReduceAlgorithm::mpi:
-      return mpi_all_reduce(communicator_, slice);
+      return mpi_all_reduce(communicator_,
+                            own.subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
     case AllReduceAlgorithm::automatic:
     case AllReduceAlgorithm::none:
       return;

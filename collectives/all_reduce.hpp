@@ -1,63 +1,59 @@
-// Sums over ranks: each algorithm once, blocking, in place.
+// Sums of gradients over all ranks: slices of the node-shared window are prepared once, then summed step after step, in place,
+// blocking, each by the algorithm that the table says for its size.
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <functional>
+#include <optional>
 #include <span>
-#include <string>
-#include <string_view>
+#include <vector>
 
 #include "collectives/communicator.hpp"
+#include "collectives/exchange.hpp"
 #include "collectives/node_window.hpp"
 #include "collectives/waiting.hpp"
+#include "schedules/algorithms.hpp"
 
 namespace dtrain {
 
-enum class AllReduceAlgorithm { automatic, shm, ring, mpi, none };
-
-/// "auto", "shm", "ring", "mpi", "none". Errors: ConfigError names the known ones; names of algorithms that are planned but not
-/// built yet are refused with the one to use instead.
-AllReduceAlgorithm parse_all_reduce(std::string_view name);
-std::string to_text(AllReduceAlgorithm algorithm);
-
-/// What `automatic` means here: shm when all ranks are on one node and the window is shared, else ring; none for one rank.
-/// Errors: ConfigError: shm asked for across nodes or without a shared window.
-AllReduceAlgorithm choose_all_reduce(AllReduceAlgorithm asked, const Communicator& communicator, bool window_is_shared);
-
-/// Sums [offset, offset+count) of every rank's window segment, in place: rank r of the node sums part r out of all segments and
-/// stores the sum into all of them. All ranks on one node.
-/// Cost: each rank reads and writes count·4 bytes (its 1/p part, of p segments); two barriers.
-/// Result: bitwise equal on all ranks; association order is that of the node ranks.
-/// Errors: CommError: a rank of the node did not come in time.
-void shm_all_reduce(NodeWindow& window, std::int64_t offset, std::int64_t count, const WaitPolicy& wait);
-
-/// Sums `data` over all ranks around a ring, in segments in flight while the previous one is added.
-/// data: equally long on every rank; any length, below the rank count too. scratch: ring_scratch_elements(); contents lost.
-/// Cost: 2(p−1) block transfers in segments, 2(p−1)/p · 4·count bytes sent per rank.
-/// Result: bitwise equal on all ranks; association order depends on p and count only.
-/// Errors: CommError: MPI failed, or a peer stopped answering (names it, the block and the step). `data` and `scratch` must
-/// then live until the job has ended. Source: Patarasuk & Yuan, JPDC 69 (2009) 117–124.
-void ring_all_reduce(const Communicator& communicator, std::span<float> data, std::span<float> scratch, const WaitPolicy& wait);
-std::int64_t ring_scratch_elements();
+/// What `asked` means here: a table without automatic. The same on all ranks. Collective.
+/// Errors: ConfigError: shm asked for across nodes; shm or hierarchical without shared windows; a bf16 wire where no algorithm
+/// of the table sends rounded values.
+AlgorithmTable choose_algorithms(const AlgorithmTable& asked, const Communicator& communicator, const NodeWindow& window,
+                                 WireType wire);
 
 /// MPI_Allreduce, in place. Waits as MPI does, without a time-out.
 void mpi_all_reduce(const Communicator& communicator, std::span<float> data);
 
-/// Chosen algorithm over the window's own segment: what the comm thread runs for each bucket.
 class AllReduce {
  public:
-  /// algorithm: not automatic (choose_all_reduce decides). communicator and window outlive this.
-  AllReduce(const Communicator& communicator, NodeWindow& window, AllReduceAlgorithm algorithm, WaitPolicy wait);
-  /// Sums [offset, offset+count) of the window in place over all ranks. Blocking. Same order of calls on all ranks.
-  void run(std::int64_t offset, std::int64_t count);
-  AllReduceAlgorithm algorithm() const { return algorithm_; }
+  /// algorithms: not automatic (choose_algorithms decides). communicator and window outlive this.
+  AllReduce(const Communicator& communicator, NodeWindow& window, const AlgorithmTable& algorithms, WireType wire,
+            WaitPolicy wait);
+
+  /// Plans the sum of a slice of the window, the same on all ranks. Result: its number, from 0 on.
+  int prepare(Range slice);
+  /// Sums the prepared slice over all ranks, in every rank's segment. Blocking. Same order of calls on all ranks. Allocates
+  /// nothing. Result: bitwise equal on all ranks; association order depends on algorithm, ranks and the slice's size only.
+  void run(int prepared);
+  AllReduceAlgorithm algorithm(int prepared) const { return prepared_[static_cast<std::size_t>(prepared)].algorithm; }
 
  private:
+  struct Prepared {
+    Range slice;
+    AllReduceAlgorithm algorithm = AllReduceAlgorithm::none;
+    Range shard;        ///< of the slice, this rank's; empty where there are no shards
+    ExchangePlan plan;  ///< with the other ranks, or with the other nodes' ranks of this lane
+  };
+
   const Communicator& communicator_;
   NodeWindow& window_;
-  AllReduceAlgorithm algorithm_;
+  AlgorithmTable algorithms_;
   WaitPolicy wait_;
-  std::unique_ptr<float[]> scratch_;  ///< of the ring
+  RankGroup everyone_, lane_;
+  std::function<void(const Range&)> sum_on_own_node_;
+  std::optional<Exchange> exchange_;  ///< where the table has algorithms that send
+  std::vector<Prepared> prepared_;
 };
 
 }  // namespace dtrain

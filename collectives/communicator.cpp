@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <exception>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "collectives/agreement.hpp"
@@ -182,11 +183,24 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
 
   // A node is known by its lowest rank, its place by how many such ranks come before.
   const std::vector<int> node_ranks = gather_all<int>(handles_->node, node_size_, {&rank_, 1}, MPI_INT);
-  std::vector<int> first_ranks = gather_all<int>(handles_->world, size_, {node_ranks.data(), 1}, MPI_INT);
-  std::sort(first_ranks.begin(), first_ranks.end());
-  first_ranks.erase(std::unique(first_ranks.begin(), first_ranks.end()), first_ranks.end());
-  nodes_ = static_cast<int>(first_ranks.size());
-  node_index_ = static_cast<int>(std::find(first_ranks.begin(), first_ranks.end(), node_ranks.front()) - first_ranks.begin());
+  const std::array<int, 2> own_place{node_ranks.front(), node_rank_};
+  const std::vector<int> places = gather_all<int>(handles_->world, size_, own_place, MPI_INT);
+  std::map<int, std::vector<int>> nodes;  // ranks in the order of their node ranks
+  for (int rank = 0; rank < size_; ++rank) {
+    const auto at = 2 * static_cast<std::size_t>(rank);
+    std::vector<int>& node = nodes[places[at]];
+    node.resize(std::max(node.size(), static_cast<std::size_t>(places[at + 1]) + 1));
+    node[static_cast<std::size_t>(places[at + 1])] = rank;
+  }
+  nodes_ = static_cast<int>(nodes.size());
+  node_index_ = static_cast<int>(std::distance(nodes.begin(), nodes.find(node_ranks.front())));
+  lanes_ = size_;
+  for (const auto& [first_rank, ranks] : nodes) {
+    lanes_ = std::min(lanes_, static_cast<int>(ranks.size()));
+    ranks_by_node_.insert(ranks_by_node_.end(), ranks.begin(), ranks.end());
+  }
+  if (node_rank_ >= lanes_) return;
+  for (const auto& [first_rank, ranks] : nodes) lane_ranks_.push_back(ranks[static_cast<std::size_t>(node_rank_)]);
 }
 
 Communicator::~Communicator() {

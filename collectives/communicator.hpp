@@ -45,6 +45,12 @@ class Communicator {
   int node_index() const { return node_index_; }  ///< which node this is, in the order of the nodes' first ranks
   int nodes() const { return nodes_; }
   bool is_root() const { return rank_ == 0; }
+  /// Ranks of all nodes, node by node: neighbours share a node wherever they can.
+  const std::vector<int>& ranks_by_node() const { return ranks_by_node_; }
+  /// Lanes lead from each node to the others: ranks of the same node rank, as many as the smallest node has ranks.
+  int lanes() const { return lanes_; }
+  /// This rank's lane in the order of the nodes; empty where the node rank is beyond lanes().
+  const std::vector<int>& lane_ranks() const { return lane_ranks_; }
 
   /// The MPI communicators, for collectives/ alone (collectives/mpi_handles.hpp defines them).
   struct Handles;
@@ -80,7 +86,8 @@ class Communicator {
 
  private:
   std::unique_ptr<Handles> handles_;
-  int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1;
+  int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1, lanes_ = 1;
+  std::vector<int> ranks_by_node_, lane_ranks_;
 };
 
 /// How long a collective of a Communicator waits for the slowest rank: one may be listing millions of files meanwhile.

@@ -40,22 +40,16 @@ std::string seconds_text(double seconds) {
   return text.data();
 }
 
-void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, const std::function<std::string()>& describe) {
+void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, const std::function<std::string()>& describe) {
   using Clock = std::chrono::steady_clock;
-  const int count = mpi_count(static_cast<std::int64_t>(requests.size()));
-  const auto are_done = [&] {
-    int done = 0;
-    check_mpi(MPI_Testall(count, requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
-    return done != 0;
-  };
   for (std::int64_t poll = 0; poll <= wait.spins; ++poll) {
-    if (are_done()) return;
+    if (is_done()) return;
   }
   // Sleeping, not yielding: where a thread computes on this core, a yield may cost a whole time slice, while who wakes from
   // a sleep gets the core soon.
   const auto start = Clock::now();
   for (auto pause = std::chrono::microseconds(10);; pause = std::min(pause * 2, std::chrono::microseconds(200))) {
-    if (are_done()) return;
+    if (is_done()) return;
     if (std::chrono::duration<double>(Clock::now() - start).count() > wait.timeout_s) break;
     std::this_thread::sleep_for(pause);
   }
@@ -63,6 +57,16 @@ void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, 
                         .expected = "an answer within " + seconds_text(wait.timeout_s),
                         .found = "none on " + host_name(),
                         .remedy = "look for a rank that stopped or hangs, and for a broken link between the hosts"});
+}
+
+void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, const std::function<std::string()>& describe) {
+  const int count = mpi_count(static_cast<std::int64_t>(requests.size()));
+  const auto are_done = [&] {
+    int done = 0;
+    check_mpi(MPI_Testall(count, requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+    return done != 0;
+  };
+  wait_until(are_done, wait, describe);
 }
 
 void wait_for_collective(MPI_Request request, const char* call) {

@@ -3,6 +3,7 @@
 // streaming stores would save no traffic.
 #include "collectives/sum_kernels.hpp"
 
+#include <bit>
 #include <cstddef>
 
 namespace dtrain {
@@ -47,6 +48,44 @@ inline Lanes& lanes_at(float* values) { return *reinterpret_cast<Lanes*>(values)
   }
 }
 
+[[gnu::always_inline]] inline void sum(float* dst, float* const* rows, std::size_t row_count, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    Lanes total0 = lanes_at(rows[0] + i);
+    Lanes total1 = lanes_at(rows[0] + i + kLanes);
+    for (std::size_t row = 1; row < row_count; ++row) {
+      total0 += lanes_at(rows[row] + i);
+      total1 += lanes_at(rows[row] + i + kLanes);
+    }
+    lanes_at(dst + i) = total0;
+    lanes_at(dst + i + kLanes) = total1;
+  }
+  for (; i < count; ++i) {
+    float total = rows[0][i];
+    for (std::size_t row = 1; row < row_count; ++row) total += rows[row][i];
+    dst[i] = total;
+  }
+}
+
+// bf16 is the upper half of an f32.
+inline float expanded(std::uint16_t word) { return std::bit_cast<float>(static_cast<std::uint32_t>(word) << 16); }
+inline std::uint16_t rounded(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t nearest = bits + 0x7fffU + ((bits >> 16) & 1U);
+  const bool is_nan = (bits & 0x7fffffffU) > 0x7f800000U;
+  return static_cast<std::uint16_t>((is_nan ? bits | 0x400000U : nearest) >> 16);
+}
+
+[[gnu::always_inline]] inline void add_bf16(float* dst, const std::uint16_t* src, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) dst[i] += expanded(src[i]);
+}
+[[gnu::always_inline]] inline void round_all(std::uint16_t* dst, const float* src, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = rounded(src[i]);
+}
+[[gnu::always_inline]] inline void expand_all(float* dst, const std::uint16_t* src, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) dst[i] = expanded(src[i]);
+}
+
 [[gnu::always_inline]] inline void add(float* dst, const float* src, std::int64_t count) {
   std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) lanes_at(dst + i) += lanes_at(src + i);
@@ -57,18 +96,38 @@ void sum_into_all_baseline(float* const* rows, std::size_t row_count, std::int64
   sum_into_all(rows, row_count, count);
 }
 void add_baseline(float* dst, const float* src, std::int64_t count) { add(dst, src, count); }
+void sum_baseline(float* dst, float* const* rows, std::size_t row_count, std::int64_t count) {
+  sum(dst, rows, row_count, count);
+}
+void add_bf16_baseline(float* dst, const std::uint16_t* src, std::int64_t count) { add_bf16(dst, src, count); }
+void round_baseline(std::uint16_t* dst, const float* src, std::int64_t count) { round_all(dst, src, count); }
+void expand_baseline(float* dst, const std::uint16_t* src, std::int64_t count) { expand_all(dst, src, count); }
 
 [[gnu::target("avx2")]] void sum_into_all_avx2(float* const* rows, std::size_t row_count, std::int64_t count) {
   sum_into_all(rows, row_count, count);
 }
 [[gnu::target("avx2")]] void add_avx2(float* dst, const float* src, std::int64_t count) { add(dst, src, count); }
+[[gnu::target("avx2")]] void sum_avx2(float* dst, float* const* rows, std::size_t row_count, std::int64_t count) {
+  sum(dst, rows, row_count, count);
+}
+[[gnu::target("avx2")]] void add_bf16_avx2(float* dst, const std::uint16_t* src, std::int64_t count) {
+  add_bf16(dst, src, count);
+}
+[[gnu::target("avx2")]] void round_avx2(std::uint16_t* dst, const float* src, std::int64_t count) {
+  round_all(dst, src, count);
+}
+[[gnu::target("avx2")]] void expand_avx2(float* dst, const std::uint16_t* src, std::int64_t count) {
+  expand_all(dst, src, count);
+}
 
 }  // namespace
 
 std::vector<SumKernels> supported_sum_kernels() {
   std::vector<SumKernels> supported;
-  if (__builtin_cpu_supports("avx2")) supported.push_back({"AVX2", sum_into_all_avx2, add_avx2});
-  supported.push_back({"baseline", sum_into_all_baseline, add_baseline});
+  if (__builtin_cpu_supports("avx2"))
+    supported.push_back({"AVX2", sum_into_all_avx2, sum_avx2, add_avx2, add_bf16_avx2, round_avx2, expand_avx2});
+  supported.push_back(
+      {"baseline", sum_into_all_baseline, sum_baseline, add_baseline, add_bf16_baseline, round_baseline, expand_baseline});
   return supported;
 }
 

@@ -32,7 +32,8 @@ Option aux_heads_option(bool& field) {
                        field);
 }
 Option allreduce_option(std::string& field) {
-  return text_option("allreduce", "auto|shm|ring|mpi|none", "How gradients are summed; none: each rank trains alone.", field);
+  return text_option("allreduce", "auto|shm|ring|halving-doubling|hierarchical|mpi|none",
+                     "How gradients are summed; none: each rank trains alone. By size: ring:0-64K;mpi:64K-max.", field);
 }
 
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
@@ -112,13 +113,14 @@ OptionTable train_table(TrainConfig& c) {
           number_option("warmup-start-lr", "Rate at step 0 of the warm-up.", c.warmup_start_lr),
           seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
       });
-  add_group(table, "Exchange",
-            {
-                allreduce_option(c.allreduce),
-                number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb),
-                text_option("wire-dtype", "fp32|bf16", "Type in which gradients travel.", c.wire_dtype),
-                on_off_option("overlap", "Exchange while backward runs.", c.overlap),
-            });
+  add_group(
+      table, "Exchange",
+      {
+          allreduce_option(c.allreduce),
+          number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb),
+          text_option("wire-dtype", "fp32|bf16", "Type in which gradients travel between ranks; sums are fp32.", c.wire_dtype),
+          on_off_option("overlap", "Exchange while backward runs.", c.overlap),
+      });
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
   add_group(
       table, "Output",

@@ -260,15 +260,14 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   if (!config.augment.empty()) faults.one_of(config.augment, {"standard", "light", "none"}, "--augment");
   check_optimizer(config, faults);
   check_rate(config, faults);
-  faults.collect("--allreduce", [&] { parse_all_reduce(config.allreduce); });
+  faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
   faults.positive(config.fusion_mb, "--fusion-mb");
-  if (config.wire_dtype == "bf16") {
-    faults.add({.doing = "--wire-dtype",
-                .expected = "fp32",
-                .found = "bf16, while this build exchanges fp32 only",
-                .remedy = "--wire-dtype fp32"});
-  } else {
-    faults.one_of(config.wire_dtype, {"fp32"}, "--wire-dtype");
+  faults.one_of(config.wire_dtype, {"fp32", "bf16"}, "--wire-dtype");
+  if (config.wire_dtype == "bf16" && ranks == 1) {
+    faults.add({.doing = "--wire-dtype bf16",
+                .expected = "ranks that send gradients to each other",
+                .found = "one rank",
+                .remedy = "--wire-dtype fp32, or start several ranks with mpirun"});
   }
   check_output(config, faults);
   return faults.take();

@@ -8,14 +8,11 @@ namespace dtrain {
 
 GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& window, ReducerOptions options)
     : options_(std::move(options)),
-      all_reduce_(communicator, window, options_.algorithm, options_.has_comm_core ? kEagerWait : kPoliteWait) {
-  if (all_reduce_.algorithm() == AllReduceAlgorithm::none) return;
-  comm_thread_ = std::make_unique<CommThread>(
-      [this](int bucket) {
-        const Range& range = options_.buckets[static_cast<std::size_t>(bucket)];
-        all_reduce_.run(range.begin, range.size());
-      },
-      static_cast<int>(options_.buckets.size()), options_.on_comm_thread_start);
+      all_reduce_(communicator, window, options_.algorithms, options_.wire, options_.has_comm_core ? kEagerWait : kPoliteWait) {
+  if (options_.algorithms == AllReduceAlgorithm::none) return;
+  for (const Range& bucket : options_.buckets) all_reduce_.prepare(bucket);  // numbered as the buckets are
+  comm_thread_ = std::make_unique<CommThread>([this](int bucket) { all_reduce_.run(bucket); },
+                                              static_cast<int>(options_.buckets.size()), options_.on_comm_thread_start);
 }
 
 void GradientReducer::layer_done(LayerIndex layer) {

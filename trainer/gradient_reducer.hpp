@@ -17,7 +17,8 @@ namespace dtrain {
 struct ReducerOptions {
   std::vector<Range> buckets;               ///< of the window: gradients, then the step's sums
   std::vector<std::int64_t> gradient_ends;  ///< per node: [0, end) is final when backward has done it
-  AllReduceAlgorithm algorithm = AllReduceAlgorithm::automatic;
+  AlgorithmTable algorithms = AllReduceAlgorithm::none;
+  WireType wire = WireType::fp32;
   bool overlap = true;  ///< false: everything is exchanged after backward
   bool has_comm_core = false;
   std::function<void()> on_comm_thread_start;
@@ -35,7 +36,7 @@ class GradientReducer {
 
   /// Seconds the exchange itself took in the last step, hidden or not.
   double exchange_s() const { return exchange_s_; }
-  AllReduceAlgorithm algorithm() const { return all_reduce_.algorithm(); }
+  const AlgorithmTable& algorithms() const { return options_.algorithms; }
 
  private:
   void submit_until(std::int64_t final_elements);

@@ -84,7 +84,7 @@ class Bench {
     initialize(plan.network, plan.seed, training.replica().parameters());
     training.warn_of_slow_exchange();
     training.start(*data.train, 0, nullptr);
-    setting_.allreduce = to_text(training.algorithm());
+    setting_.allreduce = to_text(training.algorithms());
 
     const std::vector<StepReport> steps = measured_steps(training);
     const Throughput throughput = throughput_of(steps);

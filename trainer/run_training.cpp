@@ -47,7 +47,7 @@ class TrainingRun {
     }
 
     training_.start(*data_.train, first_step, environment_.stop_requested);
-    report_.allreduce = to_text(training_.algorithm());
+    report_.allreduce = to_text(training_.algorithms());
     if (communicator_.is_root()) require_writable_file(output_file(config_.report, "report.json"), "--report");
     if (communicator_.is_root()) require_writable_file(config_.profile, "--profile");
     MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step);

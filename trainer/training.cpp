@@ -54,15 +54,15 @@ void Training::start(const Dataset& dataset, std::int64_t first_step, const std:
 
 ReducerOptions Training::reducer_options() const {
   const auto elements = static_cast<std::int64_t>(replica_.window().own().size());
-  const AllReduceAlgorithm algorithm =
-      choose_all_reduce(parse_all_reduce(config_.allreduce), communicator_, replica_.window().is_shared());
+  const WireType wire = parse_wire_type(config_.wire_dtype);
   return {
       .buckets = plan_buckets({.elements = elements,
                                .bucket_elements = static_cast<std::int64_t>(config_.fusion_mb * kBytesPerMb / sizeof(float)),
                                .first_bucket_elements = static_cast<std::int64_t>(std::min(kFirstBucketMb, config_.fusion_mb) *
                                                                                   kBytesPerMb / sizeof(float))}),
       .gradient_ends = replica_.gradient_ends(),
-      .algorithm = algorithm,
+      .algorithms = choose_algorithms(parse_algorithm_table(config_.allreduce), communicator_, replica_.window(), wire),
+      .wire = wire,
       .overlap = config_.overlap,
       .has_comm_core = placement_.has_comm_core,
       .on_comm_thread_start = placement_.bind_comm_thread};

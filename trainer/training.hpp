@@ -44,7 +44,7 @@ class Training {
   // After start():
   StepReport step() { return trainer_->step(); }
   std::int64_t steps_done() const { return trainer_->steps_done(); }
-  AllReduceAlgorithm algorithm() const { return reducer_->algorithm(); }
+  const AlgorithmTable& algorithms() const { return reducer_->algorithms(); }
   DataFaults faults() const { return loader_->faults(); }
 
  private:

@@ -104,8 +104,15 @@ TEST(Config, RefusesUnknownNamesAndOffersTheNearest) {
   expect_one_fault([](TrainConfig& c) { c.wire_dtype = "auto"; }, "--wire-dtype");
 }
 
+TEST(Config, WantsPeersForABf16Wire) {
+  TrainConfig config;
+  config.wire_dtype = "bf16";
+
+  EXPECT_TRUE(validate(config, 2).empty());
+  EXPECT_EQ(validate(config, 1).size(), 1u);
+}
+
 TEST(Config, SaysWhatIsNotBuiltYet) {
-  expect_one_fault([](TrainConfig& c) { c.wire_dtype = "bf16"; }, "this build exchanges fp32 only");
   for (const char* name : {"lars", "rmsprop", "adamw"}) {
     expect_one_fault([&](TrainConfig& c) { c.optimizer = name; }, "not built yet");
   }
