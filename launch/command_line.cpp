@@ -119,7 +119,9 @@ OptionTable train_table(TrainConfig& c) {
           allreduce_option(c.allreduce),
           number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb),
           text_option("wire-dtype", "fp32|bf16", "Type in which gradients travel between ranks; sums are fp32.", c.wire_dtype),
-          on_off_option("overlap", "Exchange while backward runs.", c.overlap),
+          text_option("overlap", "on|forward|backward|off",
+                      "When gradients travel: while backward runs, or into the next forward too; on: whichever waits less.",
+                      c.overlap),
       });
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
   add_group(

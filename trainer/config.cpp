@@ -262,6 +262,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   check_rate(config, faults);
   faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
   faults.positive(config.fusion_mb, "--fusion-mb");
+  faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
   faults.one_of(config.wire_dtype, {"fp32", "bf16"}, "--wire-dtype");
   if (config.wire_dtype == "bf16" && ranks == 1) {
     faults.add({.doing = "--wire-dtype bf16",

@@ -58,7 +58,7 @@ struct TrainConfig {
   std::string allreduce = "auto";
   double fusion_mb = 8.0;
   std::string wire_dtype = "fp32";  ///< fp32 | bf16: type in which gradients travel
-  bool overlap = true;
+  std::string overlap = "on";       ///< on | forward | backward | off: when gradients travel
   int ranks_per_node = 0;
 
   // Placement

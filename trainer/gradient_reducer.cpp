@@ -1,44 +1,175 @@
 // Buckets on their way; see gradient_reducer.hpp.
+//
+// Note [What is final is a prefix of the arena]: slots stand in the order in which backward finishes them, so buckets become
+// ready in index order. They travel in order_, which all ranks have alike; the next of it waits until it is ready. Weights are
+// updated bucket by bucket, on all ranks in the same order: that in which forward needs them, or, before forward, in which they
+// travel.
 #include "trainer/gradient_reducer.hpp"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "dtrain/error.hpp"
+#include "trainer/clock.hpp"
 
 namespace dtrain {
 
-// Note [Buckets are submitted in index order]: slots stand in the order in which backward finishes them, so what is final is
-// always a prefix of the arena, full buckets are a prefix of the list, and all ranks submit the same buckets in the same order.
+namespace {
+
+/// Overlapping forward too must save this share of a step to be chosen.
+constexpr double kWorthwhileShare = 0.002;
+
+std::vector<int> places_in(const BucketOrder& order) {
+  std::vector<int> places(order.size());
+  for (std::size_t place = 0; place < order.size(); ++place) {
+    places[static_cast<std::size_t>(order[place])] = static_cast<int>(place);
+  }
+  return places;
+}
+
+}  // namespace
+
+Overlap parse_overlap(std::string_view text) {
+  if (text == "on") return Overlap::automatic;
+  for (const Overlap overlap : {Overlap::off, Overlap::backward, Overlap::forward}) {
+    if (text == to_text(overlap)) return overlap;
+  }
+  throw ConfigError(Fault{.doing = "--overlap",
+                          .expected = "on, forward, backward or off",
+                          .found = "'" + std::string(text) + "'",
+                          .remedy = "--overlap on"});
+}
+
+const char* to_text(Overlap overlap) {
+  switch (overlap) {
+    case Overlap::off:
+      return "off";
+    case Overlap::backward:
+      return "backward";
+    case Overlap::forward:
+      return "forward";
+    case Overlap::automatic:
+      return "on";
+  }
+  return "";
+}
 
 GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& window, ReducerOptions options)
     : options_(std::move(options)),
-      all_reduce_(communicator, window, options_.algorithms, options_.wire, options_.has_comm_core ? kEagerWait : kPoliteWait) {
+      communicator_(communicator),
+      all_reduce_(communicator, window, options_.algorithms, options_.wire, options_.has_comm_core ? kEagerWait : kPoliteWait),
+      overlap_(options_.overlap == Overlap::automatic ? Overlap::backward : options_.overlap),
+      order_(order_of_readiness(static_cast<int>(options_.buckets.size()))),
+      places_(places_in(order_)),
+      times_(options_.buckets.size()),
+      is_updated_(options_.buckets.size(), true),
+      is_needed_(options_.buckets.size(), false) {
+  for (const Range& gradients : options_.gradient_ranges) {
+    std::vector<int>& needed = needed_by_.emplace_back();
+    for (auto bucket = static_cast<int>(options_.buckets.size()) - 1; bucket >= 0; --bucket) {
+      const Range& range = options_.buckets[static_cast<std::size_t>(bucket)];
+      if (range.begin < gradients.end && gradients.begin < range.end) needed.push_back(bucket);
+    }
+  }
   if (options_.algorithms == AllReduceAlgorithm::none) return;
   for (const Range& bucket : options_.buckets) all_reduce_.prepare(bucket);  // numbered as the buckets are
-  comm_thread_ = std::make_unique<CommThread>([this](int bucket) { all_reduce_.run(bucket); },
-                                              static_cast<int>(options_.buckets.size()), options_.on_comm_thread_start);
+  comm_thread_ = std::make_unique<CommThread>(
+      [this](int bucket) {
+        const double begin_s = seconds();
+        all_reduce_.run(bucket);
+        times_[static_cast<std::size_t>(bucket)].exchange_s = seconds() - begin_s;
+      },
+      static_cast<int>(options_.buckets.size()), options_.on_comm_thread_start);
+}
+
+void GradientReducer::begin_forward() {
+  forward_begin_s_ = seconds();
+  at_forward_ = clock_;
+  is_needed_.assign(is_needed_.size(), false);
+}
+
+void GradientReducer::before_forward(LayerIndex layer) {
+  for (const int bucket : needed_by_[static_cast<std::size_t>(layer)]) {
+    const auto at = static_cast<std::size_t>(bucket);
+    if (is_needed_[at]) continue;
+    is_needed_[at] = true;
+    // As if there had been nothing to wait for.
+    const double held_up_s = clock_.waited_s - at_forward_.waited_s + clock_.update_s - at_forward_.update_s;
+    times_[at].needed_s = seconds() - forward_begin_s_ - held_up_s;
+    require_updated(bucket);
+  }
+}
+
+void GradientReducer::begin_backward() {
+  settle();
+  if (comm_thread_) comm_thread_->reset();
+  is_updated_.assign(is_updated_.size(), false);
+  submitted_ = ready_ = 0;
+  final_elements_ = 0;
+  backward_begin_s_ = seconds();
 }
 
 void GradientReducer::layer_done(LayerIndex layer) {
-  if (options_.overlap) submit_until(options_.gradient_ends[static_cast<std::size_t>(layer)]);
+  final_elements_ = std::max(final_elements_, options_.gradient_ranges[static_cast<std::size_t>(layer)].end);
+  while (ready_ < options_.buckets.size() && options_.buckets[ready_].end <= final_elements_) {
+    times_[ready_++].ready_s = seconds() - backward_begin_s_;
+  }
+  if (overlap_ != Overlap::off) submit_ready();
 }
 
-void GradientReducer::submit_until(std::int64_t final_elements) {
+void GradientReducer::end_backward() {
+  backward_s_ = seconds() - backward_begin_s_;
+  for (; ready_ < options_.buckets.size(); ++ready_) times_[ready_].ready_s = backward_s_;
+  submit_ready();
+  if (overlap_ != Overlap::forward) return settle();
+  if (!options_.buckets.empty()) require_updated(static_cast<int>(options_.buckets.size()) - 1);  // has the step's sums
+}
+
+void GradientReducer::submit_ready() {
   if (!comm_thread_) return;
-  while (submitted_ < options_.buckets.size() && options_.buckets[submitted_].end <= final_elements) {
-    comm_thread_->submit(static_cast<int>(submitted_++));
+  while (submitted_ < order_.size() && static_cast<std::size_t>(order_[submitted_]) < ready_) {
+    comm_thread_->submit(order_[submitted_++]);
   }
 }
 
-double GradientReducer::drain(const std::function<void(const Range& bucket)>& update) {
-  double waited_s = 0.0;
-  if (!options_.buckets.empty()) submit_until(options_.buckets.back().end);
-  for (std::size_t bucket = 0; bucket < options_.buckets.size(); ++bucket) {
-    if (comm_thread_) waited_s += comm_thread_->wait(static_cast<int>(bucket));
-    update(options_.buckets[bucket]);
+void GradientReducer::require_updated(int bucket) {
+  const auto at = static_cast<std::size_t>(bucket);
+  if (is_updated_[at]) return;
+  if (comm_thread_) clock_.waited_s += comm_thread_->wait(places_[at]);
+  const double begin_s = seconds();
+  options_.update(options_.buckets[at]);
+  clock_.update_s += seconds() - begin_s;
+  is_updated_[at] = true;
+}
+
+void GradientReducer::settle() {
+  if (overlap_ == Overlap::forward) {
+    for (auto bucket = static_cast<int>(options_.buckets.size()) - 1; bucket >= 0; --bucket) require_updated(bucket);
+  } else {
+    for (const int bucket : order_) require_updated(bucket);
   }
-  if (comm_thread_) {
-    exchange_s_ = comm_thread_->busy_s();
-    comm_thread_->reset();
-  }
-  submitted_ = 0;
-  return waited_s;
+  if (comm_thread_) exchange_s_ = comm_thread_->busy_s();
+}
+
+void GradientReducer::plan_overlap() {
+  settle();
+  if (!comm_thread_ || options_.overlap == Overlap::off || options_.overlap == Overlap::backward) return;
+  comm_thread_->reset();
+  const BucketOrder by_need = order_of_need(times_);
+  const double in_forward_s = exposed_in_forward_s(times_, by_need, backward_s_);
+  const double after_backward_s =
+      exposed_after_backward_s(times_, order_of_readiness(static_cast<int>(order_.size())), backward_s_);
+  const bool is_worthwhile = after_backward_s - in_forward_s > kWorthwhileShare * backward_s_;
+  // Rank 0's times speak for all.
+  struct Decision {
+    bool overlaps_forward;
+  } decision{options_.overlap == Overlap::forward || is_worthwhile};
+  std::vector<int> order = decision.overlaps_forward ? by_need : order_of_readiness(static_cast<int>(order_.size()));
+  communicator_.broadcast(std::as_writable_bytes(std::span(&decision, 1)));
+  communicator_.broadcast(std::as_writable_bytes(std::span(order)));
+  overlap_ = decision.overlaps_forward ? Overlap::forward : Overlap::backward;
+  order_ = std::move(order);
+  places_ = places_in(order_);
 }
 
 }  // namespace dtrain

@@ -27,7 +27,7 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
   if (options_.training) window_ = std::make_unique<NodeWindow>(communicator, elements + kStepSumElements);
   parameters_ = std::make_unique<ParameterStore>(std::move(entries), window_ ? window_->own() : std::span<float>());
 
-  gradient_ends_.assign(network_.nodes.size(), 0);
+  gradient_ranges_.assign(network_.nodes.size(), {});
   const auto specs = parameters_by_node(network_);
   for (std::size_t node = 0; node < specs.size(); ++node) {
     for (const ParameterSpec& spec : specs[node]) {
@@ -35,7 +35,9 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
       const Slot* slot = parameters_->find(spec.name);
       check(slot != nullptr, "Replica: every parameter has a slot");
       const std::int64_t end = (slot->offset + slot->size + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
-      gradient_ends_[node] = std::max(gradient_ends_[node], end);
+      Range& range = gradient_ranges_[node];
+      range =
+          range.size() == 0 ? Range{slot->offset, end} : Range{std::min(range.begin, slot->offset), std::max(range.end, end)};
     }
   }
 }

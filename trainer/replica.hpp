@@ -10,6 +10,7 @@
 #include "collectives/communicator.hpp"
 #include "collectives/node_window.hpp"
 #include "dtrain/graph.hpp"
+#include "schedules/shards.hpp"
 #include "trainer/rank_memory.hpp"
 
 namespace dtrain {
@@ -46,8 +47,9 @@ class Replica {
   const std::vector<std::string>& tensor_names() const { return names_; }
   /// The sums behind the gradients in the window: they are exchanged with the last bucket.
   StepSums& step_sums();
-  /// End of every node's gradients in the arena: when backward has done node n, [0, ends[n]) is final.
-  const std::vector<std::int64_t>& gradient_ends() const { return gradient_ends_; }
+  /// Every node's gradients in the arena; empty where it has no parameters. When backward has done a node, all that lies before
+  /// the end of its range is final.
+  const std::vector<Range>& gradient_ranges() const { return gradient_ranges_; }
   bool has_plain_layout() const { return has_plain_layout_; }
 
   /// Averages the batch-norm statistics over the ranks. Collective.
@@ -61,7 +63,7 @@ class Replica {
   std::unique_ptr<NodeWindow> window_;
   std::unique_ptr<ParameterStore> parameters_;
   std::vector<std::string> names_;
-  std::vector<std::int64_t> gradient_ends_;
+  std::vector<Range> gradient_ranges_;
   std::vector<Graph> training_graphs_;   ///< largest batch first
   std::vector<Graph> evaluation_graph_;  ///< none or one
   AlignedMemory arena_;

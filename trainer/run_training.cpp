@@ -71,10 +71,10 @@ class TrainingRun {
       const bool evaluates = data_.validation && !plan_.eval_every.is_off() &&
                              (is_last || is_due(plan_.eval_every, step.step, plan_.steps_per_epoch));
       const bool stops = !is_last && stop_requested(step);
+      const bool saves = is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch);
+      if (evaluates || saves) training_.settle();
       if (evaluates) run_evaluation(step, metrics, progress);
-      if (is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch)) {
-        keeper_.save(replica_, training_.optimizer(), step.step);
-      }
+      if (saves) keeper_.save(replica_, training_.optimizer(), step.step);
       if (stops) {
         if (communicator_.is_root()) progress.finish_line();
         log_root(communicator_, keeper_.is_enabled() ? "stopped on request; saved after step " + std::to_string(step.step)

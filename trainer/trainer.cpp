@@ -31,26 +31,39 @@ StepReport Trainer::step() {
   sums_ = {};
   phases_ = {};
 
+  const GradientReducer::Clock before = reducer_.clock();
+  reducer_.begin_forward();
   for (std::size_t index = 0; index < share.micro_batches.size(); ++index) {
     run_micro_batch(share.micro_batches[index], index, share);
   }
+  reducer_.end_backward();
+  phases_.exchange = reducer_.clock().waited_s - before.waited_s;
+  phases_.update = reducer_.clock().update_s - before.update_s;
+  return finish_report(position, begin_s);
+}
 
-  const UpdateRates rates = rates_at(step_);
-  const double drain_s = seconds();
+void Trainer::settle() {
+  reducer_.settle();
+  require_finite(0.0);
+}
+
+void Trainer::update(const Range& bucket) {
   const auto trained = static_cast<std::int64_t>(replica_.parameters().gradients().size());
-  phases_.exchange = reducer_.drain([&](const Range& bucket) {
-    const Slice slice{bucket.begin, std::min(bucket.end, trained)};
-    weights_are_finite_ = optimizer_.update(replica_.parameters(), slice, rates) && weights_are_finite_;
-  });
-  phases_.update = seconds() - drain_s - phases_.exchange;
-  return finish_report(position, rates, begin_s);
+  const Slice slice{bucket.begin, std::min(bucket.end, trained)};
+  weights_are_finite_ = optimizer_.update(replica_.parameters(), slice, rates_) && weights_are_finite_;
 }
 
 void Trainer::run_micro_batch(const Range& positions, std::size_t index, const StepShare& share) {
   const auto releases = [&](LayerIndex layer) {
     if (index + 1 == share.micro_batches.size()) reducer_.layer_done(layer);
   };
+  const auto begin_backward = [&] {
+    if (index > 0) return;
+    reducer_.begin_backward();
+    rates_ = rates_at(step_);
+  };
   if (positions.size() == 0) {  // fewer samples than ranks: this rank adds nothing
+    begin_backward();
     std::ranges::fill(replica_.parameters().gradients(), 0.0f);
     write_step_sums();
     return;
@@ -60,19 +73,22 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
   phases_.data += loader_.waited_s();
 
   const double forward_s = seconds();
+  const GradientReducer::Clock at_forward = reducer_.clock();
   const PassOptions pass{.step = step_,
                          .first_sample = positions.begin,
                          .is_first_micro_batch = index == 0,
                          .statistics_share = static_cast<float>(positions.size()) / static_cast<float>(share.positions.size())};
-  const Tensor& logits = graph.forward(batch.images, pass);
+  const Tensor& logits = graph.forward(batch.images, pass, [&](LayerIndex layer) { reducer_.before_forward(layer); });
   const auto diff_logits = diff_logits_.values().first(logits.values().size());
   sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, plan_.label_smoothing,
                          1.0f / static_cast<float>(true_batch_), diff_logits);
+  begin_backward();
   write_step_sums();
 
   const double backward_s = seconds();
   graph.backward(diff_logits, releases);
-  phases_.forward += backward_s - forward_s;
+  const GradientReducer::Clock& clock = reducer_.clock();
+  phases_.forward += backward_s - forward_s - (clock.waited_s - at_forward.waited_s) - (clock.update_s - at_forward.update_s);
   phases_.backward += seconds() - backward_s;
 }
 
@@ -91,7 +107,7 @@ UpdateRates Trainer::rates_at(std::int64_t step) const {
           .weight_decay = plan_.weight_decay};
 }
 
-StepReport Trainer::finish_report(const StepPosition& position, const UpdateRates& rates, double begin_s) {
+StepReport Trainer::finish_report(const StepPosition& position, double begin_s) {
   ++step_;
   ++replica_.parameters().batches_tracked;
   const StepSums& step_sums = replica_.step_sums();
@@ -100,24 +116,29 @@ StepReport Trainer::finish_report(const StepPosition& position, const UpdateRate
                              static_cast<double>(position.positions.end) / static_cast<double>(plan_.samples),
                     .loss = step_sums.loss / step_sums.samples,
                     .top1 = step_sums.top1 / step_sums.samples,
-                    .learning_rate = rates.learning_rate,
-                    .weight_decay = rates.weight_decay,
+                    .learning_rate = rates_.learning_rate,
+                    .weight_decay = rates_.weight_decay,
                     .samples = true_batch_,
                     .step_s = seconds() - begin_s,
                     .phases = phases_,
                     .exchange_s = reducer_.exchange_s(),
                     .stop_requested = step_sums.stops > 0.0f};
   if (plan_.network.outputs.size() > 1) report.aux_loss = step_sums.aux_loss / step_sums.samples;
-  const double loss = report.loss + report.aux_loss.value_or(0.0);
-  if (!std::isfinite(loss) || !weights_are_finite_) {
-    throw DivergedError(
-        Fault{.doing = "training step " + std::to_string(step_),
-              .expected = "a finite loss and finite weights",
-              .found = "loss " + std::to_string(loss) + (weights_are_finite_ ? "" : " and weights that are not finite") +
-                       " at learning rate " + std::to_string(rates.learning_rate),
-              .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
-  }
+  require_finite(report.loss + report.aux_loss.value_or(0.0));
   return report;
+}
+
+// Weights that a step's forward brings up to date are those of the step before, and found out with this one.
+void Trainer::require_finite(double loss) const {
+  if (std::isfinite(loss) && weights_are_finite_) return;
+  throw DivergedError(
+      Fault{.doing = "training step " + std::to_string(step_),
+            .expected = "a finite loss and finite weights",
+            .found = (std::isfinite(loss) ? "" : "loss " + std::to_string(loss)) +
+                     std::string(std::isfinite(loss) || weights_are_finite_ ? "" : " and ") +
+                     (weights_are_finite_ ? "" : "weights that are not finite") + " at learning rate " +
+                     std::to_string(rates_.learning_rate),
+            .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
 }
 
 BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::int64_t first_step) {

@@ -20,7 +20,7 @@ struct StepPhases {
   double data = 0.0;     ///< waiting for pictures
   double forward = 0.0;  ///< with the loss
   double backward = 0.0;
-  double exchange = 0.0;  ///< waiting for the exchange, after backward
+  double exchange = 0.0;  ///< waiting for the exchange
   double update = 0.0;
 };
 
@@ -45,18 +45,23 @@ class Trainer {
   Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader, GradientReducer& reducer,
           Optimizer& optimizer, const std::atomic<bool>* stop_requested, std::int64_t first_step);
 
-  /// One step of all ranks. Errors: CommError, DataError; DivergedError on all ranks alike when the loss or a weight is not
-  /// finite.
+  /// One step of all ranks; may leave updates of weights to the next one, or to settle(). Errors: CommError, DataError;
+  /// DivergedError on all ranks alike when the loss or a weight is not finite.
   StepReport step();
+  /// Brings the weights up to date. Errors: CommError, DivergedError.
+  void settle();
+  /// The reducer's: a bucket's gradients are summed.
+  void update(const Range& bucket);
   std::int64_t steps_done() const { return step_; }
 
  private:
   UpdateRates rates_at(std::int64_t step) const;
+  void require_finite(double loss) const;
   /// Forward, loss and backward of one micro-batch; the last one releases the buckets.
   void run_micro_batch(const Range& positions, std::size_t index, const StepShare& share);
   /// Puts the sums so far where the last bucket takes them along.
   void write_step_sums();
-  StepReport finish_report(const StepPosition& position, const UpdateRates& rates, double begin_s);
+  StepReport finish_report(const StepPosition& position, double begin_s);
 
   const RunPlan& plan_;
   const Communicator& communicator_;
@@ -66,6 +71,7 @@ class Trainer {
   Optimizer& optimizer_;
   const std::atomic<bool>* stop_requested_;
   std::int64_t step_;
+  UpdateRates rates_;  ///< of the last step whose backward has begun
   bool weights_are_finite_ = true;
   std::int64_t true_batch_ = 0;  ///< samples of the step over all ranks
   LossSums sums_;

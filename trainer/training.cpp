@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kFirstBucketMb = 1.0;
 constexpr double kBytesPerMb = 1024.0 * 1024.0;
+constexpr std::int64_t kStepsBeforePlan = 3;  ///< from whose last one the overlap is planned
 
 }  // namespace
 
@@ -49,10 +50,17 @@ void Training::warn_of_slow_exchange() const {
 void Training::start(const Dataset& dataset, std::int64_t first_step, const std::atomic<bool>* stop_requested) {
   reducer_.emplace(communicator_, replica_.window(), reducer_options());
   loader_.emplace(dataset, loader_options(), training_sequence(plan_, communicator_.size(), communicator_.rank(), first_step));
+  overlap_planned_at_ = first_step + kStepsBeforePlan;
   trainer_.emplace(plan_, communicator_, replica_, *loader_, *reducer_, optimizer_, stop_requested, first_step);
 }
 
-ReducerOptions Training::reducer_options() const {
+StepReport Training::step() {
+  // The first steps are slower: pages are touched, caches filled.
+  if (steps_done() == overlap_planned_at_) reducer_->plan_overlap();
+  return trainer_->step();
+}
+
+ReducerOptions Training::reducer_options() {
   const auto elements = static_cast<std::int64_t>(replica_.window().own().size());
   const WireType wire = parse_wire_type(config_.wire_dtype);
   return {
@@ -60,12 +68,13 @@ ReducerOptions Training::reducer_options() const {
                                .bucket_elements = static_cast<std::int64_t>(config_.fusion_mb * kBytesPerMb / sizeof(float)),
                                .first_bucket_elements = static_cast<std::int64_t>(std::min(kFirstBucketMb, config_.fusion_mb) *
                                                                                   kBytesPerMb / sizeof(float))}),
-      .gradient_ends = replica_.gradient_ends(),
+      .gradient_ranges = replica_.gradient_ranges(),
       .algorithms = choose_algorithms(parse_algorithm_table(config_.allreduce), communicator_, replica_.window(), wire),
       .wire = wire,
-      .overlap = config_.overlap,
+      .overlap = parse_overlap(config_.overlap),
       .has_comm_core = placement_.has_comm_core,
-      .on_comm_thread_start = placement_.bind_comm_thread};
+      .on_comm_thread_start = placement_.bind_comm_thread,
+      .update = [this](const Range& bucket) { trainer_->update(bucket); }};
 }
 
 LoaderOptions Training::loader_options() const {

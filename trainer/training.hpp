@@ -42,13 +42,15 @@ class Training {
   void start(const Dataset& dataset, std::int64_t first_step, const std::atomic<bool>* stop_requested);
 
   // After start():
-  StepReport step() { return trainer_->step(); }
+  StepReport step();
+  /// Brings the weights up to date: a step may leave updates to the next one. To be called before they are read.
+  void settle() { trainer_->settle(); }
   std::int64_t steps_done() const { return trainer_->steps_done(); }
   const AlgorithmTable& algorithms() const { return reducer_->algorithms(); }
   DataFaults faults() const { return loader_->faults(); }
 
  private:
-  ReducerOptions reducer_options() const;
+  ReducerOptions reducer_options();
   LoaderOptions loader_options() const;
 
   const RunPlan& plan_;
@@ -57,6 +59,7 @@ class Training {
   const Placement& placement_;
   Replica replica_;
   Optimizer optimizer_;
+  std::int64_t overlap_planned_at_ = 0;  ///< steps done by then
   std::optional<GradientReducer> reducer_;
   std::optional<DataLoader> loader_;
   std::optional<Trainer> trainer_;

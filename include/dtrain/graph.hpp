@@ -124,9 +124,11 @@ class Graph {
   /// Gives the graph its arena: at least memory_plan().activations_bytes, aligned to 64. Must precede forward.
   void bind(std::span<std::byte> arena);
 
-  /// images: (batch, c, h, w) row-major, normalised. Result: logits (outputs, batch, num_classes) of the network's outputs, in
-  /// evaluation of the main one alone; valid until the next call.
-  const Tensor& forward(std::span<const float> images, const PassOptions& pass);
+  /// images: (batch, c, h, w) row-major, normalised. before_layer(node), where given, is called for each node, in forward
+  /// order, before its weights are read. Result: logits (outputs, batch, num_classes) of the network's outputs, in evaluation
+  /// of the main one alone; valid until the next call.
+  const Tensor& forward(std::span<const float> images, const PassOptions& pass,
+                        const std::function<void(LayerIndex)>& before_layer = {});
 
   /// diff_logits: (outputs, batch, num_classes) row-major, already scaled by 1/global batch and the weight of the output's
   /// loss. Adds up or overwrites the gradients in the ParameterStore; calls on_layer_done(node) for each node, in backward

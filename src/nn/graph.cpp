@@ -225,13 +225,17 @@ void Graph::bind(std::span<std::byte> arena) {
   compiled_->is_bound = true;
 }
 
-const Tensor& Graph::forward(std::span<const float> images, const PassOptions& pass) {
+const Tensor& Graph::forward(std::span<const float> images, const PassOptions& pass,
+                             const std::function<void(LayerIndex)>& before_layer) {
   Compiled& graph = *compiled_;
   check(graph.is_bound, "Graph::forward: bound before");
   check(images.size() * sizeof(float) >= graph.pictures.get_desc().get_size(), "Graph::forward: a whole batch of pictures");
   graph.pass = pass;
   graph.pictures.set_data_handle(const_cast<float*>(images.data()));  // read only: oneDNN's handles are not const
   for (std::size_t i = 0; i < graph.program.size(); ++i) {
+    if (before_layer) {
+      for (const LayerIndex node : graph.program[i].nodes) before_layer(node);
+    }
     Layer& layer = *graph.program[i].layer;
     graph.timed(i, weights_brought, [&] { layer.bring_forward_weights(); });
     graph.timed(i, forward_time, [&] { layer.forward(pass); });

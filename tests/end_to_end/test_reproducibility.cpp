@@ -1,6 +1,7 @@
 // The same command gives the same bits, and so do commands that differ only in how the work is carried out.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -24,8 +25,9 @@ struct Result {
 /// Seven steps: one epoch, an evaluation, and two steps more.
 Result result_of(int ranks, const std::vector<std::string>& more) {
   const fs::path out = new_path("run");
-  std::vector<std::string> options{"--global-batch", "16", "--steps", "7"};
+  std::vector<std::string> options{"--steps", "7"};
   options.insert(options.end(), more.begin(), more.end());
+  if (std::ranges::find(more, "--global-batch") == more.end()) options.insert(options.end(), {"--global-batch", "16"});
   const Outcome outcome = run({.ranks = ranks, .arguments = training_into(out, options)});
   EXPECT_EQ(outcome.exit_code, 0) << outcome;
   Result result{.fingerprint = fingerprint(out / "report.json"), .weights = read_text(out / "last.safetensors"), .losses = {}};
@@ -81,13 +83,23 @@ TEST(Reproducibility, AnotherSeedGivesOtherWeights) {
 TEST(Reproducibility, OneRankWithoutMpirunIsOneRankUnderIt) { expect_equal(result_of(0, {}), known(1, {})); }
 
 // Small buckets: 1.03 MiB of gradients travel in eleven of them.
-TEST(Reproducibility, OverlappingTheExchangeWithBackwardChangesNoBit) {
+TEST(Reproducibility, OverlappingTheExchangeWithBackwardOrForwardChangesNoBit) {
   for (const std::string algorithm : {"shm", "ring", "mpi"}) {
     SCOPED_TRACE(algorithm);
-    for (const std::string overlap : {"on", "off"}) {
+    for (const std::string overlap : {"on", "off", "backward", "forward"}) {
       expect_equal(result_of(2, {"--allreduce", algorithm, "--fusion-mb", "0.1", "--overlap", overlap}), of_two_ranks());
     }
   }
+}
+
+// Shares of nine and eight samples, in micro-batches, and an epoch that ends with two samples for three ranks.
+TEST(Reproducibility, OverlappingForwardChangesNoBitWhereRanksHaveUnevenAndEmptyShares) {
+  const auto with = [](const std::string& overlap) {
+    return result_of(3, {"--global-batch", "26", "--local-batch", "5", "--allreduce", "hierarchical", "--ranks-per-node", "2",
+                         "--fusion-mb", "0.1", "--overlap", overlap});
+  };
+
+  expect_equal(with("forward"), with("off"));
 }
 
 TEST(Reproducibility, OnTwoRanksAsTwoNodesGiveTheBitsOfOneNode) {

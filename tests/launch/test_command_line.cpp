@@ -157,7 +157,7 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
   EXPECT_EQ(c.allreduce, "ring");
   EXPECT_DOUBLE_EQ(c.fusion_mb, 0.5);
   EXPECT_EQ(c.wire_dtype, "fp32");
-  EXPECT_FALSE(c.overlap);
+  EXPECT_EQ(c.overlap, "off");
   EXPECT_EQ(c.ranks_per_node, 2);
   EXPECT_EQ(c.threads, 4);
   EXPECT_EQ(c.comm_cores, 0);
