@@ -89,8 +89,9 @@ AllReduce::AllReduce(const Communicator& communicator, NodeWindow& window, const
   if (communicator.size() > 1 && sends(algorithms)) exchange_.emplace(communicator, wire, wait);
 }
 
-int AllReduce::prepare(Range slice) {
-  Prepared prepared{.slice = slice, .algorithm = algorithms_.choose(slice.size() * static_cast<std::int64_t>(sizeof(float)))};
+int AllReduce::prepare(Range slice, SumsAt where) {
+  Prepared prepared{
+      .slice = slice, .where = where, .algorithm = algorithms_.choose(slice.size() * static_cast<std::int64_t>(sizeof(float)))};
   const auto plan = [&](const std::vector<ExchangeStep>& steps) {
     return cut_into_segments(steps, Exchange::segment_elements());
   };
@@ -99,8 +100,12 @@ int AllReduce::prepare(Range slice) {
   if (prepared.algorithm == AllReduceAlgorithm::halving_doubling) {
     prepared.plan = plan(halving_doubling_steps(ranks, everyone_.self, slice));
   }
-  if (prepared.algorithm == AllReduceAlgorithm::hierarchical && !lane_.members.empty()) {
-    prepared.shard = node_shard(slice, communicator_.lanes(), communicator_.node_rank());
+  // A hierarchy has a shard for each lane, so that nodes' shards correspond; elsewhere every rank has one.
+  const bool is_hierarchical = prepared.algorithm == AllReduceAlgorithm::hierarchical;
+  const int shards = is_hierarchical ? communicator_.lanes() : communicator_.node_size();
+  prepared.shard =
+      communicator_.node_rank() < shards ? node_shard(slice, shards, communicator_.node_rank()) : Range{slice.end, slice.end};
+  if (is_hierarchical && !lane_.members.empty()) {
     prepared.plan = plan(ring_steps(static_cast<int>(lane_.members.size()), lane_.self, prepared.shard));
   }
   prepared_.push_back(std::move(prepared));
@@ -113,7 +118,9 @@ void AllReduce::run(int number) {
   const std::span<float> own = window_.own();
   switch (prepared.algorithm) {
     case AllReduceAlgorithm::shm:
-      return sum_on_node(window_, slice, wait_);
+      if (prepared.where == SumsAt::every_rank) return sum_on_node(window_, slice, wait_);
+      window_.barrier(wait_, "summing shards in the node's shared memory");
+      return sum_range_on_node(window_, prepared.shard);
     case AllReduceAlgorithm::ring:
       if (exchange_) exchange_->run(prepared.plan, everyone_, own, "ring");
       return;
@@ -127,7 +134,8 @@ void AllReduce::run(int number) {
       } else {
         sum_range_on_node(window_, prepared.shard);
       }
-      return gather_shards_on_node(window_, slice, communicator_.lanes(), wait_);
+      if (prepared.where == SumsAt::every_rank) gather_shards_on_node(window_, slice, communicator_.lanes(), wait_);
+      return;
     case AllReduceAlgorithm::mpi:
       return mpi_all_reduce(communicator_,
                             own.subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));

@@ -25,24 +25,33 @@ AlgorithmTable choose_algorithms(const AlgorithmTable& asked, const Communicator
 /// MPI_Allreduce, in place. Waits as MPI does, without a time-out.
 void mpi_all_reduce(const Communicator& communicator, std::span<float> data);
 
+/// Where a slice's sums are to be found: in every rank's segment, or each shard in its owner's, for owners who need no more
+/// (the ranks of a node share the update of common weights). The latter saves the stores, or the copies, to the others.
+enum class SumsAt { every_rank, shard_owner };
+
 class AllReduce {
  public:
   /// algorithms: not automatic (choose_algorithms decides). communicator and window outlive this.
   AllReduce(const Communicator& communicator, NodeWindow& window, const AlgorithmTable& algorithms, WireType wire,
             WaitPolicy wait);
 
-  /// Plans the sum of a slice of the window, the same on all ranks. Result: its number, from 0 on.
-  int prepare(Range slice);
-  /// Sums the prepared slice over all ranks, in every rank's segment. Blocking. Same order of calls on all ranks. Allocates
-  /// nothing. Result: bitwise equal on all ranks; association order depends on algorithm, ranks and the slice's size only.
+  /// Plans the sum of a slice of the window. Slices are the same on all ranks, `where` on those of a node. Result: its number,
+  /// from 0 on.
+  int prepare(Range slice, SumsAt where = SumsAt::every_rank);
+  /// Sums the prepared slice over all ranks. Blocking. Same order of calls on all ranks. Allocates nothing. With shard_owner,
+  /// nobody may write the slice in its segment until all ranks of the node have returned. Result: bitwise equal on all ranks;
+  /// association order depends on algorithm, ranks and the slice's size only.
   void run(int prepared);
+  /// The part of the slice that is this rank's among the ranks of its node, who together have all of it.
+  const Range& shard(int prepared) const { return prepared_[static_cast<std::size_t>(prepared)].shard; }
   AllReduceAlgorithm algorithm(int prepared) const { return prepared_[static_cast<std::size_t>(prepared)].algorithm; }
 
  private:
   struct Prepared {
     Range slice;
+    SumsAt where = SumsAt::every_rank;
     AllReduceAlgorithm algorithm = AllReduceAlgorithm::none;
-    Range shard;        ///< of the slice, this rank's; empty where there are no shards
+    Range shard;        ///< may be empty
     ExchangePlan plan;  ///< with the other ranks, or with the other nodes' ranks of this lane
   };
 

@@ -100,10 +100,12 @@ std::string first_reason(const std::vector<std::string>& reasons) {
 }  // namespace
 
 struct NodeWindow::State {
-  State(const Communicator& ranks, std::int64_t segment_elements) : communicator(ranks), elements(segment_elements) {}
+  State(const Communicator& ranks, std::int64_t segment_elements, Extent of_segments)
+      : communicator(ranks), elements(segment_elements), extent(of_segments) {}
 
   const Communicator& communicator;
   std::int64_t elements;
+  Extent extent;
   bool is_shared = false;
   std::string reason;
   SharedMemory data;   ///< segments: also the private memory, of the own rank alone
@@ -118,6 +120,18 @@ struct NodeWindow::State {
     return std::max(whole_pages(static_cast<std::size_t>(elements) * sizeof(float)), page_bytes());
   }
   std::size_t flags_bytes() const { return NodeBarrier::flag_count(communicator.node_size()) * sizeof(BarrierFlag); }
+
+  /// What this rank touches first: its segment, or its part of the one.
+  std::span<std::byte> first_touched() const {
+    const std::span segment(data.segments[static_cast<std::size_t>(communicator.node_rank())], segment_bytes());
+    if (extent == Extent::own_segments) return segment;
+    const auto begin_of = [&](int part) {
+      return segment_bytes() / page_bytes() * static_cast<std::size_t>(part) /
+             static_cast<std::size_t>(communicator.node_size()) * page_bytes();
+    };
+    const int rank = communicator.node_rank();
+    return segment.subspan(begin_of(rank), begin_of(rank + 1) - begin_of(rank));
+  }
 
   /// Every rank of the node learns whether all could.
   bool agree(const std::string& own_reason) {
@@ -134,7 +148,10 @@ bool NodeWindow::State::share() {
   const MPI_Comm node = communicator.handles().node;
   const int node_size = communicator.node_size();
   const int node_rank = communicator.node_rank();
-  const std::size_t all_bytes = (segment_bytes() + flags_bytes() + 8 * page_bytes()) * static_cast<std::size_t>(node_size);
+  const auto ranks = static_cast<std::size_t>(node_size);
+  const bool has_own = extent == Extent::own_segments || node_rank == 0;
+  const std::size_t all_bytes =
+      segment_bytes() * (extent == Extent::own_segments ? ranks : 1) + (flags_bytes() + 8 * page_bytes()) * ranks;
   if (!agree(lack_of_room(all_bytes))) return false;
 
   const auto allocate = [&](SharedMemory& memory, std::size_t bytes, const char* what) {
@@ -145,11 +162,12 @@ bool NodeWindow::State::share() {
     memory = *allocated;
     return true;
   };
-  if (!allocate(data, segment_bytes(), "the segments")) return false;
+  if (!allocate(data, has_own ? segment_bytes() : 0, "the segments")) return false;
+  if (extent == Extent::one_segment) std::fill(data.segments.begin(), data.segments.end(), data.segments.front());
   if (!allocate(flags, node_rank == 0 ? flags_bytes() : 0, "the barrier's flags")) return false;
 
-  const auto own = static_cast<std::size_t>(node_rank);
-  std::string failure = touch_first(data.segments[own], segment_bytes());
+  const std::span<std::byte> touched = first_touched();
+  std::string failure = touch_first(touched.data(), touched.size());
   if (failure.empty() && node_rank == 0) failure = touch_first(flags.segments[0], flags_bytes());
   if (!agree(failure)) return false;
 
@@ -182,8 +200,8 @@ void NodeWindow::State::free_shared(SharedMemory& memory) {
   memory.segments.clear();
 }
 
-NodeWindow::NodeWindow(const Communicator& communicator, std::int64_t elements)
-    : state_(std::make_unique<State>(communicator, elements)) {
+NodeWindow::NodeWindow(const Communicator& communicator, std::int64_t elements, Extent extent)
+    : state_(std::make_unique<State>(communicator, elements, extent)) {
   check(elements >= 0, "NodeWindow: elements >= 0");
   state_->rows.resize(static_cast<std::size_t>(communicator.node_size()));
   if (communicator.node_size() > 1) state_->is_shared = state_->share();

@@ -15,17 +15,21 @@ namespace dtrain {
 
 class NodeWindow {
  public:
-  /// Allocates `elements` floats for each rank of the node (equal on all). Collective over the node. Each rank first-touches
-  /// its own segment (zeros). Where shared memory cannot be had (a 64 MB /dev/shm, say) all ranks of the node get private
-  /// memory instead, is_shared() is false and reason() says why; the caller must log it. A node of one rank always shares.
-  /// communicator: outlives the window. Errors: CommError: no memory at all.
-  NodeWindow(const Communicator& communicator, std::int64_t elements);
+  /// own_segments: every rank has a segment. one_segment: all ranks of the node have the same one.
+  enum class Extent { own_segments, one_segment };
+
+  /// Allocates `elements` floats for each rank of the node, or for all of them together (equal on all). Collective over the
+  /// node. Each rank first-touches its own segment, or its part of the one (zeros). Where shared memory cannot be had (a 64 MB
+  /// /dev/shm, say) all ranks of the node get private memory instead, is_shared() is false and reason() says why; the caller
+  /// must log it. A node of one rank always shares. communicator: outlives the window. Errors: CommError: no memory at all.
+  NodeWindow(const Communicator& communicator, std::int64_t elements, Extent extent = Extent::own_segments);
   ~NodeWindow();
   NodeWindow(const NodeWindow&) = delete;
   NodeWindow& operator=(const NodeWindow&) = delete;
 
   bool is_shared() const;
   const std::string& reason() const;
+  /// This rank's segment, or the one.
   std::span<float> own() const;
   /// Segment of a rank of this node; is_shared() only (or the own rank). Begins at a page.
   std::span<float> segment(int node_rank) const;

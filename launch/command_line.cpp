@@ -122,6 +122,9 @@ OptionTable train_table(TrainConfig& c) {
           text_option("overlap", "on|forward|backward|off",
                       "When gradients travel: while backward runs, or into the next forward too; on: whichever waits less.",
                       c.overlap),
+          text_option("shared-update", "auto|on|off",
+                      "Ranks of a node have one copy of weights and momentum, and each updates its share of them.",
+                      c.shared_update),
       });
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
   add_group(

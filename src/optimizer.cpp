@@ -72,10 +72,14 @@ Slice part_of(Slice slice, std::int64_t count, std::int64_t index) {
 
 }  // namespace
 
-Optimizer::Optimizer(OptimizerKind kind, const ParameterStore& parameters)
-    : kind_(kind),
-      size_(static_cast<std::int64_t>(parameters.weights().size())),
-      velocity_(parameters.weights().size() * sizeof(float)) {
+Optimizer::Optimizer(OptimizerKind kind, const ParameterStore& parameters, std::span<float> velocity_memory)
+    : kind_(kind), size_(static_cast<std::int64_t>(parameters.weights().size())) {
+  if (velocity_memory.empty()) {
+    own_velocity_ = AlignedMemory(parameters.weights().size_bytes());
+    velocity_memory = own_velocity_.floats();
+  }
+  check(velocity_memory.size() >= parameters.weights().size(), "the velocity memory holds one value per weight");
+  velocity_ = velocity_memory.first(parameters.weights().size());
   for (const Slot& slot : parameters.trained_slots()) {
     const bool decays = slot.spec.decays();
     if (runs_.empty() || runs_.back().decays != decays) runs_.push_back({.begin = slot.offset, .end = 0, .decays = decays});
@@ -92,7 +96,7 @@ bool Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRate
   undecayed.weight_decay = 0.0f;
   float* const weights = parameters.weights().data();
   const float* const gradients = parameters.gradients().data();
-  float* const velocity = velocity_.floats().data();
+  float* const velocity = velocity_.data();
 
   bool is_finite = true;
 #pragma omp parallel if (slice.size() >= kParallelFromElements) reduction(&& : is_finite)

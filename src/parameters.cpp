@@ -185,7 +185,7 @@ void copy_from_plain(const Layout& layout, std::span<const float> plain, std::sp
   });
 }
 
-ParameterStore::ParameterStore(std::vector<Entry> entries, std::span<float> gradient_memory) {
+ParameterStore::ParameterStore(std::vector<Entry> entries, std::span<float> gradient_memory, std::span<float> weight_memory) {
   std::set<std::string, std::less<>> names;
   for (Entry& entry : entries) {
     check(names.insert(entry.spec.name).second, "every parameter has a name of its own: " + entry.spec.name);
@@ -198,14 +198,17 @@ ParameterStore::ParameterStore(std::vector<Entry> entries, std::span<float> grad
   }
 
   const std::size_t trained_bytes = static_cast<std::size_t>(trained_size_) * sizeof(float);
-  weights_ = AlignedMemory(trained_bytes);
   statistics_ = AlignedMemory(static_cast<std::size_t>(statistics_size_) * sizeof(float));
-  if (gradient_memory.empty()) {
-    own_gradients_ = AlignedMemory(trained_bytes);
-    gradient_memory = own_gradients_.floats();
-  }
-  check(gradient_memory.size() >= static_cast<std::size_t>(trained_size_), "the gradient memory holds every gradient");
-  gradients_ = gradient_memory.first(static_cast<std::size_t>(trained_size_));
+  const auto arena = [&](AlignedMemory& own, std::span<float> given, const char* what) {
+    if (given.empty()) {
+      own = AlignedMemory(trained_bytes);
+      given = own.floats();
+    }
+    check(given.size() >= static_cast<std::size_t>(trained_size_), std::string("room for every parameter's ") + what);
+    return given.first(static_cast<std::size_t>(trained_size_));
+  };
+  weights_ = arena(own_weights_, weight_memory, "weights");
+  gradients_ = arena(own_gradients_, gradient_memory, "gradients");
 }
 
 std::int64_t ParameterStore::gradient_elements(const std::vector<Entry>& entries) {

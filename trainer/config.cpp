@@ -263,6 +263,13 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
   faults.positive(config.fusion_mb, "--fusion-mb");
   faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
+  faults.one_of(config.shared_update, {"auto", "on", "off"}, "--shared-update");
+  if (config.shared_update == "on" && config.allreduce == "none") {
+    faults.add({.doing = "--shared-update on",
+                .expected = "ranks that train together",
+                .found = "--allreduce none",
+                .remedy = "--shared-update off"});
+  }
   faults.one_of(config.wire_dtype, {"fp32", "bf16"}, "--wire-dtype");
   if (config.wire_dtype == "bf16" && ranks == 1) {
     faults.add({.doing = "--wire-dtype bf16",

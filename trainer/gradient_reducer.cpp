@@ -72,7 +72,10 @@ GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& w
     }
   }
   if (options_.algorithms == AllReduceAlgorithm::none) return;
-  for (const Range& bucket : options_.buckets) all_reduce_.prepare(bucket);  // numbered as the buckets are
+  for (const Range& bucket : options_.buckets) {  // prepared in their order, so that they have their numbers
+    const bool has_step_sums = bucket.end == options_.buckets.back().end;  // of which every rank needs the total
+    all_reduce_.prepare(bucket, options_.shares_update && !has_step_sums ? SumsAt::shard_owner : SumsAt::every_rank);
+  }
   comm_thread_ = std::make_unique<CommThread>(
       [this](int bucket) {
         const double begin_s = seconds();
@@ -137,7 +140,7 @@ void GradientReducer::require_updated(int bucket) {
   if (is_updated_[at]) return;
   if (comm_thread_) clock_.waited_s += comm_thread_->wait(places_[at]);
   const double begin_s = seconds();
-  options_.update(options_.buckets[at]);
+  options_.update(options_.shares_update ? all_reduce_.shard(bucket) : options_.buckets[at]);
   clock_.update_s += seconds() - begin_s;
   is_updated_[at] = true;
 }

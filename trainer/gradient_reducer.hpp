@@ -29,10 +29,13 @@ struct ReducerOptions {
   AlgorithmTable algorithms = AllReduceAlgorithm::none;
   WireType wire = WireType::fp32;
   Overlap overlap = Overlap::automatic;
+  bool shares_update = false;  ///< the ranks of a node have one copy of the weights, and each updates its shards
   bool has_comm_core = false;
   std::function<void()> on_comm_thread_start;
-  /// Updates the weights of a bucket whose gradients are summed. Called on the owner's thread.
-  std::function<void(const Range& bucket)> update;
+  /// Updates weights whose gradients are summed: those of a bucket, or of this rank's shard of it, which may be empty; returns
+  /// when those of the whole bucket are up to date. Called on the owner's thread, for the same buckets in the same order on all
+  /// ranks.
+  std::function<void(const Range& part)> update;
 };
 
 class GradientReducer {

@@ -60,9 +60,11 @@ std::size_t RankMemory::total_bytes() const {
 RankMemory account_memory(const NetworkSpec& network, const ParameterStore& parameters, const std::vector<MemoryPlan>& graphs,
                           const RankWork& work) {
   const bool trains = !work.training_batches.empty();
-  RankMemory memory{.weights_bytes = parameters.weights().size_bytes(),
+  const std::size_t whole_bytes = parameters.weights().size_bytes();
+  const std::size_t part_bytes = whole_bytes / static_cast<std::size_t>(work.sharing_ranks);
+  RankMemory memory{.weights_bytes = part_bytes,
                     .gradients_bytes = trains ? parameters.gradients().size_bytes() : 0,
-                    .velocity_bytes = trains ? parameters.weights().size_bytes() : 0,
+                    .velocity_bytes = trains ? part_bytes : 0,
                     .kernels_bytes = estimate_kernels(network, graphs.size()),
                     .resident_bytes = work.resident_bytes};
   for (const MemoryPlan& graph : graphs) {
@@ -75,7 +77,7 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
                           picture_bytes(network, (kPrefetchBatches + 1) * work.evaluation_batch) +
                           static_cast<std::size_t>(work.samples) * sizeof(std::int64_t);
   if (work.saves) {
-    memory.checkpoint_bytes = memory.weights_bytes + memory.velocity_bytes + parameters.statistics().size_bytes();
+    memory.checkpoint_bytes = whole_bytes + (trains ? whole_bytes : 0) + parameters.statistics().size_bytes();
   }
   return memory;
 }

@@ -20,6 +20,7 @@ struct RankWork {
   std::int64_t evaluation_batch = 0;           ///< 0: no evaluation
   std::int64_t loader_batch = 0;               ///< pictures of a training batch for which the loader has room
   std::int64_t samples = 0;                    ///< whose order the training loader keeps
+  int sharing_ranks = 1;                       ///< of a node that have one copy of weights and velocity
   bool saves = false;                          ///< writes checkpoints, which are copied row-major first
   std::size_t resident_bytes = 0;              ///< what the process had before: program, libraries, MPI, list of pictures
 };
@@ -28,9 +29,9 @@ struct RankWork {
 RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates);
 
 struct RankMemory {
-  std::size_t activations_bytes = 0;    ///< arena of all graphs: activations and their gradients, reused by liveness
-  std::size_t scratch_bytes = 0;        ///< part of the arena
-  std::size_t weights_bytes = 0;        ///< f32 master weights
+  std::size_t activations_bytes = 0;  ///< arena of all graphs: activations and their gradients, reused by liveness
+  std::size_t scratch_bytes = 0;      ///< part of the arena
+  std::size_t weights_bytes = 0;      ///< f32 master weights; this and velocity: this rank's part, where they are shared
   std::size_t gradients_bytes = 0;
   std::size_t velocity_bytes = 0;
   std::size_t statistics_bytes = 0;  ///< of batch-norm, the running ones

@@ -2,6 +2,7 @@
 #include "trainer/replica.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 
 #include "dtrain/error.hpp"
@@ -10,10 +11,12 @@ namespace dtrain {
 namespace {
 
 constexpr std::int64_t kStepSumElements = kSlotAlignment;  // one cache line behind the gradients
+constexpr std::int64_t kFlagElements = kSlotAlignment;     // behind weights and velocity; not 0: some weight is not finite
 
 }  // namespace
 
-Replica::Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator)
+Replica::Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator,
+                 bool shares_update)
     : network_(network), options_(options), communicator_(communicator), names_(dtrain::tensor_names(network)) {
   auto entries = Graph::plan_parameters(network_, options_, false);
   // The arenas of this store are never touched, so it costs no memory: it only tells the layout's digest.
@@ -25,7 +28,13 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
   const std::int64_t elements = ParameterStore::gradient_elements(entries);
   // Where nothing is trained, the store's own gradients are never touched and cost nothing; a window's pages are.
   if (options_.training) window_ = std::make_unique<NodeWindow>(communicator, elements + kStepSumElements);
-  parameters_ = std::make_unique<ParameterStore>(std::move(entries), window_ ? window_->own() : std::span<float>());
+  if (shares_update && communicator.node_size() > 1) {
+    common_ = std::make_unique<NodeWindow>(communicator, 2 * elements + kFlagElements, NodeWindow::Extent::one_segment);
+    private_because_ = common_->reason();
+    if (!common_->is_shared()) common_.reset();
+  }
+  parameters_ = std::make_unique<ParameterStore>(std::move(entries), window_ ? window_->own() : std::span<float>(),
+                                                 common_ ? common_->own() : std::span<float>());
 
   gradient_ranges_.assign(network_.nodes.size(), {});
   const auto specs = parameters_by_node(network_);
@@ -42,7 +51,8 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
   }
 }
 
-RankMemory Replica::compile(const RankWork& work) {
+RankMemory Replica::compile(RankWork work) {
+  work.sharing_ranks = common_ ? communicator_.node_size() : 1;
   CompileOptions options = options_;
   for (const std::int64_t batch : work.training_batches) {
     options.batch = batch;
@@ -85,6 +95,20 @@ Graph& Replica::evaluation_graph() {
 StepSums& Replica::step_sums() {
   static_assert(sizeof(StepSums) <= kStepSumElements * sizeof(float));
   return *reinterpret_cast<StepSums*>(window_->own().subspan(parameters_->gradients().size()).data());
+}
+
+std::span<float> Replica::common_velocity() const {
+  const std::size_t elements = parameters_->weights().size();
+  return common_ ? common_->own().subspan(elements, elements) : std::span<float>();
+}
+
+bool Replica::meet_after_update(bool are_finite) {
+  if (!common_) return are_finite;
+  float& flag = common_->own()[2 * parameters_->weights().size()];
+  // Set once and never reset, so it does not matter who sees it early.
+  if (!are_finite) std::atomic_ref(flag).store(1.0f, std::memory_order_relaxed);
+  common_->barrier(kPoliteWait, "sharing the update of the weights");
+  return std::atomic_ref(flag).load(std::memory_order_relaxed) == 0.0f;
 }
 
 void Replica::average_statistics() {

@@ -27,12 +27,15 @@ struct StepSums {
 class Replica {
  public:
   /// Collective. Agrees on the parameters' layout with all ranks (plain where they differ) and allocates the gradient window.
-  /// training: compile for training; false: no window is needed, gradients stay private.
-  Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator);
+  /// options.training false: no window is needed, gradients stay private. shares_update: the ranks of a node are to have one
+  /// copy of weights and velocity, of which each updates its shards; where they can have no shared memory, each has its own,
+  /// and update_is_private_because() says why.
+  Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator,
+          bool shares_update = false);
 
   /// Compiles for the work's batch sizes; later calls of training_graph take one of them. Then one arena for all is allocated.
-  /// Result: what all of it takes.
-  RankMemory compile(const RankWork& work);
+  /// Result: what all of it takes. work.sharing_ranks is found here.
+  RankMemory compile(RankWork work);
 
   Graph& training_graph(std::int64_t batch);
   Graph& largest_training_graph();
@@ -50,6 +53,15 @@ class Replica {
   /// Every node's gradients in the arena; empty where it has no parameters. When backward has done a node, all that lies before
   /// the end of its range is final.
   const std::vector<Range>& gradient_ranges() const { return gradient_ranges_; }
+  /// Whether the ranks of this node have one copy of the weights. What one of them writes, all of them see.
+  bool shares_update() const { return common_ != nullptr; }
+  const std::string& update_is_private_because() const { return private_because_; }
+  /// Velocity that the node's ranks share; empty where they do not.
+  std::span<float> common_velocity() const;
+  /// This rank has updated its shard, and found its weights finite or not. Result: whether all shards' are; all ranks of the
+  /// node have updated theirs then. Errors: CommError: a rank of the node did not come in time.
+  bool meet_after_update(bool are_finite);
+
   bool has_plain_layout() const { return has_plain_layout_; }
 
   /// Averages the batch-norm statistics over the ranks. Collective.
@@ -61,6 +73,8 @@ class Replica {
   const Communicator& communicator_;
   bool has_plain_layout_ = false;
   std::unique_ptr<NodeWindow> window_;
+  std::unique_ptr<NodeWindow> common_;  ///< weights, velocity, and a flag; none where every rank has its own
+  std::string private_because_;
   std::unique_ptr<ParameterStore> parameters_;
   std::vector<std::string> names_;
   std::vector<Range> gradient_ranges_;

@@ -157,6 +157,7 @@ class TrainingRun {
     const TrainingPosition position = keeper_.resume(replica_, training_.optimizer(), messages);
     for (const std::string& message : messages) log_root(communicator_, message);
     keeper_.set_best_top1(position.best_top1);
+    communicator_.barrier();  // a node's ranks may all have written the same weights
     communicator_.require_equal({{"fingerprint of the weights", std::to_string(replica_.parameters().fingerprint())},
                                  {"steps done", std::to_string(position.step)}});
     return position.step;

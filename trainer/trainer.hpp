@@ -50,8 +50,8 @@ class Trainer {
   StepReport step();
   /// Brings the weights up to date. Errors: CommError, DivergedError.
   void settle();
-  /// The reducer's: a bucket's gradients are summed.
-  void update(const Range& bucket);
+  /// The reducer's: gradients are summed, of a bucket or of this rank's part of it.
+  void update(const Range& part);
   std::int64_t steps_done() const { return step_; }
 
  private:

@@ -13,6 +13,12 @@ namespace {
 
 constexpr double kFirstBucketMb = 1.0;
 constexpr double kBytesPerMb = 1024.0 * 1024.0;
+
+/// Ranks that train apart have weights of their own.
+bool wants_shared_update(const TrainConfig& config) {
+  return config.shared_update != "off" && !parse_algorithm_table(config.allreduce).uses(AllReduceAlgorithm::none);
+}
+
 constexpr std::int64_t kStepsBeforePlan = 3;  ///< from whose last one the overlap is planned
 
 }  // namespace
@@ -37,12 +43,22 @@ Training::Training(const RunPlan& plan, const TrainConfig& config, const Communi
       config_(config),
       communicator_(communicator),
       placement_(placement),
-      replica_(plan.network, plan.compile, communicator),
-      optimizer_(plan.optimizer, replica_.parameters()) {}
+      replica_(plan.network, plan.compile, communicator, wants_shared_update(config)),
+      optimizer_(plan.optimizer, replica_.parameters(), replica_.common_velocity()) {
+  const std::string& reason = replica_.update_is_private_because();
+  if (config.shared_update == "on" && !reason.empty()) {
+    throw ConfigError(Fault{.doing = "sharing the update among the ranks of a node (--shared-update on)",
+                            .expected = "memory that they share",
+                            .found = reason,
+                            .remedy = "--shared-update auto, or a larger /dev/shm"});
+  }
+}
 
 void Training::warn_of_slow_exchange() const {
   if (!communicator_.is_root()) return;
   if (!replica_.window().is_shared()) spdlog::warn("gradients are not in node-shared memory: {}", replica_.window().reason());
+  if (!replica_.update_is_private_because().empty())
+    spdlog::warn("every rank updates all weights, in memory of its own: {}", replica_.update_is_private_because());
   if (replica_.has_plain_layout())
     spdlog::warn("ranks prefer different weight layouts (different CPUs?): all use the plain one");
 }
@@ -72,6 +88,7 @@ ReducerOptions Training::reducer_options() {
       .algorithms = choose_algorithms(parse_algorithm_table(config_.allreduce), communicator_, replica_.window(), wire),
       .wire = wire,
       .overlap = parse_overlap(config_.overlap),
+      .shares_update = replica_.shares_update(),
       .has_comm_core = placement_.has_comm_core,
       .on_comm_thread_start = placement_.bind_comm_thread,
       .update = [this](const Range& bucket) { trainer_->update(bucket); }};

@@ -27,10 +27,11 @@ struct UpdateRates {
   float weight_decay = 0.0f;
 };
 
-/// Owns the optimizer's state, an arena as long as the weights.
+/// Has the optimizer's state, an arena as long as the weights.
 class Optimizer {
  public:
-  Optimizer(OptimizerKind kind, const ParameterStore& parameters);
+  /// velocity_memory: as long as the weights, zeros, outlives the optimizer (a node-shared window); or empty: then it owns it.
+  Optimizer(OptimizerKind kind, const ParameterStore& parameters, std::span<float> velocity_memory = {});
 
   /// Updates the weights of one slice; slots that do not decay are passed without decay.
   /// sgd:      g ← g + wd·w; v ← μ·v + g; w ← w − η·v                (the rate is *not* inside the velocity)
@@ -41,8 +42,8 @@ class Optimizer {
   [[nodiscard]] bool update(ParameterStore& parameters, Slice slice, const UpdateRates& rates);
 
   /// Velocity, laid out as the weight arena; checkpoints save and restore it.
-  std::span<float> velocity() { return velocity_.floats().first(static_cast<std::size_t>(size_)); }
-  std::span<const float> velocity() const { return velocity_.floats().first(static_cast<std::size_t>(size_)); }
+  std::span<float> velocity() { return velocity_; }
+  std::span<const float> velocity() const { return velocity_; }
 
  private:
   /// A run of elements that decay alike.
@@ -53,7 +54,8 @@ class Optimizer {
   OptimizerKind kind_;
   std::int64_t size_;
   std::vector<Run> runs_;
-  AlignedMemory velocity_;
+  AlignedMemory own_velocity_;
+  std::span<float> velocity_;
 };
 
 }  // namespace dtrain

@@ -64,15 +64,17 @@ class ParameterStore {
     ParameterSpec spec;
     Layout layout;
   };
-  /// entries: in the order in which backward finishes them. gradient_memory: at least
-  /// `gradient_elements(entries)` floats that outlive the store (a node-shared window), or empty: then the store owns it.
-  explicit ParameterStore(std::vector<Entry> entries, std::span<float> gradient_memory = {});
+  /// entries: in the order in which backward finishes them. gradient_memory, weight_memory: at least
+  /// `gradient_elements(entries)` floats each, zeros, that outlive the store (node-shared windows), or empty: then the store
+  /// owns them.
+  explicit ParameterStore(std::vector<Entry> entries, std::span<float> gradient_memory = {},
+                          std::span<float> weight_memory = {});
   ParameterStore(ParameterStore&&) = default;
 
   /// Length of the weight and the gradient arena, slots aligned, statistics left out.
   static std::int64_t gradient_elements(const std::vector<Entry>& entries);
 
-  std::span<float> weights() const { return weights_.floats().first(static_cast<std::size_t>(trained_size_)); }
+  std::span<float> weights() const { return weights_; }
   std::span<float> gradients() const { return gradients_; }
   std::span<float> statistics() const { return statistics_.floats().first(static_cast<std::size_t>(statistics_size_)); }
   const std::vector<Slot>& trained_slots() const { return trained_slots_; }
@@ -100,10 +102,10 @@ class ParameterStore {
   std::vector<Slot> statistics_slots_;
   std::int64_t trained_size_ = 0;
   std::int64_t statistics_size_ = 0;
-  AlignedMemory weights_;
+  AlignedMemory own_weights_;
   AlignedMemory own_gradients_;
   AlignedMemory statistics_;
-  std::span<float> gradients_;
+  std::span<float> weights_, gradients_;
 };
 
 /// 64-bit hash of bytes, chained through `seed` (checksums and digests; not cryptographic). Inputs of equal length that

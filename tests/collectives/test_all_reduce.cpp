@@ -238,6 +238,29 @@ TEST(AllReduce, InBf16RoundsNoMoreThanDerivedAndAlikeOnAllRanks) {
   }
 }
 
+TEST_P(AllReduceBy, LeavesSumsWithTheOwnersOfShardsWhoTogetherHaveAll) {
+  constexpr std::int64_t kElements = 10007;
+  const int slice = all_reduce_.prepare({kBeside, kBeside + kElements}, SumsAt::shard_owner);
+  for (std::int64_t i = 0; i < kElements; ++i) {
+    window_.own()[static_cast<std::size_t>(kBeside + i)] = integer(communicator_.rank(), i);
+  }
+
+  all_reduce_.run(slice);
+  window_.barrier(kWait, "test");
+
+  std::int64_t wrong = 0;
+  std::vector<double> owners(kElements, 0.0);
+  for (std::int64_t at = all_reduce_.shard(slice).begin; at < all_reduce_.shard(slice).end; ++at) {
+    float expected = 0.0f;
+    for (int rank = 0; rank < communicator_.size(); ++rank) expected += integer(rank, at - kBeside);
+    wrong += window_.own()[static_cast<std::size_t>(at)] == expected ? 0 : 1;
+    owners[static_cast<std::size_t>(at - kBeside)] = 1.0;
+  }
+  communicator_.sum(owners);
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(owners, std::vector<double>(kElements, communicator_.nodes())) << "one owner on every node";
+}
+
 TEST(AllReduce, ByNoneLeavesEveryRankItsOwn) {
   const Communicator communicator;
   NodeWindow window(communicator, 100);

@@ -60,6 +60,29 @@ TEST(NodeWindow, ShowsEveryRankWhatTheOthersWrote) {
   window.barrier(kSleeper, "test");
 }
 
+TEST(NodeWindow, OfOneSegmentIsTheSameMemoryForAllRanksOfTheNode) {
+  const Communicator communicator;
+  for (const std::int64_t elements : {1, 5000, 1048577}) {
+    NodeWindow window(communicator, elements, NodeWindow::Extent::one_segment);
+    ASSERT_TRUE(window.is_shared()) << window.reason();
+    ASSERT_EQ(window.own().size(), static_cast<std::size_t>(elements));
+    EXPECT_TRUE(std::all_of(window.own().begin(), window.own().end(), [](float value) { return value == 0.0f; }));
+    window.barrier(kSleeper, "test");
+    for (std::int64_t i = window.node_rank(); i < elements; i += window.node_size()) {
+      window.own()[static_cast<std::size_t>(i)] = static_cast<float>(i % 1000 + 1);
+    }
+
+    window.barrier(kSleeper, "test");
+
+    std::int64_t wrong = 0;
+    for (std::int64_t i = 0; i < elements; ++i) {
+      wrong += window.own()[static_cast<std::size_t>(i)] == static_cast<float>(i % 1000 + 1) ? 0 : 1;
+    }
+    EXPECT_EQ(wrong, 0);
+    window.barrier(kSleeper, "test");
+  }
+}
+
 TEST(NodeWindow, BelongsToTheRanksOfOneNodeWhenTheMachineIsCutIntoSeveral) {
   const Communicator communicator(2);
   NodeWindow window(communicator, 100);

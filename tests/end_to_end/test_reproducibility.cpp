@@ -102,6 +102,24 @@ TEST(Reproducibility, OverlappingForwardChangesNoBitWhereRanksHaveUnevenAndEmpty
   expect_equal(with("forward"), with("off"));
 }
 
+// Three ranks of one node, and two nodes of which one has a rank alone; a momentum that every step needs.
+TEST(Reproducibility, SharingTheUpdateAmongTheRanksOfANodeChangesNoBit) {
+  for (const std::vector<std::string>& nodes : {std::vector<std::string>{"--allreduce", "shm"},
+                                                {"--allreduce", "hierarchical", "--ranks-per-node", "2"},
+                                                {"--allreduce", "ring", "--ranks-per-node", "2"}}) {
+    SCOPED_TRACE(nodes[1]);
+    const auto with = [&](const std::string& shared, const std::string& overlap) {
+      std::vector<std::string> options{"--fusion-mb",     "0.1",  "--global-batch", "26",
+                                       "--shared-update", shared, "--overlap",      overlap};
+      options.insert(options.end(), nodes.begin(), nodes.end());
+      return result_of(3, options);
+    };
+    const Result apart = with("off", "backward");
+
+    for (const std::string overlap : {"off", "backward", "forward"}) expect_equal(with("on", overlap), apart);
+  }
+}
+
 TEST(Reproducibility, OnTwoRanksAsTwoNodesGiveTheBitsOfOneNode) {
   expect_equal(result_of(2, {"--allreduce", "ring", "--ranks-per-node", "1"}), of_two_ranks());
   expect_equal(result_of(2, {"--allreduce", "auto", "--ranks-per-node", "1"}), of_two_ranks());

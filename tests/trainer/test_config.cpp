@@ -104,6 +104,15 @@ TEST(Config, RefusesUnknownNamesAndOffersTheNearest) {
   expect_one_fault([](TrainConfig& c) { c.wire_dtype = "auto"; }, "--wire-dtype");
 }
 
+TEST(Config, SharesNoUpdateAmongRanksThatTrainApart) {
+  expect_one_fault(
+      [](TrainConfig& c) {
+        c.shared_update = "on";
+        c.allreduce = "none";
+      },
+      "--shared-update");
+}
+
 TEST(Config, WantsPeersForABf16Wire) {
   TrainConfig config;
   config.wire_dtype = "bf16";
