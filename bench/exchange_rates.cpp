@@ -9,14 +9,15 @@
 #include <functional>
 #include <vector>
 
+#include "collectives/exchange.hpp"
 #include "collectives/mpi_handles.hpp"
 
 namespace dtrain {
 
 namespace {
 
-constexpr std::int64_t kStreamElements = 1 << 20;  // 4 MB
-constexpr int kStreamMessages = 8;
+constexpr int kStreamMessages = 32;
+constexpr int kInFlight = 4;                     // as the exchange has
 constexpr std::int64_t kLoopElements = 1 << 23;  // 32 MB
 
 /// Median of the slowest rank's seconds; all ranks start together.
@@ -31,18 +32,25 @@ double median_s(const Communicator& communicator, int repetitions, const std::fu
   return percentile(slowest(communicator, seconds), 0.5);
 }
 
-/// Every one of `ranks` sends to the next and receives from the one before; self: this rank's place among them.
-void shift(const Communicator& communicator, std::span<const int> ranks, int self, std::span<float> sent,
-           std::span<float> received, const WaitPolicy& wait) {
+/// Every one of `ranks` sends messages to the next and receives as many from the one before, a few at a time; self: this rank's
+/// place among them.
+void shift(const Communicator& communicator, std::span<const int> ranks, int self, std::vector<float>& memory, int elements,
+           int messages, const WaitPolicy& wait) {
   if (ranks.empty()) return;
   const std::size_t next = static_cast<std::size_t>(self + 1) % ranks.size();
   const std::size_t before = (static_cast<std::size_t>(self) + ranks.size() - 1) % ranks.size();
-  const int count = mpi_count(std::ssize(sent));
   const MPI_Comm comm = communicator.handles().exchange;
-  std::array<MPI_Request, 2> requests{MPI_REQUEST_NULL, MPI_REQUEST_NULL};
-  check_mpi(MPI_Irecv(received.data(), count, MPI_FLOAT, ranks[before], 0, comm, &requests[0]), "MPI_Irecv");
-  check_mpi(MPI_Isend(sent.data(), count, MPI_FLOAT, ranks[next], 0, comm, &requests[1]), "MPI_Isend");
-  wait_for_requests(requests, wait, [] { return std::string("measuring messages"); });
+  memory.resize(2 * kInFlight * static_cast<std::size_t>(elements));
+  std::array<std::array<MPI_Request, 2>, kInFlight> requests;
+  requests.fill({MPI_REQUEST_NULL, MPI_REQUEST_NULL});
+  for (int message = 0; message < messages + kInFlight; ++message) {
+    const auto place = static_cast<std::size_t>(message % kInFlight);
+    wait_for_requests(requests[place], wait, [] { return std::string("measuring messages"); });
+    if (message >= messages) continue;
+    float* const sent = memory.data() + 2 * place * static_cast<std::size_t>(elements);
+    check_mpi(MPI_Irecv(sent + elements, elements, MPI_FLOAT, ranks[before], 0, comm, &requests[place][0]), "MPI_Irecv");
+    check_mpi(MPI_Isend(sent, elements, MPI_FLOAT, ranks[next], 0, comm, &requests[place][1]), "MPI_Isend");
+  }
 }
 
 }  // namespace
@@ -75,33 +83,26 @@ double MemoryLoop::seconds(std::int64_t elements) {
 
 ExchangeRates measure_exchange_rates(const Communicator& communicator, NodeWindow& window, const WaitPolicy& wait) {
   ExchangeRates rates;
-  std::vector<float> sent(kStreamElements, 1.0f), received(kStreamElements);
-  const auto shifted_s = [&](std::span<const int> ranks, int self, std::size_t elements, int messages, int repetitions) {
-    return median_s(communicator, repetitions,
-                    [&] {
-                      for (int i = 0; i < messages; ++i) {
-                        shift(communicator, ranks, self, std::span(sent).first(elements), std::span(received).first(elements),
-                              wait);
-                      }
-                    }) /
-           messages;
-  };
-  constexpr double kMessageBytes = sizeof(float) * kStreamElements;
+  std::vector<float> memory;
+  const auto segment = static_cast<int>(Exchange::segment_elements());
+  const double segment_bytes = sizeof(float) * static_cast<double>(segment);
   const std::vector<int>& lane = communicator.lane_ranks();
   if (communicator.nodes() > 1) {
-    rates.link_latency_s = shifted_s(lane, communicator.node_index(), 1, 10, 20);
-    const double stream_s = shifted_s(lane, communicator.node_index(), kStreamElements, kStreamMessages, 5);
-    rates.link_bytes_per_s = kMessageBytes * communicator.lanes() / stream_s;
+    const int node = communicator.node_index();
+    rates.link_latency_s = median_s(communicator, 200, [&] { shift(communicator, lane, node, memory, 1, 1, wait); });
+    const double stream_s =
+        median_s(communicator, 5, [&] { shift(communicator, lane, node, memory, segment, kStreamMessages, wait); });
+    rates.link_bytes_per_s = segment_bytes * kStreamMessages * communicator.lanes() / stream_s;
   }
   if (communicator.node_size() > 1) {
-    const auto neighbours =
-        std::span(communicator.ranks_by_node())
-            .subspan(static_cast<std::size_t>(std::find(communicator.ranks_by_node().begin(),
-                                                        communicator.ranks_by_node().end(), communicator.rank()) -
-                                              communicator.ranks_by_node().begin() - communicator.node_rank()),
-                     static_cast<std::size_t>(communicator.node_size()));
-    const double stream_s = shifted_s(neighbours, communicator.node_rank(), kStreamElements, kStreamMessages, 5);
-    rates.node_bytes_per_s = kMessageBytes * communicator.node_size() / stream_s;
+    const std::vector<int>& by_node = communicator.ranks_by_node();
+    const auto own = std::find(by_node.begin(), by_node.end(), communicator.rank());
+    const std::vector<int> neighbours(own - communicator.node_rank(),
+                                      own - communicator.node_rank() + communicator.node_size());
+    const double stream_s = median_s(communicator, 5, [&] {
+      shift(communicator, neighbours, communicator.node_rank(), memory, segment, kStreamMessages, wait);
+    });
+    rates.node_bytes_per_s = segment_bytes * kStreamMessages * communicator.node_size() / stream_s;
   }
   constexpr int kBarriers = 20;
   rates.node_latency_s = median_s(communicator, 20,

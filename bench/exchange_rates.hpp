@@ -12,10 +12,10 @@
 namespace dtrain {
 
 /// Collective; about a second on fast links. Medians of the slowest rank, messages waited for as the exchange waits.
-/// link_latency_s: a short message from every node to the next. link_bytes_per_s: plain messages of 4 MB from every rank to its
-/// counterpart on the next node, all at once. node_bytes_per_s: the same to the next rank of the node. node_latency_s: a
-/// barrier of the window. memory_bytes_per_s: a MemoryLoop of 32 MB a rank, all ranks at once. What is not there keeps the
-/// model's own rate.
+/// link_latency_s: a short message from every node to the next. link_bytes_per_s: plain messages, as long as segments, from
+/// every rank to its counterpart on the next node, all at once. node_bytes_per_s: the same to the next rank of the node.
+/// node_latency_s: a barrier of the window. memory_bytes_per_s: a MemoryLoop of 32 MB a rank, all ranks at once. What is not
+/// there keeps the model's own rate.
 ExchangeRates measure_exchange_rates(const Communicator& communicator, NodeWindow& window, const WaitPolicy& wait);
 
 /// Seconds of a plain loop that reads and writes `elements` f32 of this rank's own memory once, plus the time in which a node's

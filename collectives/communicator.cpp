@@ -1,6 +1,7 @@
 // The session with MPI, the split into nodes, and the small collectives of set-up and evaluation.
 #include "collectives/communicator.hpp"
 
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <utility>
 
 #include "collectives/agreement.hpp"
+#include "collectives/exchange.hpp"
 #include "collectives/launcher.hpp"
 #include "collectives/mpi_handles.hpp"
 #include "dtrain/error.hpp"
@@ -135,10 +137,22 @@ double reduce_all(MPI_Comm comm, double value, MPI_Op operation) {
   return result;
 }
 
+// Note [Segments are sent at once]
+// Open MPI asks the receiver before it sends a message beyond its transport's eager limit, 64 KB for TCP. The answer then
+// waits, on the same connection, behind whatever the receiver has queued for us, and with both directions busy each stands
+// still half of the time: 0.061 of 0.119 GB/s over 1 Gb/s. Our receives are posted before, so nothing needs asking.
+void send_segments_at_once() {
+  constexpr const char* kEagerLimit = "OMPI_MCA_btl_tcp_eager_limit";
+  setenv(kEagerLimit, std::to_string(Exchange::segment_elements() * 4 + 1024).c_str(), 0);  // unless the user has said another
+}
+
 }  // namespace
 
 MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::uncaught_exceptions()) {
   check(!mpi_is_running(), "MpiSession: one per process");
+  send_segments_at_once();
+  // Pauses between polls then last about as long as they say, not 50 µs more. Threads to come inherit it.
+  prctl(PR_SET_TIMERSLACK, 1000UL);
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED) {

@@ -47,8 +47,12 @@ void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, co
   }
   // Sleeping, not yielding: where a thread computes on this core, a yield may cost a whole time slice, while who wakes from
   // a sleep gets the core soon.
+  // MPI moves data only when it is polled, so pauses are short while messages may be on their way.
+  constexpr auto kShortPause = std::chrono::microseconds(20);
+  constexpr auto kLongPause = std::chrono::microseconds(200);
   const auto start = Clock::now();
-  for (auto pause = std::chrono::microseconds(10);; pause = std::min(pause * 2, std::chrono::microseconds(200))) {
+  for (int poll = 0;; ++poll) {
+    const auto pause = poll < 100 ? kShortPause : kLongPause;
     if (is_done()) return;
     if (std::chrono::duration<double>(Clock::now() - start).count() > wait.timeout_s) break;
     std::this_thread::sleep_for(pause);
