@@ -75,7 +75,7 @@ class Exchange::Run {
   void run() {
     while (done_sends_ < std::ssize(plan_.sends) || taken_in_ < std::ssize(plan_.receives)) {
       // Held by pointer, so that std::function does not allocate.
-      wait_until([this] { return advance(); }, exchange_.wait_, [this] { return describe(); });
+      wait_until([this] { return advance(); }, exchange_.wait_, [this] { return describe(); }, exchange_.pace_);
     }
   }
 

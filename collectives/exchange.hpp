@@ -52,6 +52,7 @@ class Exchange {
   const Communicator& communicator_;
   WireType wire_;
   WaitPolicy wait_;
+  PollPace pace_;
   std::unique_ptr<std::byte[]> landings_;  ///< what arrives to be added or expanded, one for each receive in flight
   std::unique_ptr<std::byte[]> rounded_;   ///< bf16: what leaves, one for each send in flight
 };

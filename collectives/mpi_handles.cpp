@@ -40,22 +40,40 @@ std::string seconds_text(double seconds) {
   return text.data();
 }
 
-void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, const std::function<std::string()>& describe) {
+namespace {
+
+constexpr int kPollsPerWait = 8;
+constexpr std::chrono::nanoseconds kShortestPause = std::chrono::microseconds(10);
+constexpr std::chrono::nanoseconds kLongestPause = std::chrono::microseconds(300);
+
+}  // namespace
+
+std::chrono::nanoseconds PollPace::pause(std::chrono::nanoseconds waited_already) const {
+  return std::clamp(std::max(usual_, waited_already / kPollsPerWait), kShortestPause, kLongestPause);
+}
+
+void PollPace::record_wait(std::chrono::nanoseconds waited) {
+  constexpr int kMemory = 4;  // waits over which the usual pause is averaged
+  usual_ = std::clamp(usual_ + (waited / kPollsPerWait - usual_) / kMemory, kShortestPause, kLongestPause);
+}
+
+void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, const std::function<std::string()>& describe,
+                PollPace& pace) {
   using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
   for (std::int64_t poll = 0; poll <= wait.spins; ++poll) {
-    if (is_done()) return;
+    if (!is_done()) continue;
+    pace.record_wait(Clock::now() - start);
+    return;
   }
   // Sleeping, not yielding: where a thread computes on this core, a yield may cost a whole time slice, while who wakes from
   // a sleep gets the core soon.
-  // MPI moves data only when it is polled, so pauses are short while messages may be on their way.
-  constexpr auto kShortPause = std::chrono::microseconds(20);
-  constexpr auto kLongPause = std::chrono::microseconds(200);
-  const auto start = Clock::now();
-  for (int poll = 0;; ++poll) {
-    const auto pause = poll < 100 ? kShortPause : kLongPause;
-    if (is_done()) return;
-    if (std::chrono::duration<double>(Clock::now() - start).count() > wait.timeout_s) break;
-    std::this_thread::sleep_for(pause);
+  const std::chrono::duration<double> limit(wait.timeout_s);
+  while (Clock::now() - start <= limit) {
+    std::this_thread::sleep_for(pace.pause(Clock::now() - start));
+    if (!is_done()) continue;
+    pace.record_wait(Clock::now() - start);
+    return;
   }
   throw CommError(Fault{.doing = describe(),
                         .expected = "an answer within " + seconds_text(wait.timeout_s),
@@ -70,7 +88,8 @@ void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, 
     check_mpi(MPI_Testall(count, requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
     return done != 0;
   };
-  wait_until(are_done, wait, describe);
+  PollPace pace;
+  wait_until(are_done, wait, describe, pace);
 }
 
 void wait_for_collective(MPI_Request request, const char* call) {

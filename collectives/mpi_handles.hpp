@@ -33,7 +33,8 @@ std::string seconds_text(double seconds);
 
 /// Waits until `is_done()` says so: polls wait.spins times, then sleeps briefly between polls. Errors: what is_done throws;
 /// CommError after the time-out, with `describe()` as what was being done (called only then).
-void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, const std::function<std::string()>& describe);
+void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, const std::function<std::string()>& describe,
+                PollPace& pace);
 /// The same until all requests are done, which then are MPI_REQUEST_NULL. Errors: also CommError: MPI; after a time-out the
 /// buffers stay MPI's until the job has ended.
 void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, const std::function<std::string()>& describe);
