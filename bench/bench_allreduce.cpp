@@ -120,8 +120,7 @@ class AllReduceBench {
         most_(*std::max_element(options.elements.begin(), options.elements.end())),
         window_(communicator, most_),
         loop_(most_),
-        cluster_{.nodes = communicator.nodes(),
-                 .ranks_per_node = (communicator.size() + communicator.nodes() - 1) / communicator.nodes()},
+        cluster_(cluster_of(communicator)),
         rates_(measure_exchange_rates(communicator, window_, options.wait)) {
     add(AllReduceAlgorithm::mpi);  // first: what others are compared with
     for (const AllReduceAlgorithm algorithm : options.algorithms.empty() ? available() : options.algorithms) add(algorithm);

@@ -14,7 +14,6 @@
 #include "collectives/mpi_handles.hpp"
 #include "collectives/node_sum.hpp"
 #include "dtrain/error.hpp"
-#include "schedules/exchange_cost.hpp"
 #include "schedules/halving_doubling.hpp"
 #include "schedules/ring.hpp"
 
@@ -36,12 +35,15 @@ RankGroup group_of(std::span<const int> members, int rank) {
 
 }  // namespace
 
+Cluster cluster_of(const Communicator& communicator) {
+  return {.nodes = communicator.nodes(),
+          .ranks_per_node = (communicator.size() + communicator.nodes() - 1) / communicator.nodes()};
+}
+
 AlgorithmTable choose_algorithms(const AlgorithmTable& asked, const Communicator& communicator, const NodeWindow& window,
                                  WireType wire) {
   const bool all_share = communicator.all(window.is_shared());
-  const Cluster cluster{.nodes = communicator.nodes(),
-                        .ranks_per_node = (communicator.size() + communicator.nodes() - 1) / communicator.nodes()};
-  const AlgorithmTable table = asked.is_automatic() ? plan_algorithm_table(cluster, all_share) : asked;
+  const AlgorithmTable table = asked.is_automatic() ? plan_algorithm_table(cluster_of(communicator), all_share) : asked;
   if (table.uses(AllReduceAlgorithm::shm) && communicator.nodes() > 1) {
     throw ConfigError(Fault{.doing = "choosing --allreduce shm",
                             .expected = "all ranks on one node",

@@ -13,6 +13,7 @@
 #include "collectives/node_window.hpp"
 #include "collectives/waiting.hpp"
 #include "schedules/algorithms.hpp"
+#include "schedules/exchange_cost.hpp"
 
 namespace dtrain {
 
@@ -21,6 +22,9 @@ namespace dtrain {
 /// of the table sends rounded values.
 AlgorithmTable choose_algorithms(const AlgorithmTable& asked, const Communicator& communicator, const NodeWindow& window,
                                  WireType wire);
+
+/// The communicator's ranks as the cost model sees them; nodes of unequal size count as the average, rounded up.
+Cluster cluster_of(const Communicator& communicator);
 
 /// MPI_Allreduce, in place. Waits as MPI does, without a time-out.
 void mpi_all_reduce(const Communicator& communicator, std::span<float> data);

@@ -97,6 +97,24 @@ double predict_all_reduce_s(AllReduceAlgorithm algorithm, std::int64_t elements,
   return 0.0;
 }
 
+std::int64_t plan_bucket_bytes(const AlgorithmTable& table, const Cluster& cluster, const ExchangeRates& rates) {
+  constexpr std::int64_t kSmallest = 4 << 20;
+  constexpr std::int64_t kLargest = 64 << 20;
+  constexpr std::int64_t kUnplanned = 8 << 20;
+  constexpr double kLatencyShare = 0.05;
+  for (std::int64_t bytes = kSmallest; bytes < kLargest; bytes *= 2) {
+    const AllReduceAlgorithm algorithm = table.choose(bytes);
+    if (algorithm == AllReduceAlgorithm::mpi || algorithm == AllReduceAlgorithm::none) return kUnplanned;
+    const auto cost = [&](std::int64_t of_bytes) {
+      return predict_all_reduce_s(algorithm, of_bytes / static_cast<std::int64_t>(sizeof(float)), cluster, rates);
+    };
+    const double once = cost(bytes);
+    const double latencies = 2 * once - cost(2 * bytes);  // the rest of the time grows with the bytes
+    if (latencies <= kLatencyShare * once) return bytes;
+  }
+  return kLargest;
+}
+
 AlgorithmTable plan_algorithm_table(const Cluster& cluster, bool window_is_shared, const ExchangeRates& rates) {
   if (cluster.ranks() == 1) return AllReduceAlgorithm::none;
   if (cluster.nodes == 1 && window_is_shared) return AllReduceAlgorithm::shm;

@@ -261,7 +261,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   check_optimizer(config, faults);
   check_rate(config, faults);
   faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
-  faults.positive(config.fusion_mb, "--fusion-mb");
+  if (config.fusion_mb) faults.positive(*config.fusion_mb, "--fusion-mb");
   faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
   faults.one_of(config.shared_update, {"auto", "on", "off"}, "--shared-update");
   if (config.shared_update == "on" && config.allreduce == "none") {

@@ -56,7 +56,7 @@ struct TrainConfig {
 
   // Exchange
   std::string allreduce = "auto";
-  double fusion_mb = 8.0;
+  std::optional<double> fusion_mb;  ///< chosen from the cost model where not given
   std::string wire_dtype = "fp32";     ///< fp32 | bf16: type in which gradients travel
   std::string overlap = "on";          ///< on | forward | backward | off: when gradients travel
   std::string shared_update = "auto";  ///< auto | on | off: one copy of weights and velocity for the ranks of a node

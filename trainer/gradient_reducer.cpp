@@ -121,9 +121,11 @@ void GradientReducer::layer_done(LayerIndex layer) {
 }
 
 void GradientReducer::end_backward() {
-  backward_s_ = seconds() - backward_begin_s_;
+  const double begin_s = seconds();
+  backward_s_ = begin_s - backward_begin_s_;
   for (; ready_ < options_.buckets.size(); ++ready_) times_[ready_].ready_s = backward_s_;
   submit_ready();
+  clock_.waited_s += seconds() - begin_s;  // on a core of one's own the comm thread may take over at once
   if (overlap_ != Overlap::forward) return settle();
   if (!options_.buckets.empty()) require_updated(static_cast<int>(options_.buckets.size()) - 1);  // has the step's sums
 }

@@ -44,7 +44,8 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
        << "\nlearning_rate=" << plan.rate.peak << "\nwarmup_epochs=" << plan.rate.warmup_epochs
        << "\nwarmup_start=" << plan.rate.warmup_start << "\ntotal_steps=" << plan.total_steps
        << "\nprecision=" << to_text(plan.compile.precision) << "\nfuse=" << config.fuse << "\nconv=" << config.conv
-       << "\nallreduce=" << config.allreduce << "\nfusion_mb=" << config.fusion_mb << "\n";
+       << "\nallreduce=" << config.allreduce
+       << "\nfusion_mb=" << (config.fusion_mb ? std::to_string(*config.fusion_mb) : "auto") << "\n";
   if (config.wire_dtype != "fp32") text << "wire_dtype=" << config.wire_dtype << "\n";
   if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the options
   return text.str();

@@ -79,19 +79,22 @@ StepReport Training::step() {
 ReducerOptions Training::reducer_options() {
   const auto elements = static_cast<std::int64_t>(replica_.window().own().size());
   const WireType wire = parse_wire_type(config_.wire_dtype);
-  return {
-      .buckets = plan_buckets({.elements = elements,
-                               .bucket_elements = static_cast<std::int64_t>(config_.fusion_mb * kBytesPerMb / sizeof(float)),
-                               .first_bucket_elements = static_cast<std::int64_t>(std::min(kFirstBucketMb, config_.fusion_mb) *
-                                                                                  kBytesPerMb / sizeof(float))}),
-      .gradient_ranges = replica_.gradient_ranges(),
-      .algorithms = choose_algorithms(parse_algorithm_table(config_.allreduce), communicator_, replica_.window(), wire),
-      .wire = wire,
-      .overlap = parse_overlap(config_.overlap),
-      .shares_update = replica_.shares_update(),
-      .has_comm_core = placement_.has_comm_core,
-      .on_comm_thread_start = placement_.bind_comm_thread,
-      .update = [this](const Range& bucket) { trainer_->update(bucket); }};
+  const AlgorithmTable algorithms =
+      choose_algorithms(parse_algorithm_table(config_.allreduce), communicator_, replica_.window(), wire);
+  const double bucket_bytes = config_.fusion_mb ? *config_.fusion_mb * kBytesPerMb
+                                                : static_cast<double>(plan_bucket_bytes(algorithms, cluster_of(communicator_)));
+  const auto elements_of = [](double bytes) { return static_cast<std::int64_t>(bytes / sizeof(float)); };
+  return {.buckets = plan_buckets({.elements = elements,
+                                   .bucket_elements = std::max<std::int64_t>(1, elements_of(bucket_bytes)),
+                                   .first_bucket_elements = elements_of(std::min(kFirstBucketMb * kBytesPerMb, bucket_bytes))}),
+          .gradient_ranges = replica_.gradient_ranges(),
+          .algorithms = algorithms,
+          .wire = wire,
+          .overlap = parse_overlap(config_.overlap),
+          .shares_update = replica_.shares_update(),
+          .has_comm_core = placement_.has_comm_core,
+          .on_comm_thread_start = placement_.bind_comm_thread,
+          .update = [this](const Range& bucket) { trainer_->update(bucket); }};
 }
 
 LoaderOptions Training::loader_options() const {

@@ -155,7 +155,7 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
   EXPECT_DOUBLE_EQ(c.warmup_start_lr, 0.01);
   EXPECT_EQ(c.seed, 18446744073709551615ull);
   EXPECT_EQ(c.allreduce, "ring");
-  EXPECT_DOUBLE_EQ(c.fusion_mb, 0.5);
+  EXPECT_DOUBLE_EQ(c.fusion_mb.value_or(0.0), 0.5);
   EXPECT_EQ(c.wire_dtype, "fp32");
   EXPECT_EQ(c.overlap, "off");
   EXPECT_EQ(c.ranks_per_node, 2);

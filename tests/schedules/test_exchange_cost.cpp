@@ -55,6 +55,16 @@ TEST(ExchangeCost, RefusesWhatHasNoPlan) {
   EXPECT_THROW(predict_all_reduce_s(shm, kElements, {.nodes = 2, .ranks_per_node = 2}, kRates), std::logic_error);
 }
 
+TEST(BucketSize, KeepsLatenciesToATwentiethOfAnExchange) {
+  // Ring over 4 nodes: 6 · 10 µs against 1.5 ns a byte: a twentieth from 0.8 MB on, so the smallest bucket does.
+  EXPECT_EQ(plan_bucket_bytes(ring, {.nodes = 4, .ranks_per_node = 1}, kRates), 4 << 20);
+  // Over 64 nodes: 126 · 10 µs against 2 ns a byte: from 12.6 MB on.
+  EXPECT_EQ(plan_bucket_bytes(ring, {.nodes = 64, .ranks_per_node = 1}, kRates), 16 << 20);
+  EXPECT_EQ(plan_bucket_bytes(ring, {.nodes = 512, .ranks_per_node = 1}, kRates), 64 << 20);
+  EXPECT_EQ(plan_bucket_bytes(shm, {.nodes = 1, .ranks_per_node = 2}, kRates), 4 << 20);
+  EXPECT_EQ(plan_bucket_bytes(mpi, {.nodes = 4, .ranks_per_node = 1}, kRates), 8 << 20);
+}
+
 TEST(AlgorithmPlan, TakesSharedMemoryOnANode) {
   EXPECT_EQ(plan_algorithm_table({.nodes = 1, .ranks_per_node = 1}, true), none);
   EXPECT_EQ(plan_algorithm_table({.nodes = 1, .ranks_per_node = 4}, true), shm);
