@@ -13,6 +13,7 @@ packages=(
   libcxxopts-dev libspdlog-dev nlohmann-json3-dev
   libturbojpeg0-dev libjpeg-dev libpng-dev
   libgtest-dev python3
+  iproute2  # bench/hosts.sh
 )
 case "${1:-}" in
   "") ;;
