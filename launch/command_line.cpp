@@ -125,6 +125,9 @@ OptionTable train_table(TrainConfig& c) {
           text_option("shared-update", "auto|on|off",
                       "Ranks of a node have one copy of weights and momentum, and each updates its share of them.",
                       c.shared_update),
+          text_option("check-replicas", "N|Fepoch|off",
+                      "Steps or epochs between comparisons of all ranks' weights, bit by bit; also before each save.",
+                      c.check_replicas),
       });
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
   add_group(

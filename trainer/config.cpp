@@ -209,6 +209,7 @@ void check_output(const TrainConfig& config, Faults& faults) {
                 .remedy = "--resume to continue a run, --init-from to begin a new one from its weights"});
   }
   faults.collect("--checkpoint-every", [&] { parse_interval(config.checkpoint_every); });
+  faults.collect("--check-replicas", [&] { parse_interval(config.check_replicas); });
   faults.collect("--eval-every", [&] { parse_interval(config.eval_every); });
   faults.at_least(config.keep_checkpoints, 1, "--keep-checkpoints");
   faults.at_least(config.log_every, 1, "--log-every");

@@ -56,7 +56,7 @@ struct TrainConfig {
 
   // Exchange
   std::string allreduce = "auto";
-  std::optional<double> fusion_mb;  ///< chosen from the cost model where not given
+  std::optional<double> fusion_mb;     ///< chosen from the cost model where not given
   std::string wire_dtype = "fp32";     ///< fp32 | bf16: type in which gradients travel
   std::string overlap = "on";          ///< on | forward | backward | off: when gradients travel
   std::string shared_update = "auto";  ///< auto | on | off: one copy of weights and velocity for the ranks of a node
@@ -72,6 +72,7 @@ struct TrainConfig {
   std::string resume = "off";               ///< auto | off | path of a checkpoint
   std::string checkpoint_every = "1epoch";  ///< "100" steps, "1epoch", "off"
   std::string eval_every = "1epoch";
+  std::string check_replicas = "500";  ///< how often the ranks' weights are compared: as checkpoint_every
   int keep_checkpoints = 2;
   std::int64_t log_every = 10;
   std::string metrics;  ///< file; empty: out/metrics.jsonl

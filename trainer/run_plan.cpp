@@ -121,6 +121,7 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   plan.seed = config.seed;
   plan.checkpoint_every = parse_interval(config.checkpoint_every);
   plan.eval_every = parse_interval(config.eval_every);
+  plan.check_replicas = parse_interval(config.check_replicas);
 
   const auto sizes = micro_batch_sizes(plan.samples, plan.global_batch, ranks, 0, plan.local_batch, plan.total_steps);
   plan.compile = CompileOptions{.batch = sizes.empty() ? 1 : sizes.front(),

@@ -35,7 +35,7 @@ struct RunPlan {
   std::int64_t total_steps = 0;
   bool shuffle = true;
   std::uint64_t seed = 1;
-  Interval checkpoint_every, eval_every;
+  Interval checkpoint_every, eval_every, check_replicas;
 
   /// "key=value" lines of everything that shapes the run; equal recipes on equal ranks give equal bits.
   std::string recipe;

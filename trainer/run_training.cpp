@@ -13,6 +13,7 @@
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/profile.hpp"
+#include "trainer/replica_agreement.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
@@ -72,7 +73,12 @@ class TrainingRun {
                              (is_last || is_due(plan_.eval_every, step.step, plan_.steps_per_epoch));
       const bool stops = !is_last && stop_requested(step);
       const bool saves = is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch);
-      if (evaluates || saves) training_.settle();
+      const bool compares = !ranks_train_apart() && is_due(plan_.check_replicas, step.step, plan_.steps_per_epoch);
+      if (evaluates || saves || compares) training_.settle();
+      // What is saved has been compared, unless nothing is.
+      if (compares || (saves && !plan_.check_replicas.is_off() && !ranks_train_apart())) {
+        require_equal_replicas(replica_.parameters(), communicator_, step.step);
+      }
       if (evaluates) run_evaluation(step, metrics, progress);
       if (saves) keeper_.save(replica_, training_.optimizer(), step.step);
       if (stops) {
@@ -170,9 +176,10 @@ class TrainingRun {
 
   /// Signals reach ranks at different times: the flag travels with the gradients, so that all stop after the same step.
   bool stop_requested(const StepReport& step) const {
-    const bool ranks_train_apart = communicator_.size() > 1 && report_.allreduce == to_text(AllReduceAlgorithm::none);
-    return ranks_train_apart ? communicator_.any(step.stop_requested) : step.stop_requested;
+    return ranks_train_apart() ? communicator_.any(step.stop_requested) : step.stop_requested;
   }
+
+  bool ranks_train_apart() const { return communicator_.size() > 1 && report_.allreduce == to_text(AllReduceAlgorithm::none); }
 
   void run_evaluation(const StepReport& step, MetricsFile& metrics, Progress& progress) {
     replica_.average_statistics();

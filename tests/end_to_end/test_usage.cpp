@@ -166,6 +166,8 @@ TEST(Help, OfTheProgramNamesAllCommandsAndAllOptionsOfTraining) {
                                    "fusion-mb",
                                    "wire-dtype",
                                    "overlap",
+                                   "shared-update",
+                                   "check-replicas",
                                    "threads",
                                    "comm-cores",
                                    "bind",

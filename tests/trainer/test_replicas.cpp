@@ -1,0 +1,53 @@
+// The comparison of replicas, on real ranks: silence while they agree, and the slot, ranks and hosts when they do not.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "dtrain/error.hpp"
+#include "dtrain/layers.hpp"
+#include "dtrain/models.hpp"
+#include "trainer/replica.hpp"
+#include "trainer/replica_agreement.hpp"
+
+namespace dtrain {
+namespace {
+
+class Replicas : public testing::Test {
+ protected:
+  Replicas() { initialize(network_, 1, replica_.parameters()); }
+
+  Communicator communicator_;
+  NetworkSpec network_ = build_model("lenet5", {.num_classes = 10});
+  Replica replica_{network_, CompileOptions{.batch = 2}, communicator_};
+};
+
+TEST_F(Replicas, AreAcceptedWhileTheyHaveTheSameBits) {
+  EXPECT_NO_THROW(require_equal_replicas(replica_.parameters(), communicator_, 7));
+}
+
+TEST_F(Replicas, AreRefusedWithTheFirstSlotThatDiffersOnEveryRank) {
+  if (communicator_.size() == 1) GTEST_SKIP() << "one replica has nobody to differ from";
+  const std::vector<Slot>& slots = replica_.parameters().trained_slots();
+  const int last = communicator_.size() - 1;
+  if (communicator_.rank() == last) {
+    // The smallest difference that there is, and another one in a later slot.
+    float& weight = replica_.parameters().values(slots[2])[1];
+    weight = std::nextafter(weight, 10.0f);
+    replica_.parameters().values(slots[3])[0] += 1.0f;
+  }
+
+  try {
+    require_equal_replicas(replica_.parameters(), communicator_, 7);
+    ADD_FAILURE() << "rank " << last << " differs";
+  } catch (const CommError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("after step 7"), std::string::npos) << text;
+    EXPECT_NE(text.find(slots[2].spec.name + " on ranks " + std::to_string(last)), std::string::npos) << text;
+    EXPECT_NE(text.find(host_name()), std::string::npos) << text;
+  }
+  communicator_.barrier();
+}
+
+}  // namespace
+}  // namespace dtrain
