@@ -40,6 +40,7 @@ struct Options {
   WireType wire = WireType::fp32;
   WaitPolicy wait = kPoliteWait;
   std::string wait_name;
+  bool alone = false;
   std::string json;
 };
 
@@ -82,6 +83,7 @@ Options read_options(int argc, char** argv) {
       ("ranks-per-node", "so many ranks count as a node; 0: those on one host", cxxopts::value<int>()->default_value("0"))  //
       ("wire-dtype", "fp32|bf16", cxxopts::value<std::string>()->default_value("fp32"))                                     //
       ("wait", "polite|eager", cxxopts::value<std::string>()->default_value("polite"))                                      //
+      ("alone", "measures nothing else: no MPI_Allreduce, no loop, no rates; says what the plans send between nodes")       //
       ("json", "file", cxxopts::value<std::string>()->default_value(""))("help", "this text");
   Options options;
   try {
@@ -95,6 +97,7 @@ Options read_options(int argc, char** argv) {
     options.ranks_per_node = given["ranks-per-node"].as<int>();
     options.wire = parse_wire_type(given["wire-dtype"].as<std::string>());
     options.wait_name = given["wait"].as<std::string>();
+    options.alone = given.count("alone") > 0;
     options.json = given["json"].as<std::string>();
   } catch (const cxxopts::exceptions::exception& fault) {
     throw ConfigError(
@@ -121,8 +124,8 @@ class AllReduceBench {
         window_(communicator, most_),
         loop_(most_),
         cluster_(cluster_of(communicator)),
-        rates_(measure_exchange_rates(communicator, window_, options.wait)) {
-    add(AllReduceAlgorithm::mpi);  // first: what others are compared with
+        rates_(options.alone ? ExchangeRates{} : measure_exchange_rates(communicator, window_, options.wait)) {
+    if (!options.alone) add(AllReduceAlgorithm::mpi);  // first: what others are compared with
     for (const AllReduceAlgorithm algorithm : options.algorithms.empty() ? available() : options.algorithms) add(algorithm);
     expected_.resize(static_cast<std::size_t>(most_));
     given_.resize(static_cast<std::size_t>(most_));
@@ -135,6 +138,13 @@ class AllReduceBench {
   const std::string& not_shared_because() const { return window_.reason(); }
   const ExchangeRates& rates() const { return rates_; }
   std::int64_t wrong_sums() const { return wrong_sums_; }
+  /// What all calls together have sent out of the busiest node, as planned; MPI's not counted. Collective.
+  std::int64_t planned_bytes_out_of_a_node() const {
+    std::vector<double> by_node(static_cast<std::size_t>(communicator_.nodes()), 0.0);
+    by_node[static_cast<std::size_t>(communicator_.node_index())] = static_cast<double>(planned_bytes_);
+    communicator_.sum(by_node);
+    return static_cast<std::int64_t>(*std::max_element(by_node.begin(), by_node.end()));
+  }
 
   /// One size, algorithms in turn. Result: one measurement per algorithm, and one of the plain loop, on every rank.
   std::vector<Measurement> measure(std::int64_t count) {
@@ -144,7 +154,7 @@ class AllReduceBench {
     std::vector<int> prepared;
     prepared.reserve(algorithms_.size());
     for (AllReduce& algorithm : algorithms_) prepared.push_back(algorithm.prepare({0, count}));
-    std::vector<std::vector<double>> times_s(algorithms_.size() + 1);
+    std::vector<std::vector<double>> times_s(algorithms_.size() + (options_.alone ? 0 : 1));
     for (int repetition = -kWarmUps; repetition < options_.repetitions; ++repetition) {
       for (std::size_t i = 0; i < times_s.size(); ++i) {
         for (int call = 0; call < calls; ++call) {
@@ -198,6 +208,7 @@ class AllReduceBench {
     const double begin_s = MPI_Wtime();
     all_reduce.run(prepared);
     const double elapsed_s = MPI_Wtime() - begin_s;
+    planned_bytes_ += all_reduce.bytes_to_other_nodes(prepared);
     wrong_sums_ += std::equal(slice.begin(), slice.end(), expected_.begin()) ? 0 : 1;
     return elapsed_s;
   }
@@ -218,6 +229,7 @@ class AllReduceBench {
   std::vector<float> given_;
   std::vector<float> expected_;
   std::int64_t wrong_sums_ = 0;
+  std::int64_t planned_bytes_ = 0;  ///< of all calls, from this rank to other nodes
 };
 
 std::string processor_name() {
@@ -302,6 +314,11 @@ int run(int argc, char** argv) {
       std::printf("%9.2f\n", over_mpi);
       std::fflush(stdout);
     }
+  }
+  const std::int64_t planned_bytes = bench.planned_bytes_out_of_a_node();
+  document["planned_bytes_out_of_a_node"] = planned_bytes;
+  if (speaks && communicator.nodes() > 1) {
+    std::printf("planned: %lld bytes out of a node, in all calls but MPI's\n", static_cast<long long>(planned_bytes));
   }
   const bool is_right = communicator.all(bench.wrong_sums() == 0);
   if (speaks) {

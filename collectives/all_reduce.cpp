@@ -83,6 +83,7 @@ AllReduce::AllReduce(const Communicator& communicator, NodeWindow& window, const
     : communicator_(communicator),
       window_(window),
       algorithms_(algorithms),
+      wire_(wire),
       wait_(wait),
       everyone_(group_of(communicator.ranks_by_node(), communicator.rank())),
       lane_(group_of(communicator.lane_ranks(), communicator.rank())),
@@ -112,6 +113,17 @@ int AllReduce::prepare(Range slice, SumsAt where) {
   }
   prepared_.push_back(std::move(prepared));
   return static_cast<int>(std::ssize(prepared_)) - 1;
+}
+
+std::int64_t AllReduce::bytes_to_other_nodes(int number) const {
+  const Prepared& prepared = prepared_[static_cast<std::size_t>(number)];
+  const RankGroup& group = prepared.algorithm == AllReduceAlgorithm::hierarchical ? lane_ : everyone_;
+  std::int64_t elements = 0;
+  for (const Transfer& send : prepared.plan.sends) {
+    const int peer = group.members[static_cast<std::size_t>(send.peer)];
+    if (communicator_.node_of(peer) != communicator_.node_index()) elements += send.range.size();
+  }
+  return elements * wire_bytes(wire_);
 }
 
 void AllReduce::run(int number) {

@@ -46,6 +46,8 @@ class AllReduce {
   /// nobody may write the slice in its segment until all ranks of the node have returned. Result: bitwise equal on all ranks;
   /// association order depends on algorithm, ranks and the slice's size only.
   void run(int prepared);
+  /// Bytes that this rank sends to other nodes, headers not counted; 0 where MPI plans.
+  std::int64_t bytes_to_other_nodes(int prepared) const;
   /// The part of the slice that is this rank's among the ranks of its node, who together have all of it.
   const Range& shard(int prepared) const { return prepared_[static_cast<std::size_t>(prepared)].shard; }
   AllReduceAlgorithm algorithm(int prepared) const { return prepared_[static_cast<std::size_t>(prepared)].algorithm; }
@@ -62,6 +64,7 @@ class AllReduce {
   const Communicator& communicator_;
   NodeWindow& window_;
   AlgorithmTable algorithms_;
+  WireType wire_;
   WaitPolicy wait_;
   RankGroup everyone_, lane_;
   std::function<void(const Range&)> sum_on_own_node_;

@@ -209,7 +209,10 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
   nodes_ = static_cast<int>(nodes.size());
   node_index_ = static_cast<int>(std::distance(nodes.begin(), nodes.find(node_ranks.front())));
   lanes_ = size_;
+  node_of_.resize(static_cast<std::size_t>(size_));
   for (const auto& [first_rank, ranks] : nodes) {
+    const int index = static_cast<int>(std::distance(nodes.begin(), nodes.find(first_rank)));
+    for (const int rank : ranks) node_of_[static_cast<std::size_t>(rank)] = index;
     lanes_ = std::min(lanes_, static_cast<int>(ranks.size()));
     ranks_by_node_.insert(ranks_by_node_.end(), ranks.begin(), ranks.end());
   }

@@ -47,6 +47,8 @@ class Communicator {
   bool is_root() const { return rank_ == 0; }
   /// Ranks of all nodes, node by node: neighbours share a node wherever they can.
   const std::vector<int>& ranks_by_node() const { return ranks_by_node_; }
+  /// Index of the node that a rank is on.
+  int node_of(int rank) const { return node_of_[static_cast<std::size_t>(rank)]; }
   /// Lanes lead from each node to the others: ranks of the same node rank, as many as the smallest node has ranks.
   int lanes() const { return lanes_; }
   /// This rank's lane in the order of the nodes; empty where the node rank is beyond lanes().
@@ -87,7 +89,7 @@ class Communicator {
  private:
   std::unique_ptr<Handles> handles_;
   int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1, lanes_ = 1;
-  std::vector<int> ranks_by_node_, lane_ranks_;
+  std::vector<int> ranks_by_node_, lane_ranks_, node_of_;
 };
 
 /// How long a collective of a Communicator waits for the slowest rank: one may be listing millions of files meanwhile.
