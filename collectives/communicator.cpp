@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <limits>
 #include <map>
@@ -15,7 +14,7 @@
 
 #include "collectives/agreement.hpp"
 #include "collectives/exchange.hpp"
-#include "collectives/launcher.hpp"
+#include "collectives/joining.hpp"
 #include "collectives/mpi_handles.hpp"
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
@@ -30,16 +29,6 @@ bool mpi_is_running() {
   MPI_Initialized(&is_initialized);
   MPI_Finalized(&is_finalized);
   return is_initialized != 0 && is_finalized == 0;
-}
-
-void refuse_singletons(int size) {
-  const auto launched = launched_ranks([](const char* name) -> const char* { return std::getenv(name); });
-  if (size > 1 || !launched || launched->at_least <= 1) return;
-  throw CommError(Fault{.doing = "joining the ranks of this job on " + host_name(),
-                        .expected = "at least " + std::to_string(launched->at_least) + " ranks, which " + launched->launcher +
-                                    " started (" + launched->variable + ")",
-                        .found = "1: every process is alone and would train the same network for itself",
-                        .remedy = launched->remedy});
 }
 
 /// All ranks' values, one after the other, on every rank.
@@ -150,6 +139,7 @@ void send_segments_at_once() {
 
 MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::uncaught_exceptions()) {
   check(!mpi_is_running(), "MpiSession: one per process");
+  refuse_unjoinable();
   send_segments_at_once();
   // Pauses between polls then last about as long as they say, not 50 µs more. Threads to come inherit it.
   prctl(PR_SET_TIMERSLACK, 1000UL);
@@ -183,7 +173,7 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->exchange), "MPI_Comm_dup");
   check_mpi(MPI_Comm_rank(handles_->world, &rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(handles_->world, &size_), "MPI_Comm_size");
-  refuse_singletons(size_);
+  refuse_alone(size_);
 
   MPI_Comm machine = MPI_COMM_NULL;
   int machine_rank = 0;

@@ -13,7 +13,7 @@ namespace dtrain {
 
 /// Initialises MPI (THREAD_SERIALIZED or better) and finalises it; one per process. Catch errors inside its life, say what
 /// happened and call abort(): a session that an exception unwinds ends the job, since finalising would wait for the peers.
-/// Errors: CommError: MPI cannot be had at that thread level.
+/// Errors: CommError: MPI cannot be had at that thread level; NotJoinedError (collectives/joining.hpp).
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv);
@@ -31,8 +31,8 @@ class MpiSession {
 class Communicator {
  public:
   /// Splits MPI_COMM_WORLD. ranks_per_node > 0: every so many consecutive ranks of a machine count as a node (several "nodes"
-  /// on one machine). Errors: CommError: MPI; a launcher started N processes that do not see each other (size 1 here, but the
-  /// environment of mpirun, srun or Hydra says N > 1): names both numbers and the remedy.
+  /// on one machine). Errors: CommError: MPI; NotJoinedError (collectives/joining.hpp): a launcher started N processes that do
+  /// not see each other (size 1 here, but the environment of mpirun, srun or Hydra says N > 1).
   explicit Communicator(int ranks_per_node = 0);
   ~Communicator();
   Communicator(const Communicator&) = delete;

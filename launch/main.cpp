@@ -15,6 +15,7 @@
 #include <variant>
 
 #include "collectives/communicator.hpp"
+#include "collectives/joining.hpp"
 #include "dtrain/error.hpp"
 #include "launch/binding.hpp"
 #include "launch/command_line.hpp"
@@ -47,6 +48,8 @@ struct Failure {
   int exit_code = kUnforeseen;
   std::string text;
   bool names_rank = true;  ///< false: a fault of the command line, the same on every rank
+  bool is_alone = false;   ///< there are no ranks to end: each process meets the fault by itself
+  bool is_silent = false;  ///< another process says it
 };
 
 /// What the exception being handled means. To be called in a catch block.
@@ -55,6 +58,12 @@ Failure describe_failure() {
     throw;
   } catch (const ConfigError& error) {
     return {.exit_code = static_cast<int>(error.exit_code()), .text = error.what(), .names_rank = false};
+  } catch (const NotJoinedError& error) {
+    return {.exit_code = static_cast<int>(error.exit_code()),
+            .text = error.what(),
+            .names_rank = false,
+            .is_alone = true,
+            .is_silent = !error.speaks()};
   } catch (const Error& error) {
     return {.exit_code = static_cast<int>(error.exit_code()), .text = error.what()};
   } catch (const std::bad_alloc&) {
@@ -72,8 +81,8 @@ int end_with(const Failure& failure, const Identity& self) {
   forget_stop_signals();
   if (self.size > 1 && self.rank != 0) std::this_thread::sleep_for(kRootSpeaksFirst);
   const bool adds_rank = failure.names_rank && self.size > 1 && self.rank == 0;
-  spdlog::error("{}{}", adds_rank ? "[rank 0 on " + self.host + "] " : "", failure.text);
-  if (self.size > 1) MpiSession::abort(failure.exit_code);
+  if (!failure.is_silent) spdlog::error("{}{}", adds_rank ? "[rank 0 on " + self.host + "] " : "", failure.text);
+  if (self.size > 1 && !failure.is_alone) MpiSession::abort(failure.exit_code);
   return failure.exit_code;
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The one list of Debian packages that dtrain is built from, tested with and runs on; installs those that are missing.
 #   bash launch/packages.sh                  what building and running needs
+#   bash launch/packages.sh --with-tests     also what some tests need
 #   bash launch/packages.sh --with-pytorch   also what the tests that compare with PyTorch need
 # As root or with passwordless sudo it installs; otherwise it prints the line to run and stops with exit code 1.
 set -euo pipefail
@@ -15,15 +16,18 @@ packages=(
   libgtest-dev python3
   iproute2  # bench/hosts.sh
 )
-case "${1:-}" in
-  "") ;;
-  # Without libopenblas0-pthread, PyTorch's linear layers crawl.
-  --with-pytorch) packages+=(python3-torch python3-torchvision libopenblas0-pthread) ;;
-  *)
-    echo "packages.sh: unknown argument '$1'; known: --with-pytorch" >&2
-    exit 2
-    ;;
-esac
+for argument in "$@"; do
+  case "$argument" in
+    # The mpirun of another MPI, without its compiler; plain mpirun stays Open MPI's, which Debian's alternatives prefer.
+    --with-tests) packages+=(mpich) ;;
+    # Without libopenblas0-pthread, PyTorch's linear layers crawl.
+    --with-pytorch) packages+=(python3-torch python3-torchvision libopenblas0-pthread) ;;
+    *)
+      echo "packages.sh: unknown argument '$argument'; known: --with-tests, --with-pytorch" >&2
+      exit 2
+      ;;
+  esac
+done
 
 is_installed() {
   [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

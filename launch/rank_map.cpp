@@ -2,11 +2,7 @@
 #include "launch/rank_map.hpp"
 
 #include <algorithm>
-#include <charconv>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
-#include <initializer_list>
 #include <iterator>
 #include <sstream>
 
@@ -15,19 +11,6 @@
 
 namespace dtrain {
 namespace {
-
-/// Value of the first of these variables that holds a number from 0; else 0.
-int first_number(std::initializer_list<const char*> names) {
-  for (const char* name : names) {
-    const char* const text = std::getenv(name);
-    if (text == nullptr) continue;
-    int value = 0;
-    const char* const end = text + std::strlen(text);
-    const auto [rest, fault] = std::from_chars(text, end, value);
-    if (fault == std::errc{} && rest == end && value >= 0) return value;
-  }
-  return 0;
-}
 
 /// The same for all processes under one kernel, whatever their host and network names; differs between machines.
 std::string kernel_identity() {
@@ -56,12 +39,12 @@ CpuSet sorted_cpus(CpuSet cpus) {
 }  // namespace
 
 LaunchedAs read_launcher_environment() {
-  const auto launched = launched_ranks([](const char* name) -> const char* { return std::getenv(name); });
+  const auto launched = launched_ranks(own_environment());
   if (!launched) return {};
-  return {.rank = first_number({"OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "PMIX_RANK"}),
+  return {.rank = launched->rank,
           .size = launched->at_least,
-          .launcher = launched->launcher.starts_with("mpirun") ? Launcher::mpirun
-                      : launched->launcher == "srun"           ? Launcher::srun
+          .launcher = launched->kind == LauncherKind::open_mpi ? Launcher::mpirun
+                      : launched->kind == LauncherKind::srun   ? Launcher::srun
                                                                : Launcher::none};
 }
 

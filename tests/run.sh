@@ -34,9 +34,9 @@ done
 pytorch=OFF
 if [ "${DTRAIN_TEST_PYTORCH:-0}" = 1 ]; then
   pytorch=ON
-  bash launch/packages.sh --with-pytorch
+  bash launch/packages.sh --with-tests --with-pytorch
 else
-  bash launch/packages.sh
+  bash launch/packages.sh --with-tests
 fi
 
 say() { printf '\n== %s\n' "$*"; }

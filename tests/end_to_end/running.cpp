@@ -49,6 +49,7 @@ class Patience {
 };
 
 std::vector<std::string> command_words(const Command& command) {
+  if (!command.line.empty()) return command.line;
   std::vector<std::string> words;
   if (command.ranks > 0) {
     words = {DTRAIN_MPIEXEC, "-np", std::to_string(command.ranks), "--oversubscribe", "--bind-to", "none"};

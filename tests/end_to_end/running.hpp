@@ -21,6 +21,7 @@ struct Command {
   int ranks = 0;                           ///< under mpirun; 0: without mpirun
   std::vector<std::string> arguments;      ///< of dtrain
   std::vector<std::string> environment{};  ///< "NAME=value", added to the one of the tests
+  std::vector<std::string> line{};         ///< instead of `mpirun -np RANKS dtrain ARGUMENTS`: all words of another command
 };
 
 struct Outcome {
