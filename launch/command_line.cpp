@@ -8,6 +8,7 @@
 
 #include "dtrain/error.hpp"
 #include "launch/option_table.hpp"
+#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {
@@ -384,7 +385,7 @@ TrainConfig planned_run(const ModelsConfig& config) {
 
 Command parse_command_line(const std::vector<std::string>& arguments, int ranks) {
   if (arguments.empty() || arguments.front() == "--help" || arguments.front() == "-h") return ShowText{overview()};
-  if (arguments.front() == "--version") return ShowText{"dtrain " DTRAIN_VERSION "\n"};
+  if (arguments.front() == "--version") return ShowText{"dtrain " + version_text() + "\n"};
 
   const bool names_command = !arguments.front().starts_with("-");
   const std::string name = names_command ? arguments.front() : "train";

@@ -19,7 +19,7 @@ packages=(
 for argument in "$@"; do
   case "$argument" in
     # The mpirun of another MPI, without its compiler; plain mpirun stays Open MPI's, which Debian's alternatives prefer.
-    --with-tests) packages+=(mpich) ;;
+    --with-tests) packages+=(mpich git) ;;
     # Without libopenblas0-pthread, PyTorch's linear layers crawl.
     --with-pytorch) packages+=(python3-torch python3-torchvision libopenblas0-pthread) ;;
     *)

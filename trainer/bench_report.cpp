@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/rank_memory.hpp"
-#include "trainer/report.hpp"
 #include "trainer/text_table.hpp"
+#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {

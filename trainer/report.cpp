@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dtrain/error.hpp"
+#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {
@@ -38,8 +39,6 @@ Json memory_lines(const RankMemory& memory) {
 }
 
 }  // namespace
-
-std::string version_text() { return DTRAIN_VERSION; }
 
 void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator) {
   const auto peak_rss = static_cast<std::int64_t>(communicator.max(static_cast<double>(peak_rss_bytes())));

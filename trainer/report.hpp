@@ -31,7 +31,4 @@ struct RunReport {
 /// Gathers what only the ranks know (peak memory), and writes on the root. Collective. Errors: DataError.
 void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator);
 
-/// dtrain's version and those of the libraries it runs with.
-std::string version_text();
-
 }  // namespace dtrain

@@ -12,6 +12,7 @@
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
 #include "trainer/training.hpp"
+#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {

@@ -15,6 +15,7 @@
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
 #include "trainer/start.hpp"
+#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {
