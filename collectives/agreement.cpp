@@ -2,7 +2,9 @@
 #include "collectives/agreement.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
+#include <optional>
 
 #include "dtrain/error.hpp"
 
@@ -13,13 +15,15 @@ namespace {
 /// "5:hello": texts with their length, so that any bytes may occur in them.
 void append_text(std::string& all, const std::string& text) { all += std::to_string(text.size()) + ":" + text; }
 
-std::string take_text(const std::string& all, std::size_t& position) {
-  const std::size_t colon = all.find(':', position);
-  check(colon != std::string::npos, "read_rank_values: a text that to_text wrote");
-  const std::size_t length = std::stoul(all.substr(position, colon - position));
-  position = colon + 1 + length;
-  check(position <= all.size(), "read_rank_values: a text that to_text wrote");
-  return all.substr(colon + 1, length);
+/// None: append_text did not write this.
+std::optional<std::string> take_text(const std::string& all, std::size_t& position) {
+  std::size_t length = 0;
+  const char* const end = all.data() + all.size();
+  const auto [colon, fault] = std::from_chars(all.data() + std::min(position, all.size()), end, length);
+  if (fault != std::errc{} || colon == end || *colon != ':' || length >= static_cast<std::size_t>(end - colon))
+    return std::nullopt;
+  position = static_cast<std::size_t>(colon + 1 - all.data()) + length;
+  return std::string(colon + 1, length);
 }
 
 /// About 60 characters around position `at`, quoted.
@@ -64,6 +68,7 @@ std::string describe_one(const std::vector<RankValues>& ranks, const std::string
 }
 
 std::string names_of(const RankValues& rank) {
+  if (rank.values.empty()) return "words of another version";
   std::string names;
   for (const Communicator::NamedValue& value : rank.values) names += value.name + " ";
   return names;
@@ -82,13 +87,16 @@ std::string to_text(const RankValues& rank_values) {
 }
 
 RankValues read_rank_values(const std::string& text) {
+  const RankValues foreign{.host = "unknown", .values = {}};
   std::size_t position = 0;
-  RankValues rank_values;
-  rank_values.host = take_text(text, position);
+  const auto host = take_text(text, position);
+  if (!host) return foreign;
+  RankValues rank_values{.host = *host, .values = {}};
   while (position < text.size()) {
-    std::string name = take_text(text, position);
-    std::string value = take_text(text, position);
-    rank_values.values.push_back({.name = std::move(name), .value = std::move(value)});
+    const auto name = take_text(text, position);
+    const auto value = take_text(text, position);
+    if (!name || !value) return foreign;
+    rank_values.values.push_back({.name = *name, .value = *value});
   }
   return rank_values;
 }

@@ -14,7 +14,8 @@ struct RankValues {
   std::vector<Communicator::NamedValue> values;
 };
 
-/// As one text, for the way between ranks; read_rank_values(to_text(v)) gives v back. Any bytes may occur in the texts.
+/// As one text, for the way between ranks; read_rank_values(to_text(v)) gives v back. Any bytes may occur in the texts. What
+/// to_text did not write comes from another version: it is read as a rank without values on an unknown host.
 std::string to_text(const RankValues& rank_values);
 RankValues read_rank_values(const std::string& text);
 

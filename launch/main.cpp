@@ -25,6 +25,7 @@
 #include "launch/rank_map.hpp"
 #include "launch/stop_signal.hpp"
 #include "trainer/run.hpp"
+#include "trainer/same_program.hpp"
 
 namespace dtrain {
 namespace {
@@ -178,6 +179,7 @@ template <typename Config>
 int run_on_ranks(const Config& config, const std::vector<std::string>& command, int argc, char** argv, Identity& self) {
   MpiSession session(&argc, &argv);
   try {
+    require_same_program();
     Communicator communicator(ranks_per_node_of(config));
     self = {.rank = communicator.rank(), .size = communicator.size(), .host = host_name()};
     start_logging({.rank = self.rank, .host = self.host});

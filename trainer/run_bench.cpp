@@ -12,7 +12,6 @@
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
 #include "trainer/training.hpp"
-#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {
@@ -55,7 +54,7 @@ class Bench {
                  .command = environment.command} {}
 
   int run() {
-    communicator_.require_equal({{"dtrain version", version_text()}, {"options", options_text(config_)}});
+    communicator_.require_equal({{"options", options_text(config_)}});
     require_writable_files();
     print(environment_.placement.summary + "\n");
     for (const Combination& combination : combinations_of(config_)) {

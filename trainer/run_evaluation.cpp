@@ -15,7 +15,6 @@
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
 #include "trainer/start.hpp"
-#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {
@@ -84,8 +83,7 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, classes);
   std::vector<std::int32_t> class_indices;
   if (maps_classes) class_indices = read_class_indices(config.class_indices, dataset->class_names(), network.num_classes);
-  communicator.require_equal({{"dtrain version", version_text()},
-                              {"precision", to_text(parse_precision(config.precision))},
+  communicator.require_equal({{"precision", to_text(parse_precision(config.precision))},
                               {"--local-batch", std::to_string(config.local_batch)},
                               {"data", describe_dataset(*dataset)},
                               {"class indices", listed(class_indices)}});

@@ -18,7 +18,6 @@
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
 #include "trainer/training.hpp"
-#include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {
@@ -115,8 +114,7 @@ class TrainingRun {
   /// The plan, after all ranks have shown that they are about to do the same; the local batch fits the memory of each.
   RunPlan agreed_plan() const {
     const RunPlan usual = plan_with(config_.local_batch);
-    communicator_.require_equal({{"dtrain version", version_text()},
-                                 {"configuration", usual.recipe},
+    communicator_.require_equal({{"configuration", usual.recipe},
                                  {"--local-batch", std::to_string(config_.local_batch)},
                                  {"training data", describe_dataset(*data_.train)},
                                  {"validation data", data_.validation ? describe_dataset(*data_.validation) : "none"}});

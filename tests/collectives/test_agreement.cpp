@@ -1,7 +1,6 @@
 // What ranks were given, compared: pure, so with as many simulated ranks as wanted.
 #include <gtest/gtest.h>
 
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -81,7 +80,16 @@ TEST(Agreement, SurvivesTheWayAsTextWithAnyBytes) {
     EXPECT_EQ(received.values[i].name, given.values[i].name);
     EXPECT_EQ(received.values[i].value, given.values[i].value);
   }
-  EXPECT_THROW(read_rank_values("100:short"), std::logic_error);
+}
+
+TEST(Agreement, NoticesARankOfAVersionThatSpeaksOtherwise) {
+  for (const std::string foreign :
+       {"", "100:short", "4", ":", "-1:x", "99999999999999999999:x", "1f33-a2\n0-1", "2:n1", "2:n11:a"}) {
+    std::vector<RankValues> ranks = equal_ranks(2);
+    ranks[1] = read_rank_values(foreign);
+
+    EXPECT_NE(describe_differences(ranks).find("words of another version"), std::string::npos) << foreign;
+  }
 }
 
 TEST(RankList, JoinsNeighbours) {

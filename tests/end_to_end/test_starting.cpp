@@ -35,6 +35,20 @@ const std::vector<Words>& rank_commands() {
   return commands;
 }
 
+/// One rank of each program, with its own environment, under one mpirun.
+struct Rank {
+  std::string program = DTRAIN_BINARY;
+  Words environment{};
+};
+Command unlike_ranks(const std::vector<Rank>& ranks, const Words& arguments) {
+  Words line{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none"};
+  for (const Rank& rank : ranks) {
+    if (&rank != &ranks.front()) line.emplace_back(":");
+    line = line + Words{"-np", "1", "env"} + rank.environment + Words{rank.program} + arguments;
+  }
+  return {.line = line};
+}
+
 class OtherMpirun : public testing::Test {
  protected:
   void SetUp() override {
@@ -64,6 +78,32 @@ TEST_F(OtherMpirun, StartsOneRankWhichIsNoFault) {
   const Outcome outcome = run({.line = {mpirun_, "-np", "1", DTRAIN_BINARY, "topo"}});
 
   EXPECT_EQ(outcome.exit_code, 0) << outcome;
+}
+
+TEST(Program, OfAnotherVersionOnARankIsRefusedForEveryCommand) {
+  for (const Words& command : rank_commands()) {
+    const Outcome outcome = run(unlike_ranks({{}, {}, {.program = DTRAIN_OTHER_VERSION}}, command), kPromptlyS);
+
+    expect_refused_once(outcome, 4,
+                        {"dtrain version: \"", "on rank 0 (host ", "but \"0.0.9+0123456789ab\" on rank 2 (host ",
+                         "ranks that differ: 2 (host ", "one build of dtrain"});
+  }
+}
+
+TEST(Program, OfAnotherVersionOnRankZeroIsRefusedToo) {
+  const Outcome outcome = run(unlike_ranks({{.program = DTRAIN_OTHER_VERSION}, {}, {}}, {"topo"}), kPromptlyS);
+
+  expect_refused_once(outcome, 4, {"\"0.0.9+0123456789ab\" on rank 0", "ranks that differ: 1, 2"});
+}
+
+TEST(Program, WithOtherLibrariesOnARankIsRefusedWithTheVersionsOfEach) {
+  const Outcome outcome =
+      run(unlike_ranks({{}, {.environment = {"LD_PRELOAD=" OTHER_LIBRARIES}}}, rank_commands().front()), kPromptlyS);
+
+  expect_refused_once(
+      outcome, 4,
+      {"oneDNN version: \"", "but \"1.0.7\" on rank 1", "MPI library: \"Open MPI v", "but \"Open MPI v1.0.7\" on rank 1"});
+  EXPECT_FALSE(outcome.says("dtrain version: ")) << outcome;
 }
 
 }  // namespace

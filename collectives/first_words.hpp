@@ -1,0 +1,16 @@
+// The first thing that ranks say to each other: who they are. It is understood across all versions of the program that say it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "collectives/communicator.hpp"
+
+namespace dtrain {
+
+/// Compares what every rank says of its program. To be called when MPI has started and before any other communication: all of
+/// that may differ between versions. Collective over MPI_COMM_WORLD. Errors: CommError, on every rank: the words, ranks and
+/// hosts that differ from rank 0's, and the remedy; or a rank says nothing.
+void require_same_words(const std::vector<Communicator::NamedValue>& words, const std::string& remedy);
+
+}  // namespace dtrain
