@@ -37,6 +37,12 @@ Option allreduce_option(std::string& field) {
                      "How gradients are summed; none: each rank trains alone. By size: ring:0-64K;mpi:64K-max.", field);
 }
 
+Option mixed_cpus_option(std::string& field) {
+  return text_option("mixed-cpus", "refuse|allow",
+                     "Ranks on CPUs with different instructions; allowed, the bits of a run depend on which rank runs where.",
+                     field);
+}
+
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
   return {
       whole_option("threads", "Compute threads of a rank.", 1, threads, "one per core, or OMP_NUM_THREADS"),
@@ -131,6 +137,7 @@ OptionTable train_table(TrainConfig& c) {
                       c.check_replicas),
       });
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
+  add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus)});
   add_group(
       table, "Output",
       {
@@ -179,6 +186,7 @@ OptionTable eval_table(EvalConfig& c) {
   std::vector<Option> placement = placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node);
   std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged
   add_group(table, "Placement", std::move(placement));
+  add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus)});
   add_group(
       table, "Output",
       {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
@@ -210,6 +218,7 @@ OptionTable bench_table(BenchConfig& c) {
             });
   add_group(table, "Placement",
             placement_options(shared.threads, shared.comm_cores, shared.bind, shared.workers, shared.ranks_per_node));
+  add_group(table, "Placement", {mixed_cpus_option(shared.mixed_cpus)});
   add_group(table, "Output",
             {
                 text_option("json", "FILE", "All figures, as one object.", c.json, "none"),

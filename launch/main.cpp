@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -103,6 +104,18 @@ PlacementRequest placement_request(const Config& config) {
           .workers = config.workers};
 }
 
+/// Says it where the ranks' CPUs differ, or refuses them.
+void compare_cpus(const Communicator& communicator, bool refuses) {
+  std::optional<Fault> fault = find_mixed_cpus(communicator);
+  if (!fault) return;
+  if (!refuses) {
+    if (communicator.is_root()) spdlog::warn("{}", to_text(*fault));
+    return;
+  }
+  fault->remedy += ", or --mixed-cpus allow";
+  throw CommError(*fault);
+}
+
 int print_map(const TopoConfig& config, const Communicator& communicator) {
   const MachinePlan plan = plan_machine(communicator, placement_request(config));
   const std::vector<std::string> maps = communicator.gather_texts(plan.self == 0 ? map_text(plan) : "");
@@ -112,6 +125,7 @@ int print_map(const TopoConfig& config, const Communicator& communicator) {
     std::fflush(stdout);
   }
   for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+  compare_cpus(communicator, false);
   return static_cast<int>(ExitCode::done);
 }
 
@@ -119,6 +133,7 @@ int print_map(const TopoConfig& config, const Communicator& communicator) {
 template <typename Config>
 RunEnvironment make_environment(const Config& config, const Communicator& communicator,
                                 const std::vector<std::string>& command) {
+  compare_cpus(communicator, config.mixed_cpus == "refuse");
   const MachinePlan plan = plan_machine(communicator, placement_request(config));
   RunEnvironment environment{.placement = plan.own().placement,
                              .memory_share_bytes = memory_share(available_memory_bytes(), plan.ranks.size()),
@@ -235,9 +250,10 @@ int run_program(int argc, char** argv) {
   try {
     parsed = parse_command_line({command.begin() + 1, command.end()}, launched.size);
   } catch (const ConfigError& error) {
-    // All ranks were given the same line and fail alike. The others wait, lest the launcher end rank 0 before it has spoken.
-    if (self.rank == 0) spdlog::error("{}", error.what());
+    // All ranks were given the same line and fail alike, unless a CPU lacks what was asked for: who still runs after the wait
+    // is the only one to say so.
     if (self.rank != 0) std::this_thread::sleep_for(kRootSpeaksFirst);
+    spdlog::error("{}", error.what());
     return static_cast<int>(error.exit_code());
   }
   try {

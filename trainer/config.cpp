@@ -142,6 +142,7 @@ void check_shared(const Config& config, int ranks, Faults& faults) {
   faults.within(config.threads, 0, kMostThreads, "--threads");
   faults.within(config.comm_cores, -1, kMostThreads, "--comm-cores");
   faults.one_of(config.bind, {"auto", "numa", "socket", "core", "none"}, "--bind");
+  faults.one_of(config.mixed_cpus, {"refuse", "allow"}, "--mixed-cpus");
 }
 
 void check_optimizer(const TrainConfig& config, Faults& faults) {

@@ -63,9 +63,10 @@ struct TrainConfig {
   int ranks_per_node = 0;
 
   // Placement
-  int threads = 0;            ///< compute threads a rank; 0: chosen
-  int comm_cores = -1;        ///< −1: chosen
-  std::string bind = "auto";  ///< auto | numa | socket | core | none
+  int threads = 0;                    ///< compute threads a rank; 0: chosen
+  int comm_cores = -1;                ///< −1: chosen
+  std::string bind = "auto";          ///< auto | numa | socket | core | none
+  std::string mixed_cpus = "refuse";  ///< refuse | allow: ranks whose CPUs have different instructions
 
   // Output
   std::string out;                          ///< empty: nothing is saved
@@ -103,9 +104,10 @@ struct EvalConfig {
 
   // Exchange and placement
   int ranks_per_node = 0;
-  int threads = 0;            ///< compute threads a rank; 0: chosen
-  int comm_cores = 0;         ///< evaluation has nothing to exchange while it computes
-  std::string bind = "auto";  ///< auto | numa | socket | core | none
+  int threads = 0;                    ///< compute threads a rank; 0: chosen
+  int comm_cores = 0;                 ///< evaluation has nothing to exchange while it computes
+  std::string bind = "auto";          ///< auto | numa | socket | core | none
+  std::string mixed_cpus = "refuse";  ///< refuse | allow: ranks whose CPUs have different instructions
 
   // Output
   std::string logits;  ///< safetensors file for every sample's logits; empty: none

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "dtrain/cpu.hpp"
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
 
@@ -104,6 +105,63 @@ TEST(Program, WithOtherLibrariesOnARankIsRefusedWithTheVersionsOfEach) {
       outcome, 4,
       {"oneDNN version: \"", "but \"1.0.7\" on rank 1", "MPI library: \"Open MPI v", "but \"Open MPI v1.0.7\" on rank 1"});
   EXPECT_FALSE(outcome.says("dtrain version: ")) << outcome;
+}
+
+/// This CPU with the others' instructions.
+const std::string kFewer = "ONEDNN_MAX_CPU_ISA=AVX2";
+
+/// A CPU that has no more than these cannot play two kinds.
+bool is_mixed() { return common_instruction_set({instruction_set(), "AVX2"}) == "AVX2" && instruction_set() != "AVX2"; }
+
+TEST(MixedCpus, AreRefusedWithWhatMakesThemAlike) {
+  if (!is_mixed()) GTEST_SKIP() << "a CPU with AVX2 and more is needed, this one has " << instruction_set();
+  for (std::size_t command = 0; command < 3; ++command) {
+    const Outcome outcome = run(unlike_ranks({{}, {.environment = {kFewer}}}, rank_commands().at(command)), kPromptlyS);
+
+    expect_refused_once(outcome, 4,
+                        {"instructions: \"" + instruction_set() + "\" on rank 0", "but \"AVX2\" on rank 1",
+                         "mpirun -x ONEDNN_MAX_CPU_ISA=AVX2 …", "--mixed-cpus allow"});
+  }
+}
+
+TEST(MixedCpus, AreShownByTopoAndRefuseNothingThere) {
+  if (!is_mixed()) GTEST_SKIP() << "a CPU with AVX2 and more is needed, this one has " << instruction_set();
+  const Outcome outcome = run(unlike_ranks({{}, {.environment = {kFewer}}}, {"topo"}));
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(outcome.says("\n  1 ")) << outcome;
+  EXPECT_EQ(outcome.count("but \"AVX2\" on rank 1"), 1) << outcome;
+}
+
+TEST(MixedCpus, TrainOnPlainLayoutsWhereAllowedAndAreTold) {
+  if (!is_mixed()) GTEST_SKIP() << "a CPU with AVX2 and more is needed, this one has " << instruction_set();
+  const Outcome outcome =
+      run(unlike_ranks({{}, {.environment = {kFewer}}}, rank_commands().front() + Words{"--mixed-cpus", "allow"}));
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(outcome.count("but \"AVX2\" on rank 1"), 1) << outcome;
+  EXPECT_TRUE(outcome.says("all use the plain one")) << outcome;
+  EXPECT_TRUE(outcome.says("total images/sec")) << outcome;
+}
+
+TEST(MixedCpus, AreAlikeWithTheRemedy) {
+  const Outcome outcome =
+      run({.line = Words{DTRAIN_MPIEXEC, "-np", "2", "--oversubscribe", "--bind-to", "none", "-x", kFewer, DTRAIN_BINARY} +
+                   rank_commands().front()});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_FALSE(outcome.says("on rank 1")) << outcome;
+  EXPECT_FALSE(outcome.says("all use the plain one")) << outcome;
+}
+
+// Each rank judges the command line for the CPU it is on.
+TEST(MixedCpus, OfWhichOneLacksWhatIsAskedForSayThat) {
+  if (!is_mixed()) GTEST_SKIP() << "a CPU with AVX2 and more is needed, this one has " << instruction_set();
+  const Outcome outcome =
+      run(unlike_ranks({{}, {.environment = {kFewer}}}, rank_commands().front() + Words{"--precision", "bf16", "--allow-slow"}),
+          kPromptlyS);
+
+  expect_refused_once(outcome, 2, {"[rank 1 on ", "--precision bf16: expected a CPU"});
 }
 
 }  // namespace

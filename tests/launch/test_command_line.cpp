@@ -175,6 +175,11 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
 TEST(CommandLine, TheRemainingTrainOptionsReachTheirFieldsToo) {
   EXPECT_DOUBLE_EQ(parsed<TrainConfig>({"--base-lr", "0.3"}).base_lr.value(), 0.3);
   EXPECT_EQ(parsed<TrainConfig>({"--steps", "12"}).steps, 12);
+  EXPECT_EQ(parsed<TrainConfig>({"--steps", "12"}).mixed_cpus, "refuse");
+  EXPECT_EQ(parsed<TrainConfig>({"--mixed-cpus", "allow"}).mixed_cpus, "allow");
+  EXPECT_EQ(parsed<BenchConfig>({"bench", "--mixed-cpus", "allow"}).training.mixed_cpus, "allow");
+  EXPECT_EQ(parsed<EvalConfig>({"eval", "--weights", "w", "--data", "d", "--mixed-cpus", "allow"}).mixed_cpus, "allow");
+  expect_error({"bench", "--mixed-cpus", "yes"}, {"--mixed-cpus: expected refuse or allow"});
   expect_error({"--dropout", "0.25"}, {"dropout"});  // arrives, and resnet50 has no dropout layer
 }
 
@@ -448,6 +453,7 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
                            "--momentum",
                            "--weight-decay",
                            "--label-smoothing",
+                           "--mixed-cpus",
                            "--dropout",
                            "--schedule",
                            "--warmup-epochs",

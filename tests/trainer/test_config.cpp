@@ -95,6 +95,7 @@ TEST(Config, RefusesValuesOutsideTheirRange) {
 TEST(Config, RefusesUnknownNamesAndOffersTheNearest) {
   expect_one_fault([](TrainConfig& c) { c.precision = "fp16"; }, "try: --precision fp32");
   expect_one_fault([](TrainConfig& c) { c.conv = "dierct"; }, "try: --conv direct");
+  expect_one_fault([](TrainConfig& c) { c.mixed_cpus = "alow"; }, "try: --mixed-cpus allow");
   expect_one_fault([](TrainConfig& c) { c.augment = "standart"; }, "try: --augment standard");
   expect_one_fault([](TrainConfig& c) { c.optimizer = "nestrov"; }, "try: --optimizer nesterov");
   expect_one_fault([](TrainConfig& c) { c.schedule = "cosinus"; }, "--schedule");
