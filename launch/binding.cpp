@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
+#include <thread>
 
 #include "dtrain/error.hpp"
 #include "launch/topology.hpp"
@@ -73,6 +75,18 @@ std::vector<int> cpus_of_this_thread() {
     }
     break;
   }
+  return cpus;
+}
+
+std::vector<int> bindable_cpus() {
+  // The kernel cuts a request down to what it allows. On a thread that ends with the question, since it widens the binding.
+  constexpr int kMostCpus = 1 << 13;  // Linux's largest
+  std::vector<int> cpus;
+  std::thread([&] {
+    std::vector<int> all(kMostCpus);
+    std::iota(all.begin(), all.end(), 0);
+    if (bind_this_thread(all)) cpus = cpus_of_this_thread();
+  }).join();
   return cpus;
 }
 

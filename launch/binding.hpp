@@ -20,4 +20,8 @@ bool bind_this_thread(const std::vector<int>& cpus);
 /// CPUs that the calling thread may run on.
 std::vector<int> cpus_of_this_thread();
 
+/// CPUs that a thread of this process could bind itself to: what the cgroup's cpuset allows, whatever binding was inherited,
+/// and also where its files cannot be seen. Empty: the system refuses to say.
+std::vector<int> bindable_cpus();
+
 }  // namespace dtrain

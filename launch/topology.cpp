@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <type_traits>
+#include <utility>
 
 #include "dtrain/error.hpp"
 #include "launch/binding.hpp"
@@ -146,6 +147,8 @@ NodeTopology read_machine() {
   const Topology topology = new_topology();
   load(topology, "this machine");
   NodeTopology plain = to_plain(topology);
+  // hwloc reads the cgroup's files, which a container may not show.
+  if (CpuSet cpus = bindable_cpus(); !cpus.empty()) plain.allowed = std::move(cpus);
   plain.cpu_quota = cgroup_quota();
   return plain;
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -32,6 +33,20 @@ TEST(Binding, MovesTheCallingThreadAlone) {
     EXPECT_EQ(cpus_of_this_thread(), (std::vector<int>{usable.back()}));
   });
 
+  EXPECT_EQ(cpus_of_this_thread(), before);
+}
+
+TEST(Binding, KnowsWhatItCouldBeWhateverItIs) {
+  const std::vector<int> bindable = bindable_cpus();
+  const std::vector<int> before = cpus_of_this_thread();
+
+  on_own_thread([&] {
+    ASSERT_TRUE(bind_this_thread({bindable.front()}));
+    EXPECT_EQ(bindable_cpus(), bindable);
+    EXPECT_EQ(cpus_of_this_thread(), (std::vector<int>{bindable.front()}));
+  });
+
+  EXPECT_TRUE(std::includes(bindable.begin(), bindable.end(), before.begin(), before.end()));
   EXPECT_EQ(cpus_of_this_thread(), before);
 }
 
