@@ -112,7 +112,51 @@ std::vector<CoreList> divide_by_matching(const std::vector<CoreList>& usable) {
   return shares;
 }
 
+/// Whether each rank finds one of its cores when a core has room for so many; by augmenting paths, as above.
+bool fit_with_room(const std::vector<CoreList>& usable, std::size_t room) {
+  std::map<int, std::vector<std::size_t>> ranks_on;
+  std::map<int, bool> visited;
+  const std::function<bool(std::size_t)> settle = [&](std::size_t rank) {
+    for (const int core : usable[rank]) {
+      if (std::exchange(visited[core], true)) continue;
+      std::vector<std::size_t>& there = ranks_on[core];
+      if (there.size() < room) {
+        there.push_back(rank);
+        return true;
+      }
+      for (std::size_t& other : there) {
+        if (!settle(other)) continue;
+        other = rank;
+        return true;
+      }
+    }
+    return false;
+  };
+  for (std::size_t rank = 0; rank < usable.size(); ++rank) {
+    visited.clear();
+    if (!settle(rank)) return false;
+  }
+  return true;
+}
+
 }  // namespace
+
+std::vector<int> least_ranks_on_a_core(const NodeTopology& topology, const std::vector<CpuSet>& usable) {
+  std::vector<CoreList> cores;
+  for (const CpuSet& cpus : usable) cores.push_back(usable_cores(topology, cpus));
+  const std::vector<int> groups = group_ranks(cores);
+  std::map<int, std::vector<CoreList>> members;
+  for (std::size_t rank = 0; rank < usable.size(); ++rank) members[groups[rank]].push_back(cores[rank]);
+  std::map<int, int> least;
+  for (const auto& [group, lists] : members) {
+    std::size_t room = 1;
+    while (room < lists.size() && !fit_with_room(lists, room)) ++room;
+    least[group] = static_cast<int>(room);
+  }
+  std::vector<int> by_rank;
+  for (const int group : groups) by_rank.push_back(least[group]);
+  return by_rank;
+}
 
 std::vector<CoreShare> share_cores(const NodeTopology& topology, const std::vector<CpuSet>& usable) {
   std::vector<CoreList> cores;

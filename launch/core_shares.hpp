@@ -20,4 +20,7 @@ struct CoreShare {
 /// cores of domain 0, 16 of domain 1, and 8 + 8 that were left.
 std::vector<CoreShare> share_cores(const NodeTopology& topology, const std::vector<CpuSet>& usable);
 
+/// For each rank, how many ranks of its group the fullest core must have, however they are spread; 1: a core for each.
+std::vector<int> least_ranks_on_a_core(const NodeTopology& topology, const std::vector<CpuSet>& usable);
+
 }  // namespace dtrain

@@ -116,10 +116,27 @@ void compare_cpus(const Communicator& communicator, bool refuses) {
   throw CommError(*fault);
 }
 
+/// What is wrong with a machine's binding, once for it.
+std::string shared_cores_text(const MachinePlan& plan) {
+  return plan.shared_cores && plan.self == 0 ? to_text(*plan.shared_cores) : "";
+}
+
+/// Ends the run on all ranks where a launcher bound ranks of some machines to the same cores. --bind none is the user's word
+/// that it is so meant.
+void refuse_shared_cores(const Communicator& communicator, const MachinePlan& plan) {
+  std::vector<std::string> texts = communicator.gather_texts(shared_cores_text(plan));
+  std::erase(texts, "");
+  if (texts.empty()) return;
+  const std::string others = texts.size() == 1 ? "" : "\nand so on " + std::to_string(texts.size() - 1) + " other machine(s)";
+  throw ConfigError(texts.front() + ", or --bind none to have it so all the same" + others);
+}
+
 int print_map(const TopoConfig& config, const Communicator& communicator) {
   const MachinePlan plan = plan_machine(communicator, placement_request(config));
   const std::vector<std::string> maps = communicator.gather_texts(plan.self == 0 ? map_text(plan) : "");
-  const std::vector<std::string> warnings = gather_remarks(communicator, plan.own().warnings);
+  std::vector<std::string> remarks = plan.own().warnings;
+  if (const std::string text = shared_cores_text(plan); !text.empty()) remarks.insert(remarks.begin(), text);
+  const std::vector<std::string> warnings = gather_remarks(communicator, remarks);
   if (communicator.is_root()) {
     for (const std::string& map : maps) std::fputs(map.c_str(), stdout);
     std::fflush(stdout);
@@ -134,12 +151,18 @@ template <typename Config>
 RunEnvironment make_environment(const Config& config, const Communicator& communicator,
                                 const std::vector<std::string>& command) {
   compare_cpus(communicator, config.mixed_cpus == "refuse");
-  const MachinePlan plan = plan_machine(communicator, placement_request(config));
+  const PlacementRequest request = placement_request(config);
+  const MachinePlan plan = plan_machine(communicator, request);
+  std::vector<std::string> remarks = plan.own().warnings;
+  if (request.bind != BindPolicy::none) {
+    refuse_shared_cores(communicator, plan);
+  } else if (const std::string text = shared_cores_text(plan); !text.empty()) {
+    remarks.insert(remarks.begin(), text);
+  }
   RunEnvironment environment{.placement = plan.own().placement,
                              .memory_share_bytes = memory_share(available_memory_bytes(), plan.ranks.size()),
                              .stop_requested = &watch_stop_signals(),
                              .command = command};
-  std::vector<std::string> remarks = plan.own().warnings;
   for (std::string& remark : carry_out(environment.placement)) remarks.push_back(std::move(remark));
   for (const std::string& remark : gather_remarks(communicator, remarks)) spdlog::warn("{}", remark);
   return environment;

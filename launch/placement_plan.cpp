@@ -83,28 +83,8 @@ int chosen_workers(int cores, const PlacementRequest& request) {
   return request.workers > 0 ? request.workers : std::clamp(cores / kCoresPerLoader, 1, kMostLoaders);
 }
 
-/// What the launcher should have been told for `ranks` ranks on a node of this kind.
-std::string launcher_remedy(const NodeTopology& topology, std::size_t ranks, std::size_t allowed_cores, Launcher launcher) {
-  const std::size_t share = std::max<std::size_t>(1, allowed_cores / ranks);
-  if (launcher == Launcher::srun) {
-    return "srun --cpu-bind=none … (dtrain then divides the cores itself), or srun --cpus-per-task=" + std::to_string(share) +
-           " --cpu-bind=cores …";
-  }
-  const auto domains = static_cast<std::size_t>(topology.numa_domains);
-  const bool fits_domains = ranks % domains == 0;
-  return "mpirun --bind-to none … (dtrain then divides the cores itself), or mpirun --map-by ppr:" +
-         std::to_string(fits_domains ? ranks / domains : ranks) + (fits_domains ? ":numa" : ":node") +
-         ":PE=" + std::to_string(share) + " --bind-to core …";
-}
-
 std::string counted(std::size_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
-}
-
-std::size_t cores_among(const NodeTopology& topology, const CpuSet& cpus) {
-  return static_cast<std::size_t>(std::count_if(topology.cores.begin(), topology.cores.end(), [&](const Core& core) {
-    return std::any_of(core.cpus.begin(), core.cpus.end(), [&](int cpu) { return contains(cpus, cpu); });
-  }));
 }
 
 /// Plans a rank that shares its cores with others: one thread (or as many as asked), left where the scheduler puts it.
@@ -179,7 +159,20 @@ std::string summary_of(const RankPlacement& rank) {
   return text;
 }
 
-void warn_about_threads(const NodeTopology& topology, std::size_t cores, std::size_t ranks, const PlacementRequest& request,
+/// What the launcher could have given, per rank and together.
+struct Offer {
+  std::vector<CpuSet> cpus;
+  std::size_t cores = 0;
+};
+
+Offer offer_of(const NodeTopology& topology, std::size_t ranks, const PlacementRequest& request) {
+  check(request.offered.empty() || request.offered.size() == ranks, "an offer for each rank of the node");
+  Offer offer{.cpus = request.offered.empty() ? std::vector<CpuSet>(ranks, topology.allowed) : request.offered};
+  offer.cores = cores_among(topology, united(offer.cpus));
+  return offer;
+}
+
+void warn_about_threads(const NodeTopology& topology, const Offer& offer, std::size_t cores, const PlacementRequest& request,
                         RankPlacement& rank) {
   const CoreUse use = choose_core_use(static_cast<int>(cores), request);
   if (!rank.is_crowded && request.comm_cores > use.reserved) {
@@ -192,56 +185,52 @@ void warn_about_threads(const NodeTopology& topology, std::size_t cores, std::si
   }
   const int compute = rank.is_crowded ? 1 : use.compute;
   if (rank.placement.threads <= compute) return;
-  const std::size_t allowed = cores_among(topology, topology.allowed);
-  const bool could_have_more = allowed / ranks > cores || (rank.is_crowded && allowed >= ranks);
+  const std::size_t ranks = offer.cpus.size();
+  const bool could_have_more = offer.cores / ranks > cores || (rank.is_crowded && offer.cores >= ranks);
   const std::string best = std::to_string(compute);
-  rank.warnings.push_back(to_text(
-      Fault{.doing = "placing the threads of a rank",
-            .expected = "a core for each of " + counted(static_cast<std::size_t>(rank.placement.threads), "thread"),
-            .found = counted(cores, "core") + " (CPUs " + cpu_list(rank.cpus) + "): threads will wait for each other",
-            .remedy = could_have_more ? launcher_remedy(topology, ranks, allowed, request.launcher) : "--threads " + best}));
+  rank.warnings.push_back(to_text(Fault{
+      .doing = "placing the threads of a rank",
+      .expected = "a core for each of " + counted(static_cast<std::size_t>(rank.placement.threads), "thread"),
+      .found = counted(cores, "core") + " (CPUs " + cpu_list(rank.cpus) + "): threads will wait for each other",
+      .remedy = could_have_more ? launcher_remedy(topology, ranks, offer.cores, request.launcher) : "--threads " + best}));
 }
 
-/// What concerns the node as a whole: crowded ranks, a launcher that gave little of the machine, very different shares, a
-/// quota.
-std::vector<std::string> node_warnings(const NodeTopology& topology, const std::vector<CpuSet>& usable,
-                                       const std::vector<CoreShare>& shares, const PlacementRequest& request) {
+/// What concerns the node as a whole: more ranks than cores, a launcher that gave little of the machine, very different shares.
+/// Cores that ranks share although there are others are find_shared_cores's matter.
+std::vector<std::string> node_warnings(const NodeTopology& topology, const Offer& offer, const std::vector<CoreShare>& shares,
+                                       const PlacementRequest& request) {
   std::vector<std::string> warnings;
-  const std::size_t ranks = usable.size();
-  const std::size_t allowed = cores_among(topology, topology.allowed);
-  const std::string remedy = launcher_remedy(topology, ranks, allowed, request.launcher);
+  const std::size_t ranks = shares.size();
+  const std::string remedy = launcher_remedy(topology, ranks, offer.cores, request.launcher);
+  const std::vector<CoreShare> possible = share_cores(topology, offer.cpus);
   std::set<int> used;
   std::size_t smallest = shares.front().cores.size();
   std::size_t largest = smallest;
   bool is_divided = false;
-  std::string crowded;
+  bool is_crowded = false;
+  std::vector<CpuSet> too_few;  // of ranks that no binding could give a core of their own
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     used.insert(shares[rank].cores.begin(), shares[rank].cores.end());
     smallest = std::min(smallest, shares[rank].cores.size());
     largest = std::max(largest, shares[rank].cores.size());
     is_divided = is_divided || (rank > 0 && shares[rank].group == shares[0].group);
-    if (shares[rank].is_crowded) crowded += (crowded.empty() ? "" : ", ") + std::to_string(rank);
+    is_crowded = is_crowded || shares[rank].is_crowded;
+    if (shares[rank].is_crowded && possible[rank].is_crowded) too_few.push_back(offer.cpus[rank]);
   }
-  if (!crowded.empty() && allowed >= ranks) {
+  if (!too_few.empty()) {
+    const std::size_t cores = cores_among(topology, united(too_few));
     warnings.push_back(to_text(Fault{.doing = "sharing the cores of a node",
-                                     .expected = "cores of its own for each of " + counted(ranks, "rank"),
-                                     .found = "node ranks " + crowded + " bound to the same few cores by the launcher, while " +
-                                              counted(allowed, "core") + " could be used: threads will wait for each other",
-                                     .remedy = remedy}));
-  } else if (!crowded.empty()) {
-    warnings.push_back(
-        to_text(Fault{.doing = "sharing the cores of a node",
-                      .expected = "a core for each of " + counted(ranks, "rank"),
-                      .found = counted(allowed, "core") + ": threads are not bound and ranks wait for each other",
-                      .remedy = "at most " + counted(allowed, "rank") + " on this node"}));
-  } else if (request.launcher != Launcher::none && 2 * used.size() <= allowed) {
+                                     .expected = "a core for each of " + counted(too_few.size(), "rank"),
+                                     .found = counted(cores, "core") + ": threads are not bound and ranks wait for each other",
+                                     .remedy = "at most " + counted(cores, "rank") + " on this node"}));
+  } else if (!is_crowded && request.launcher != Launcher::none && 2 * used.size() <= offer.cores) {
     warnings.push_back(to_text(Fault{
         .doing = "sharing the cores of a node",
-        .expected = "most of its " + counted(allowed, "core"),
+        .expected = "most of its " + counted(offer.cores, "core"),
         .found = counted(used.size(), "core") + " (" + counted(ranks, "rank") + " bound by the launcher): the others stay idle",
         .remedy = remedy}));
   }
-  if (crowded.empty() && !is_divided && largest >= 2 * smallest && largest > smallest + 1) {
+  if (!is_crowded && !is_divided && largest >= 2 * smallest && largest > smallest + 1) {
     warnings.push_back(
         to_text(Fault{.doing = "sharing the cores of a node",
                       .expected = "equal shares, since every step waits for the slowest rank",
@@ -283,12 +272,31 @@ BindPolicy parse_bind_policy(std::string_view name) {
       Fault{.doing = "--bind", .expected = "auto, core, numa, socket or none", .found = "'" + std::string(name) + "'"});
 }
 
+std::string launcher_remedy(const NodeTopology& topology, std::size_t ranks, std::size_t cores, Launcher launcher) {
+  const bool is_srun = launcher == Launcher::srun;
+  const std::string unbound =
+      (is_srun ? "srun --cpu-bind=none" : "mpirun --bind-to none") + std::string(" … (dtrain then divides the cores itself)");
+  if (cores < ranks) return unbound;
+  const std::string share = std::to_string(cores / ranks);
+  if (is_srun) return unbound + ", or srun --cpus-per-task=" + share + " --cpu-bind=cores …";
+  const auto domains = static_cast<std::size_t>(topology.numa_domains);
+  const std::string where = ranks % domains == 0 ? std::to_string(ranks / domains) + ":numa" : std::to_string(ranks) + ":node";
+  return unbound + ", or mpirun --map-by ppr:" + where + ":PE=" + share + " --bind-to core …";
+}
+
+std::size_t cores_among(const NodeTopology& topology, const CpuSet& cpus) {
+  return static_cast<std::size_t>(std::count_if(topology.cores.begin(), topology.cores.end(), [&](const Core& core) {
+    return std::any_of(core.cpus.begin(), core.cpus.end(), [&](int cpu) { return contains(cpus, cpu); });
+  }));
+}
+
 std::vector<RankPlacement> plan_placement(const NodeTopology& topology, const std::vector<CpuSet>& usable,
                                           const PlacementRequest& request) {
   check(!usable.empty(), "a node has at least one rank");
   std::vector<CoreShare> shares = share_cores(topology, usable);
   for (const CoreShare& share : shares) check(!share.cores.empty(), "a rank may use at least one core of its node");
-  std::vector<std::string> for_all = node_warnings(topology, usable, shares, request);
+  const Offer offer = offer_of(topology, usable.size(), request);
+  std::vector<std::string> for_all = node_warnings(topology, offer, shares, request);
   apply_quota(topology, shares, for_all);
 
   std::vector<RankPlacement> ranks(usable.size());
@@ -317,7 +325,7 @@ std::vector<RankPlacement> plan_placement(const NodeTopology& topology, const st
       }
       place_alone(topology, cores, usable[rank], compute_limit, request, plan);
     }
-    warn_about_threads(topology, cores.size(), usable.size(), request, plan);
+    warn_about_threads(topology, offer, cores.size(), request, plan);
     plan.placement.summary = summary_of(plan);
   }
   ranks.front().warnings.insert(ranks.front().warnings.begin(), for_all.begin(), for_all.end());

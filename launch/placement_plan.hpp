@@ -27,6 +27,7 @@ struct PlacementRequest {
   int workers = 0;  ///< loader threads; 0: chosen
   int ranks = 1;    ///< of the whole run: a single one has nothing to exchange
   Launcher launcher = Launcher::none;
+  std::vector<CpuSet> offered;  ///< per rank of the node, what the launcher could give it; empty: all that is allowed
 };
 
 /// Ranks with at least this many cores give one of them to the comm thread: it costs at most 1/16 of the compute, and the
@@ -47,5 +48,11 @@ struct RankPlacement {
 /// the compute cores where there are neither.
 std::vector<RankPlacement> plan_placement(const NodeTopology& topology, const std::vector<CpuSet>& usable,
                                           const PlacementRequest& request);
+
+/// What the launcher should have been told for `ranks` ranks on a node of this kind, of which they may have so many cores.
+std::string launcher_remedy(const NodeTopology& topology, std::size_t ranks, std::size_t cores, Launcher launcher);
+
+/// Cores that have one of these CPUs.
+std::size_t cores_among(const NodeTopology& topology, const CpuSet& cpus);
 
 }  // namespace dtrain

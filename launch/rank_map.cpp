@@ -7,6 +7,8 @@
 #include <sstream>
 
 #include "collectives/launcher.hpp"
+#include "launch/launcher_cpus.hpp"
+#include "launch/shared_cores.hpp"
 #include "trainer/text_table.hpp"
 
 namespace dtrain {
@@ -36,6 +38,15 @@ CpuSet sorted_cpus(CpuSet cpus) {
   return cpus;
 }
 
+/// Where SLURM has granted fewer cores than there are ranks, srun could not bind them otherwise than it did.
+void limit_to_grant(const NodeTopology& topology, std::vector<RankCpus>& members) {
+  const auto granted = static_cast<std::size_t>(granted_cpus());
+  std::size_t cpus_of_core = 1;
+  for (const Core& core : topology.cores) cpus_of_core = std::max(cpus_of_core, core.cpus.size());
+  if (granted == 0 || (granted + cpus_of_core - 1) / cpus_of_core >= members.size()) return;
+  for (RankCpus& member : members) member.offered = member.usable;
+}
+
 }  // namespace
 
 LaunchedAs read_launcher_environment() {
@@ -55,16 +66,26 @@ MachinePlan plan_machine(const Communicator& communicator, PlacementRequest requ
   plan.host = host_name();
   plan.topology = read_machine();
   const std::string self = kernel_identity();
-  std::vector<CpuSet> usable;
-  const std::vector<std::string> sites = communicator.gather_texts(self + "\n" + cpu_list(usable_cpus()));
+  const CpuSet own = usable_cpus();
+  const CpuSet offered = cpus_of_own_launcher(plan.topology.allowed, own);
+  std::vector<RankCpus> members;
+  const std::vector<std::string> sites = communicator.gather_texts(self + "\n" + cpu_list(own) + "\n" + cpu_list(offered));
   for (std::size_t rank = 0; rank < sites.size(); ++rank) {
-    const auto line_end = sites[rank].find('\n');
-    if (sites[rank].substr(0, line_end) != self) continue;
+    const std::vector<std::string> lines = lines_of(sites[rank]);
+    if (lines.at(0) != self) continue;
     if (static_cast<int>(rank) == communicator.rank()) plan.self = plan.ranks.size();
     plan.ranks.push_back(static_cast<int>(rank));
-    usable.push_back(parse_cpu_list(sites[rank].substr(line_end + 1)));
+    members.push_back(
+        {.rank = static_cast<int>(rank), .usable = parse_cpu_list(lines.at(1)), .offered = parse_cpu_list(lines.at(2))});
+  }
+  limit_to_grant(plan.topology, members);
+  std::vector<CpuSet> usable;
+  for (const RankCpus& member : members) {
+    usable.push_back(member.usable);
+    request.offered.push_back(member.offered);
   }
   plan.places = plan_placement(plan.topology, usable, request);
+  plan.shared_cores = find_shared_cores(plan.topology, members, request.launcher, plan.host);
   return plan;
 }
 

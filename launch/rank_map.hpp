@@ -1,10 +1,12 @@
 // Where all ranks of a run are: brings together what each rank may use, places this rank, and prints the map of a node.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "collectives/communicator.hpp"
+#include "dtrain/error.hpp"
 #include "launch/placement_plan.hpp"
 
 namespace dtrain {
@@ -26,11 +28,13 @@ struct MachinePlan {
   std::vector<int> ranks;             ///< world ranks on this machine, ascending
   std::vector<RankPlacement> places;  ///< one for each of them
   std::size_t self = 0;               ///< index of the calling rank
+  std::optional<Fault> shared_cores;  ///< the launcher bound ranks of this machine to the same cores
 
   const RankPlacement& own() const { return places[self]; }
 };
 
-/// Collective: every rank tells the others what it may use, and plans its machine. request.ranks is set here.
+/// Collective: every rank tells the others what it may use and could have been given, and plans its machine. What the request
+/// says of the whole run and of the launcher is set here.
 MachinePlan plan_machine(const Communicator& communicator, PlacementRequest request);
 
 /// The map of one machine as `dtrain topo` prints it.

@@ -143,6 +143,12 @@ CpuSet parse_cpu_list(std::string_view text) {
   return cpus;
 }
 
+CpuSet united(const std::vector<CpuSet>& sets) {
+  std::set<int> all;
+  for (const CpuSet& cpus : sets) all.insert(cpus.begin(), cpus.end());
+  return {all.begin(), all.end()};
+}
+
 NodeTopology read_machine() {
   const Topology topology = new_topology();
   load(topology, "this machine");

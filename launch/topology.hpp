@@ -17,6 +17,9 @@ std::string cpu_list(const CpuSet& cpus);
 /// Inverse of cpu_list. Errors: ConfigError.
 CpuSet parse_cpu_list(std::string_view text);
 
+/// CPUs in any of the sets.
+CpuSet united(const std::vector<CpuSet>& sets);
+
 /// A core and its hardware threads (more than one with SMT).
 struct Core {
   int package = 0;  ///< logical index

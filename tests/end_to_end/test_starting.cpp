@@ -1,8 +1,6 @@
 // Launches that cannot go well are refused at the start, once and promptly, with what mends them.
 #include <gtest/gtest.h>
-
-#include <iterator>
-#include <utility>
+#include <sched.h>
 
 #include "dtrain/cpu.hpp"
 #include "tests/end_to_end/running.hpp"
@@ -162,6 +160,94 @@ TEST(MixedCpus, OfWhichOneLacksWhatIsAskedForSayThat) {
           kPromptlyS);
 
   expect_refused_once(outcome, 2, {"[rank 1 on ", "--precision bf16: expected a CPU"});
+}
+
+/// mpirun for two ranks that may be more than it has slots, with further words.
+Words two_ranks(const Words& options) { return Words{DTRAIN_MPIEXEC, "-np", "2", "--oversubscribe"} + options; }
+
+/// CPUs of this process as taskset counts them.
+std::vector<int> own_cpus() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &mask)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+/// Two ranks on one CPU, while there are others.
+class SharedCore : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (own_cpus().size() < 2) GTEST_SKIP() << "two CPUs are needed";
+  }
+  const Words on_one_cpu_{"taskset", "-c", std::to_string(own_cpus().at(0))};
+  const std::string shared_ = "that the launcher bound ranks 0, 1 to core";
+};
+
+TEST_F(SharedCore, IsRefusedWithTheLineThatMendsIt) {
+  for (std::size_t command = 0; command < 3; ++command) {
+    const Outcome outcome =
+        run({.line = two_ranks({"--bind-to", "none"}) + on_one_cpu_ + Words{DTRAIN_BINARY} + rank_commands().at(command)},
+            kPromptlyS);
+
+    expect_refused_once(outcome, 2, {shared_, "mpirun --bind-to none …", "or --bind none"});
+  }
+}
+
+TEST_F(SharedCore, IsRefusedAlsoWhenMpirunItselfAndAScriptAreInBetween) {
+  const Words binding{"--bind-to", "core:overload-allowed", "--cpu-list", "0"};
+  const Words script{"sh", "-c", "\"$0\" \"$@\"; exit $?", DTRAIN_BINARY};
+  const Outcome direct = run({.line = two_ranks(binding) + Words{DTRAIN_BINARY} + rank_commands().front()}, kPromptlyS);
+  const Outcome by_script = run({.line = two_ranks(binding) + script + rank_commands().front()}, kPromptlyS);
+
+  expect_refused_once(direct, 2, {shared_});
+  expect_refused_once(by_script, 2, {shared_});
+}
+
+TEST_F(SharedCore, IsShownByTopoWhichRefusesNothing) {
+  const Outcome outcome = run({.line = two_ranks({}) + on_one_cpu_ + Words{DTRAIN_BINARY, "topo"}});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(outcome.count("not bound, shared"), 2) << outcome;
+  EXPECT_EQ(outcome.count(shared_), 1) << outcome;
+}
+
+TEST_F(SharedCore, IsUsedWhereTheUserSaysSo) {
+  const Outcome outcome =
+      run({.line = two_ranks({}) + on_one_cpu_ + Words{DTRAIN_BINARY} + rank_commands().front() + Words{"--bind", "none"}});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(outcome.count(shared_), 1) << outcome;
+}
+
+TEST_F(SharedCore, IsNoFaultWhereMpirunHasNoOther) {
+  const Outcome outcome =
+      run({.line = on_one_cpu_ + two_ranks({"--bind-to", "none"}) + Words{DTRAIN_BINARY} + rank_commands().front()});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_FALSE(outcome.says(shared_)) << outcome;
+  EXPECT_TRUE(outcome.says("at most 1 rank on this node")) << outcome;
+}
+
+TEST_F(SharedCore, IsMendedByTheLine) {
+  const Outcome outcome = run({.line = two_ranks({"--bind-to", "none"}) + Words{DTRAIN_BINARY} + rank_commands().front()});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_FALSE(outcome.says("wait for each other")) << outcome;
+}
+
+// On a machine of whatever size: bound to nothing, the system spreads them.
+TEST(MoreRanksThanCores, AreToldAndRun) {
+  const std::string ranks = std::to_string(own_cpus().size() + 1);
+  if (own_cpus().size() > 8) GTEST_SKIP() << "more than eight CPUs want too many ranks";
+  const Outcome outcome = run({.line = Words{DTRAIN_MPIEXEC, "-np", ranks, "--oversubscribe", DTRAIN_BINARY, "train", "--model",
+                                             "resnet20", "--num-classes", "10", "--steps", "1", "--global-batch", ranks}});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(outcome.says("ranks wait for each other")) << outcome;
 }
 
 }  // namespace

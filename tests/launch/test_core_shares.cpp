@@ -156,5 +156,18 @@ TEST(CoreShares, HardwareThreadsOfOneCoreAreOneCore) {
   EXPECT_EQ(shares[1].cores, (std::vector<int>{1}));
 }
 
+TEST(CoreShares, NoMoreRanksShareACoreThanMust) {
+  const NodeTopology machine = read_synthetic("package:1 numa:1 core:4 pu:1");
+  const auto least = [&](const std::vector<CpuSet>& usable) { return least_ranks_on_a_core(machine, usable); };
+
+  EXPECT_EQ(least({{0}, {1}, {0, 1, 2, 3}}), (std::vector<int>{1, 1, 1}));
+  EXPECT_EQ(least({{0}, {0}, {3}}), (std::vector<int>{2, 2, 1}));
+  EXPECT_EQ(least({{0, 1}, {0, 1}, {0, 1}}), (std::vector<int>{2, 2, 2}));
+  EXPECT_EQ(least({{0}, {0, 1}, {0, 1}, {1}, {1}}), (std::vector<int>{3, 3, 3, 3, 3}));
+  EXPECT_EQ(least({{0}, {0}, {0, 1}, {1, 2}, {2, 3}}), (std::vector<int>{2, 2, 2, 2, 2}));
+  EXPECT_EQ(least({{2}, {2}, {2}, {2}, {2}}), (std::vector<int>{5, 5, 5, 5, 5}));
+  EXPECT_EQ(least(std::vector<CpuSet>(9, machine.allowed)).front(), 3);
+}
+
 }  // namespace
 }  // namespace dtrain

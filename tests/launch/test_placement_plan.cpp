@@ -13,8 +13,6 @@
 namespace dtrain {
 namespace {
 
-const char* const kTwoSockets = "package:2 numa:1 core:24 pu:1";
-const char* const kTwoSocketsSmt = "package:2 numa:1 core:24 pu:2";
 const char* const kNps4 = "package:1 numa:4 core:8 pu:2";
 const char* const kOneCore = "package:1 numa:1 core:1 pu:1";
 const char* const kTwoCores = "package:1 numa:1 core:2 pu:1";
@@ -264,15 +262,25 @@ TEST(Placement, RespectsBindingsOfTheLauncherThatAreDisjoint) {
   EXPECT_EQ(warnings_of(plan), "");
 }
 
-TEST(Placement, SaysHowToMendTwoRanksOnOneCore) {
+TEST(Placement, LeavesTwoRanksOnOneCoreToTheScheduler) {
   const NodeTopology machine = read_synthetic(kTwoSockets);
 
   const auto plan = plan_placement(machine, {{0}, {0}}, {.ranks = 2, .launcher = Launcher::mpirun});
 
   EXPECT_EQ(plan[0].placement.threads, 1);
   EXPECT_TRUE(plan[0].placement.compute_cpus.empty());
-  EXPECT_NE(warnings_of(plan).find("mpirun --bind-to none"), std::string::npos) << warnings_of(plan);
-  EXPECT_NE(warnings_of(plan).find("--map-by ppr:1:numa:PE=24 --bind-to core"), std::string::npos) << warnings_of(plan);
+  EXPECT_EQ(warnings_of(plan), "");  // find_shared_cores says it
+}
+
+TEST(Placement, AsksTheLauncherForNoMoreThanItHasToGive) {
+  const NodeTopology machine = read_synthetic(kTwoSockets);
+  const PlacementRequest of_two_cores{.ranks = 2, .launcher = Launcher::mpirun, .offered = {{4, 5}, {4, 5}}};
+  const PlacementRequest of_one_core{.ranks = 2, .launcher = Launcher::mpirun, .offered = {{4}, {4}}};
+
+  EXPECT_EQ(warnings_of(plan_placement(machine, {{4}, {5}}, of_two_cores)), "");  // no others that stay idle
+  const std::string shared = warnings_of(plan_placement(machine, {{4}, {4}}, of_one_core));
+  EXPECT_NE(shared.find("found 1 core"), std::string::npos) << shared;
+  EXPECT_NE(shared.find("at most 1 rank on this node"), std::string::npos) << shared;
 }
 
 TEST(Placement, SaysHowToMendOneCoreForManyThreads) {
@@ -300,7 +308,7 @@ TEST(Placement, SaysThatMostCoresStayIdleUnderTheLaunchersDefault) {
 TEST(Placement, SpeaksSrunsLanguageUnderSrun) {
   const NodeTopology machine = read_synthetic(kTwoSockets);
 
-  const auto plan = plan_placement(machine, {{0}, {0}}, {.ranks = 2, .launcher = Launcher::srun});
+  const auto plan = plan_placement(machine, {{0}, {1}}, {.ranks = 2, .launcher = Launcher::srun});
 
   EXPECT_NE(warnings_of(plan).find("srun --cpu-bind=none"), std::string::npos);
   EXPECT_EQ(warnings_of(plan).find("mpirun"), std::string::npos);
