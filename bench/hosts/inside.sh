@@ -75,8 +75,8 @@ received_bytes() {
   tc -s qdisc show dev "port$1" | sed -n 's/^ *Sent \([0-9]*\) bytes.*/\1/p'
 }
 
-# Takes the process just started for one of the command's, once it is: between fork and exec it is a copy of this shell, which would
-# lose a signal.
+# Takes the process just started for one of the command's, once it is: between fork and exec it is a copy of this shell, which
+# would lose a signal.
 mark_running() {
   while cmp -s "/proc/$1/cmdline" "/proc/$$/cmdline"; do sleep 0.01; done
   running+=("$1")
