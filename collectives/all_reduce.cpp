@@ -89,12 +89,14 @@ AllReduce::AllReduce(const Communicator& communicator, NodeWindow& window, const
       lane_(group_of(communicator.lane_ranks(), communicator.rank())),
       sum_on_own_node_([&window](const Range& range) { sum_range_on_node(window, range); }) {
   check(!algorithms.is_automatic(), "AllReduce: the algorithms have been chosen");
-  if (communicator.size() > 1 && sends(algorithms)) exchange_.emplace(communicator, wire, wait);
+  if (communicator.size() > 1 && sends(algorithms)) exchange_.emplace(communicator, wait);
 }
 
-int AllReduce::prepare(Range slice, SumsAt where) {
-  Prepared prepared{
-      .slice = slice, .where = where, .algorithm = algorithms_.choose(slice.size() * static_cast<std::int64_t>(sizeof(float)))};
+int AllReduce::prepare(Range slice, SliceTraits traits) {
+  Prepared prepared{.slice = slice,
+                    .where = traits.where,
+                    .wire = traits.is_exact ? WireType::fp32 : wire_,
+                    .algorithm = algorithms_.choose(slice.size() * static_cast<std::int64_t>(sizeof(float)))};
   const auto plan = [&](const std::vector<ExchangeStep>& steps) {
     return cut_into_segments(steps, Exchange::segment_elements());
   };
@@ -123,7 +125,7 @@ std::int64_t AllReduce::bytes_to_other_nodes(int number) const {
     const int peer = group.members[static_cast<std::size_t>(send.peer)];
     if (communicator_.node_of(peer) != communicator_.node_index()) elements += send.range.size();
   }
-  return elements * wire_bytes(wire_);
+  return elements * wire_bytes(prepared.wire);
 }
 
 void AllReduce::run(int number) {
@@ -136,15 +138,23 @@ void AllReduce::run(int number) {
       window_.barrier(wait_, "summing shards in the node's shared memory");
       return sum_range_on_node(window_, prepared.shard);
     case AllReduceAlgorithm::ring:
-      if (exchange_) exchange_->run(prepared.plan, everyone_, own, "ring");
+      if (exchange_)
+        exchange_->run({.plan = prepared.plan, .group = everyone_, .data = own, .name = "ring", .wire = prepared.wire});
       return;
     case AllReduceAlgorithm::halving_doubling:
-      if (exchange_) exchange_->run(prepared.plan, everyone_, own, "halving-doubling");
+      if (exchange_)
+        exchange_->run(
+            {.plan = prepared.plan, .group = everyone_, .data = own, .name = "halving-doubling", .wire = prepared.wire});
       return;
     case AllReduceAlgorithm::hierarchical:
       window_.barrier(wait_, "summing shards in the node's shared memory");
       if (lane_.members.size() > 1) {
-        exchange_->run(prepared.plan, lane_, own, "hierarchical", sum_on_own_node_);
+        exchange_->run({.plan = prepared.plan,
+                        .group = lane_,
+                        .data = own,
+                        .name = "hierarchical",
+                        .wire = prepared.wire,
+                        .make = &sum_on_own_node_});
       } else {
         sum_range_on_node(window_, prepared.shard);
       }

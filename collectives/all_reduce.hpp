@@ -33,15 +33,19 @@ void mpi_all_reduce(const Communicator& communicator, std::span<float> data);
 /// (the ranks of a node share the update of common weights). The latter saves the stores, or the copies, to the others.
 enum class SumsAt { every_rank, shard_owner };
 
+struct SliceTraits {
+  SumsAt where = SumsAt::every_rank;  ///< the same for all ranks of a node
+  bool is_exact = false;              ///< travels in fp32 also where the wire is bf16
+};
+
 class AllReduce {
  public:
   /// algorithms: not automatic (choose_algorithms decides). communicator and window outlive this.
   AllReduce(const Communicator& communicator, NodeWindow& window, const AlgorithmTable& algorithms, WireType wire,
             WaitPolicy wait);
 
-  /// Plans the sum of a slice of the window. Slices are the same on all ranks, `where` on those of a node. Result: its number,
-  /// from 0 on.
-  int prepare(Range slice, SumsAt where = SumsAt::every_rank);
+  /// Plans the sum of a slice of the window, the same on all ranks. Result: its number, from 0 on.
+  int prepare(Range slice, SliceTraits traits = {});
   /// Sums the prepared slice over all ranks. Blocking. Same order of calls on all ranks. Allocates nothing. With shard_owner,
   /// nobody may write the slice in its segment until all ranks of the node have returned. Result: bitwise equal on all ranks;
   /// association order depends on algorithm, ranks and the slice's size only.
@@ -56,6 +60,7 @@ class AllReduce {
   struct Prepared {
     Range slice;
     SumsAt where = SumsAt::every_rank;
+    WireType wire = WireType::fp32;
     AllReduceAlgorithm algorithm = AllReduceAlgorithm::none;
     Range shard;        ///< may be empty
     ExchangePlan plan;  ///< with the other ranks, or with the other nodes' ranks of this lane

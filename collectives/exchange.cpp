@@ -47,27 +47,24 @@ const char* to_text(WireType wire) { return wire == WireType::bf16 ? "bf16" : "f
 
 std::int64_t Exchange::segment_elements() { return kSegmentElements; }
 
-Exchange::Exchange(const Communicator& communicator, WireType wire, WaitPolicy wait)
+Exchange::Exchange(const Communicator& communicator, WaitPolicy wait)
     : communicator_(communicator),
-      wire_(wire),
       wait_(wait),
-      landings_(std::make_unique<std::byte[]>(kReceives * kSegmentBytes)) {
-  if (wire == WireType::bf16) rounded_ = std::make_unique<std::byte[]>(kSends * kSegmentBytes / 2);
-}
+      landings_(std::make_unique<std::byte[]>(kReceives * kSegmentBytes)),
+      rounded_(std::make_unique<std::byte[]>(kSends * kSegmentBytes / 2)) {}
 
 /// One plan under way.
 class Exchange::Run {
  public:
-  Run(Exchange& exchange, const ExchangePlan& plan, const RankGroup& group, std::span<float> data, const char* name,
-      const std::function<void(const Range&)>& make)
+  Run(Exchange& exchange, const Sum& sum)
       : exchange_(exchange),
         comm_(exchange.communicator_.handles().exchange),
-        plan_(plan),
-        group_(group),
-        data_(data),
-        name_(name),
-        make_(make),
-        is_bf16_(exchange.wire_ == WireType::bf16) {
+        plan_(sum.plan),
+        group_(sum.group),
+        data_(sum.data),
+        name_(sum.name),
+        make_(sum.make),
+        is_bf16_(sum.wire == WireType::bf16) {
     sends_.fill(MPI_REQUEST_NULL);
     receives_.fill(MPI_REQUEST_NULL);
   }
@@ -105,7 +102,7 @@ class Exchange::Run {
   void post_send(std::int64_t t) {
     const Transfer& sent = send(t);
     if (sent.range.size() == 0) return;
-    if (make_ && sent.is_first_use) make_(sent.range);
+    if (make_ != nullptr && sent.is_first_use) (*make_)(sent.range);
     float* const src = data_.data() + sent.range.begin;
     if (is_bf16_) {
       auto* const words = reinterpret_cast<std::uint16_t*>(rounded(t));
@@ -131,7 +128,7 @@ class Exchange::Run {
   /// What receive t brought becomes part of the data.
   void take_in(std::int64_t t) {
     const Transfer& received = receive(t);
-    if (make_ && received.is_first_use) make_(received.range);
+    if (make_ != nullptr && received.is_first_use) (*make_)(received.range);
     float* const dst = data_.data() + received.range.begin;
     if (is_bf16_) {
       const auto* const words = reinterpret_cast<const std::uint16_t*>(landing(t));
@@ -166,7 +163,7 @@ class Exchange::Run {
   const RankGroup& group_;
   std::span<float> data_;
   const char* name_;
-  const std::function<void(const Range&)>& make_;
+  const std::function<void(const Range&)>* make_;
   bool is_bf16_;
   // Of each list, so many from the first on.
   std::int64_t posted_sends_ = 0;
@@ -177,9 +174,6 @@ class Exchange::Run {
   std::array<MPI_Request, kReceives> receives_{};
 };
 
-void Exchange::run(const ExchangePlan& plan, const RankGroup& group, std::span<float> data, const char* name,
-                   const std::function<void(const Range&)>& make) {
-  Run(*this, plan, group, data, name, make).run();
-}
+void Exchange::run(const Sum& sum) { Run(*this, sum).run(); }
 
 }  // namespace dtrain

@@ -32,17 +32,24 @@ class Exchange {
   /// Transfers of at most this many elements.
   static std::int64_t segment_elements();
 
-  /// communicator: outlives this. Allocates the scratch of the segments in flight: 1 to 3 MB.
-  Exchange(const Communicator& communicator, WireType wire, WaitPolicy wait);
+  /// communicator: outlives this. Allocates the scratch of the segments in flight, 2 MB.
+  Exchange(const Communicator& communicator, WaitPolicy wait);
 
-  /// Carries out a plan whose ranges are those of `data`, in place. The peers carry out theirs. name: for messages.
+  struct Sum {
+    const ExchangePlan& plan;
+    const RankGroup& group;
+    std::span<float> data;  ///< the plan's ranges are of it
+    const char* name = "";  ///< for messages
+    WireType wire = WireType::fp32;
+    /// Where given, is called for each range just before its first use, and makes what this rank adds to the sum.
+    const std::function<void(const Range&)>* make = nullptr;
+  };
+  /// Carries out a plan, in place. The peers carry out theirs.
   /// Result: the sums, bitwise equal on all ranks of the group. With a bf16 wire each of h additions and the last sum round
   /// what they take: |error| ≤ ((1+2⁻⁸)^(h+1) − 1) · Σ|addends|. Cost: that of the plan (cost_of), wire_bytes an element.
   /// Errors: CommError: MPI failed, or a peer stopped answering (names it and the transfer). `data` and this must then live
   /// until the job has ended.
-  /// make: where given, is called for each range just before its first use, and makes what this rank adds to the sum.
-  void run(const ExchangePlan& plan, const RankGroup& group, std::span<float> data, const char* name,
-           const std::function<void(const Range&)>& make = {});
+  void run(const Sum& sum);
 
  private:
   class Run;
@@ -50,7 +57,6 @@ class Exchange {
   static constexpr int kReceives = 2;
 
   const Communicator& communicator_;
-  WireType wire_;
   WaitPolicy wait_;
   PollPace pace_;
   std::unique_ptr<std::byte[]> landings_;  ///< what arrives to be added or expanded, one for each receive in flight

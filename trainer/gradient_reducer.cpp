@@ -73,8 +73,9 @@ GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& w
   }
   if (options_.algorithms == AllReduceAlgorithm::none) return;
   for (const Range& bucket : options_.buckets) {  // prepared in their order, so that they have their numbers
-    const bool has_step_sums = bucket.end == options_.buckets.back().end;  // of which every rank needs the total
-    all_reduce_.prepare(bucket, options_.shares_update && !has_step_sums ? SumsAt::shard_owner : SumsAt::every_rank);
+    const bool has_step_sums = bucket.end == options_.buckets.back().end;  // of which every rank needs the exact total
+    const bool is_sharded = options_.shares_update && !has_step_sums;
+    all_reduce_.prepare(bucket, {.where = is_sharded ? SumsAt::shard_owner : SumsAt::every_rank, .is_exact = has_step_sums});
   }
   comm_thread_ = std::make_unique<CommThread>(
       [this](int bucket) {

@@ -24,7 +24,7 @@ Overlap parse_overlap(std::string_view text);
 const char* to_text(Overlap overlap);
 
 struct ReducerOptions {
-  std::vector<Range> buckets;          ///< of the window: gradients, then the step's sums
+  std::vector<Range> buckets;  ///< of the window: gradients, then the step's sums, in the last one, which is not rounded
   std::vector<Range> gradient_ranges;  ///< per node of the network, in the window; empty: it has no parameters
   AlgorithmTable algorithms = AllReduceAlgorithm::none;
   WireType wire = WireType::fp32;

@@ -84,9 +84,15 @@ ReducerOptions Training::reducer_options() {
   const double bucket_bytes = config_.fusion_mb ? *config_.fusion_mb * kBytesPerMb
                                                 : static_cast<double>(plan_bucket_bytes(algorithms, cluster_of(communicator_)));
   const auto elements_of = [](double bytes) { return static_cast<std::int64_t>(bytes / sizeof(float)); };
-  return {.buckets = plan_buckets({.elements = elements,
-                                   .bucket_elements = std::max<std::int64_t>(1, elements_of(bucket_bytes)),
-                                   .first_bucket_elements = elements_of(std::min(kFirstBucketMb * kBytesPerMb, bucket_bytes))}),
+  // The step's sums go with the last gradients, unless those are rounded on the way.
+  const auto gradients = static_cast<std::int64_t>(replica_.parameters().gradients().size());
+  const bool sums_go_alone = wire != WireType::fp32;
+  std::vector<Range> buckets =
+      plan_buckets({.elements = sums_go_alone ? gradients : elements,
+                    .bucket_elements = std::max<std::int64_t>(1, elements_of(bucket_bytes)),
+                    .first_bucket_elements = elements_of(std::min(kFirstBucketMb * kBytesPerMb, bucket_bytes))});
+  if (sums_go_alone) buckets.push_back({gradients, elements});
+  return {.buckets = std::move(buckets),
           .gradient_ranges = replica_.gradient_ranges(),
           .algorithms = algorithms,
           .wire = wire,

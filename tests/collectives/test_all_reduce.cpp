@@ -240,7 +240,7 @@ TEST(AllReduce, InBf16RoundsNoMoreThanDerivedAndAlikeOnAllRanks) {
 
 TEST_P(AllReduceBy, LeavesSumsWithTheOwnersOfShardsWhoTogetherHaveAll) {
   constexpr std::int64_t kElements = 10007;
-  const int slice = all_reduce_.prepare({kBeside, kBeside + kElements}, SumsAt::shard_owner);
+  const int slice = all_reduce_.prepare({kBeside, kBeside + kElements}, {.where = SumsAt::shard_owner});
   for (std::int64_t i = 0; i < kElements; ++i) {
     window_.own()[static_cast<std::size_t>(kBeside + i)] = integer(communicator_.rank(), i);
   }
@@ -259,6 +259,20 @@ TEST_P(AllReduceBy, LeavesSumsWithTheOwnersOfShardsWhoTogetherHaveAll) {
   communicator_.sum(owners);
   EXPECT_EQ(wrong, 0);
   EXPECT_EQ(owners, std::vector<double>(kElements, communicator_.nodes())) << "one owner on every node";
+}
+
+TEST(AllReduce, RoundsNoExactSliceOnABf16Wire) {
+  const Communicator communicator(1);
+  NodeWindow window(communicator, 32);
+  AllReduce all_reduce(communicator, window, AllReduceAlgorithm::ring, WireType::bf16, kWait);
+  std::fill(window.own().begin(), window.own().end(), 1.0f + 0x1p-20f);  // no bf16
+
+  all_reduce.run(all_reduce.prepare({0, 16}, {.is_exact = true}));
+  all_reduce.run(all_reduce.prepare({16, 32}));
+
+  const auto size = static_cast<float>(communicator.size());
+  EXPECT_EQ(window.own()[7], size * (1.0f + 0x1p-20f));
+  EXPECT_EQ(window.own()[23], communicator.size() == 1 ? 1.0f + 0x1p-20f : size);
 }
 
 TEST(AllReduce, ByNoneLeavesEveryRankItsOwn) {
@@ -334,13 +348,14 @@ TEST(Exchange, NamesThePeerAndTheTransferThatItWaitedFor) {
   static std::unique_ptr<Exchange> exchange;
   const Communicator communicator;
   if (communicator.size() == 1) GTEST_SKIP() << "one rank waits for nobody";
-  exchange = std::make_unique<Exchange>(communicator, WireType::fp32, WaitPolicy{.spins = 10, .timeout_s = 0.05});
+  exchange = std::make_unique<Exchange>(communicator, WaitPolicy{.spins = 10, .timeout_s = 0.05});
 
   if (communicator.rank() == 0) {
     const int size = communicator.size();
     const ExchangePlan plan = cut_into_segments(ring_steps(size, 0, {0, 64}), Exchange::segment_elements());
     try {
-      exchange->run(plan, {.members = communicator.ranks_by_node(), .self = 0}, data, "ring");
+      const RankGroup everyone{.members = communicator.ranks_by_node(), .self = 0};
+      exchange->run({.plan = plan, .group = everyone, .data = data, .name = "ring"});
       ADD_FAILURE() << "nobody else came";
     } catch (const CommError& error) {
       const std::string text = error.what();

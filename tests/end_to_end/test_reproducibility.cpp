@@ -120,6 +120,26 @@ TEST(Reproducibility, SharingTheUpdateAmongTheRanksOfANodeChangesNoBit) {
   }
 }
 
+// Gradients are rounded on the wire; the loss, its samples and requests to stop, which travel with them, are not: the first
+// step's loss, of the same weights, is that of an fp32 wire.
+TEST(Reproducibility, ABf16WireRoundsGradientsAloneAndGivesTheSameBitsTwice) {
+  for (const std::string algorithm : {"ring", "hierarchical"}) {
+    SCOPED_TRACE(algorithm);
+    const auto with = [&](const std::string& wire) {
+      return result_of(3, {"--global-batch", "26", "--allreduce", algorithm, "--ranks-per-node", "2", "--wire-dtype", wire});
+    };
+    const Result rounded = with("bf16");
+    const Result exact = with("fp32");
+
+    EXPECT_EQ(rounded.losses.front(), exact.losses.front());
+    EXPECT_NE(rounded.fingerprint, exact.fingerprint);
+    for (std::size_t step = 0; step < exact.losses.size(); ++step) {
+      EXPECT_NEAR(rounded.losses[step], exact.losses[step], 0.05 * exact.losses[step]) << "step " << step + 1;
+    }
+    expect_equal(with("bf16"), rounded);
+  }
+}
+
 TEST(Reproducibility, OnTwoRanksAsTwoNodesGiveTheBitsOfOneNode) {
   expect_equal(result_of(2, {"--allreduce", "ring", "--ranks-per-node", "1"}), of_two_ranks());
   expect_equal(result_of(2, {"--allreduce", "auto", "--ranks-per-node", "1"}), of_two_ranks());
