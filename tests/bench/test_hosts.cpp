@@ -1,12 +1,9 @@
 // bench/hosts.sh: hosts made of namespaces, what crosses their links, how a run ends and that nothing stays behind. Where the
 // machine or the user may not make namespaces, all of it is skipped.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -16,29 +13,16 @@
 #include <system_error>
 #include <thread>
 
+#include "tests/shell.hpp"
+
 namespace {
 
+using dtrain::shell;
+using Outcome = dtrain::ShellOutcome;
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr int kNotAllowed = 77;
-
-struct Outcome {
-  int exit_code = -1;
-  std::string text;  ///< stdout and stderr
-};
-
-Outcome shell(const std::string& command) {
-  Outcome outcome;
-  FILE* const pipe = popen((command + " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return outcome;
-  std::array<char, 4096> buffer{};
-  for (std::size_t count = 0; (count = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
-    outcome.text.append(buffer.data(), count);
-  const int status = pclose(pipe);
-  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return outcome;
-}
 
 Outcome hosts(const std::string& arguments, const std::string& before = "timeout 100") {
   return shell(before + " bash " HOSTS_SCRIPT " " + arguments);

@@ -1,32 +1,17 @@
 // The program as users start it: exit codes, what it prints where, alone and under mpirun.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 
+#include "tests/shell.hpp"
+
 namespace {
 
-struct Outcome {
-  int exit_code = -1;
-  std::string text;  ///< stdout and stderr
-};
+using dtrain::shell;
+using Outcome = dtrain::ShellOutcome;
 
-Outcome shell(const std::string& command) {
-  Outcome outcome;
-  FILE* const pipe = popen((command + " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return outcome;
-  std::array<char, 4096> buffer{};
-  for (std::size_t count = 0; (count = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
-    outcome.text.append(buffer.data(), count);
-  const int status = pclose(pipe);
-  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return outcome;
-}
-
-Outcome dtrain(const std::string& arguments) { return shell(std::string(DTRAIN_PROGRAM) + " " + arguments); }
+Outcome run_dtrain(const std::string& arguments) { return shell(std::string(DTRAIN_PROGRAM) + " " + arguments); }
 
 Outcome mpirun_dtrain(int ranks, const std::string& arguments) {
   return shell("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 120 " MPIRUN " -np " + std::to_string(ranks) +
@@ -40,14 +25,14 @@ std::size_t occurrences(const std::string& text, const std::string& part) {
 }
 
 TEST(Program, ShowsHelpAndVersion) {
-  EXPECT_EQ(dtrain("--help").exit_code, 0);
-  EXPECT_NE(dtrain("--help").text.find("--global-batch"), std::string::npos);
-  EXPECT_EQ(dtrain("--version").exit_code, 0);
-  EXPECT_EQ(dtrain("").exit_code, 0);
+  EXPECT_EQ(run_dtrain("--help").exit_code, 0);
+  EXPECT_NE(run_dtrain("--help").text.find("--global-batch"), std::string::npos);
+  EXPECT_EQ(run_dtrain("--version").exit_code, 0);
+  EXPECT_EQ(run_dtrain("").exit_code, 0);
 }
 
 TEST(Program, AFaultyCommandLineIsExitCodeTwoWithEveryFault) {
-  const Outcome outcome = dtrain("--modle resnet50 --lr fast --momentum 2");
+  const Outcome outcome = run_dtrain("--modle resnet50 --lr fast --momentum 2");
 
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_NE(outcome.text.find("try: --model"), std::string::npos) << outcome.text;
@@ -56,13 +41,13 @@ TEST(Program, AFaultyCommandLineIsExitCodeTwoWithEveryFault) {
 }
 
 TEST(Program, MissingDataIsExitCodeThree) {
-  const Outcome outcome = dtrain("--data /nonexistent --steps 1");
+  const Outcome outcome = run_dtrain("--data /nonexistent --steps 1");
 
   EXPECT_EQ(outcome.exit_code, 3);
   EXPECT_NE(outcome.text.find("/nonexistent"), std::string::npos) << outcome.text;
 }
 
-TEST(Program, AMissingFileIsExitCodeThree) { EXPECT_EQ(dtrain("inspect /nonexistent.safetensors").exit_code, 3); }
+TEST(Program, AMissingFileIsExitCodeThree) { EXPECT_EQ(run_dtrain("inspect /nonexistent.safetensors").exit_code, 3); }
 
 TEST(Program, UnderMpirunAFaultyCommandLineIsSaidOnce) {
   const Outcome outcome = mpirun_dtrain(3, "--modle resnet50");
