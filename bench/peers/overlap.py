@@ -56,6 +56,7 @@ def main():
     parser = argparse.ArgumentParser(prog="bench/bench_overlap.sh", description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--allreduce", default="auto")
+    parser.add_argument("--overlap", default="off,backward,forward", help="dtrain's ways to measure (default off,backward,forward)")
     parser.add_argument("--hosts", type=int, default=0, help="of network namespaces; 0: this host (default)")
     parser.add_argument("--rate", default="1gbit", help="of each host's link (default 1gbit)")
     parser.add_argument("--ddp", action="store_true", help="measure PyTorch's DDP too")
@@ -74,9 +75,8 @@ def main():
     conditions, exchange_s = rounds.conditions(), {}
     with tempfile.TemporaryDirectory(prefix="dtrain-overlap-") as folder:
         exchange = ["--allreduce", options.allreduce]
-        ways = [(APART, ["--allreduce", "none"]), (AFTER, [*exchange, "--overlap", "off"]),
-                ("overlap backward", [*exchange, "--overlap", "backward"]),
-                ("overlap forward", [*exchange, "--overlap", "forward"])]
+        ways = [(APART, ["--allreduce", "none"])]
+        ways += [(f"overlap {way}", [*exchange, "--overlap", way]) for way in options.overlap.split(",")]
         programs = [measure_dtrain(binary, name, how, options, Path(folder), exchange_s) for name, how in ways]
         if options.ddp:
             programs.append(measure_ddp(options))
@@ -91,16 +91,17 @@ def main():
         speed = rounds.summary(runs)["images_per_s"]
         row = [name, f"{speed['median']:.2f} ({speed['min']:.2f} … {speed['max']:.2f})", f"{1e3 * step_s[name]:.0f}"]
         row.append(f"{1e3 * exposed_s[name]:.0f}" if name in exposed_s and name != APART else "–")
-        hidden = 1.0 - (step_s[name] - step_s[APART]) / exposed_s[AFTER]
-        row.append(f"{100 * hidden:.0f} %" if name in exposed_s and name not in (APART, AFTER) else "–")
+        hides = name in exposed_s and name not in (APART, AFTER) and AFTER in exposed_s
+        row.append(f"{100 * (1.0 - (step_s[name] - step_s[APART]) / exposed_s[AFTER]):.0f} %" if hides else "–")
         row.append(rounds.ratio_text(rounds.ratio(runs, results[APART])))
+        row.append(rounds.gigabytes(rounds.summary(runs)["peak_rss_bytes"]))
         rows.append(row)
     where = f"{options.hosts} hosts, {options.rate}" if options.hosts else "one host"
     print(", ".join(f"{name}: {value}" for name, value in conditions.items()))
     print(rounds.markdown_table([f"{options.model}, {options.precision}, {options.ranks} ranks × {options.threads} threads, batch "
                                  f"{options.batch} a rank, {where}", "images/s: median (min … max)", "step, ms",
-                                 "waited for the exchange, ms", "hidden", "of compute alone"], rows))
-    settings = {name: getattr(options, name) for name in ("model", "allreduce", "hosts", "rate", "ranks", "threads", "batch",
+                                 "waited for the exchange, ms", "hidden", "of compute alone", "peak memory of a rank, GB"], rows))
+    settings = {name: getattr(options, name) for name in ("model", "allreduce", "overlap", "hosts", "rate", "ranks", "threads", "batch",
                                                           "precision", "rounds", "seconds", "warmup")}
     rounds.write_json(options.json, {"conditions": conditions, "settings": settings, "step_s": step_s, "exposed_s": exposed_s,
                                      "programs": {name: rounds.summary(runs) for name, runs in results.items()}})
