@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: installs what is missing, builds release and runs all of ctest; then, under AddressSanitizer and
-# UndefinedBehaviorSanitizer, the fast tests and two whole runs, and under ThreadSanitizer the comm thread's. Ends with ctest's closing
-# line of each.
+# UndefinedBehaviorSanitizer, the fast tests and two whole runs, and under ThreadSanitizer the comm thread's and the watch's. Ends
+# with ctest's closing line of each.
 #   bash tests/run.sh [--without-asan] [--without-tsan] [--jobs N]
 # DTRAIN_TEST_DATA=DIR     directory of real data; tests that need one skip, saying so, without it
 # DTRAIN_TEST_PYTORCH=1    also holds dtrain against PyTorch (installs Debian's python3-torch)
@@ -68,9 +68,9 @@ if [ "$asan" = yes ]; then
 fi
 
 if [ "$tsan" = yes ]; then
-  say "tsan: ThreadSanitizer, comm thread"
+  say "tsan: ThreadSanitizer, comm thread and watch"
   cmake --preset tsan -DDTRAIN_TEST_PYTORCH=OFF >/dev/null
-  cmake --build --preset tsan --parallel "$jobs" --target test_comm_thread
+  cmake --build --preset tsan --parallel "$jobs" --target test_comm_thread test_stall_watch
   # ThreadSanitizer wants its memory map where many kernels' address randomisation puts something else.
   fixed_addresses=()
   if setarch "$(uname -m)" --addr-no-randomize true 2>/dev/null; then
