@@ -6,23 +6,30 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <limits>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "collectives/agreement.hpp"
 #include "collectives/exchange.hpp"
 #include "collectives/joining.hpp"
 #include "collectives/mpi_handles.hpp"
+#include "collectives/notice_mail.hpp"
+#include "collectives/stall_watch.hpp"
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
 
 namespace dtrain {
 
 namespace {
+
+/// Ranks finalize within moments of each other, once they have met in a barrier.
+constexpr double kFinalize_s = 60.0;
 
 bool mpi_is_running() {
   int is_initialized = 0;
@@ -32,14 +39,30 @@ bool mpi_is_running() {
   return is_initialized != 0 && is_finalized == 0;
 }
 
+/// Ranks that meet in a collective, and the watch over their waits.
+struct Group {
+  MPI_Comm comm = MPI_COMM_NULL;
+  int rank = 0;
+  int size = 1;
+  StallWatch* watch = nullptr;
+};
+
+Group group_of_all(const Communicator& communicator) {
+  return {communicator.handles().world, communicator.rank(), communicator.size(), &communicator.watch()};
+}
+
+Group group_of_node(const Communicator& communicator) {
+  return {communicator.handles().node, communicator.node_rank(), communicator.node_size(), &communicator.watch()};
+}
+
 /// All ranks' values, one after the other, on every rank.
 template <typename T>
-std::vector<T> gather_all(MPI_Comm comm, int size, std::span<const T> values, MPI_Datatype type) {
-  std::vector<T> gathered(values.size() * static_cast<std::size_t>(size));
+std::vector<T> gather_all(const Group& group, std::span<const T> values, MPI_Datatype type) {
+  std::vector<T> gathered(values.size() * static_cast<std::size_t>(group.size));
   const int count = mpi_count(static_cast<std::int64_t>(values.size()));
   MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Iallgather(values.data(), count, type, gathered.data(), count, type, comm, &request), "MPI_Iallgather");
-  wait_for_collective(request, "MPI_Iallgather");
+  check_mpi(MPI_Iallgather(values.data(), count, type, gathered.data(), count, type, group.comm, &request), "MPI_Iallgather");
+  wait_for_collective(request, "MPI_Iallgather", group.watch);
   return gathered;
 }
 
@@ -54,7 +77,9 @@ void sum_rows(const std::vector<T>& rows, int size, std::span<T> values) {
 
 /// Every rank sums its block of `values` out of all ranks' and gathers the others'.
 template <typename T>
-void sum_by_blocks(MPI_Comm comm, int rank, int size, std::span<T> values, MPI_Datatype type) {
+void sum_by_blocks(const Group& group, std::span<T> values, MPI_Datatype type) {
+  const int size = group.size;
+  const int rank = group.rank;
   const Range whole{0, static_cast<std::int64_t>(values.size())};
   const int own_count = mpi_count(split_range(whole, size, rank).size());
   std::vector<int> counts, offsets, own_counts, own_offsets;
@@ -68,36 +93,37 @@ void sum_by_blocks(MPI_Comm comm, int rank, int size, std::span<T> values, MPI_D
   std::vector<T> rows(static_cast<std::size_t>(own_count) * static_cast<std::size_t>(size));
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Ialltoallv(values.data(), counts.data(), offsets.data(), type, rows.data(), own_counts.data(),
-                           own_offsets.data(), type, comm, &request),
+                           own_offsets.data(), type, group.comm, &request),
             "MPI_Ialltoallv");
-  wait_for_collective(request, "MPI_Ialltoallv");
+  wait_for_collective(request, "MPI_Ialltoallv", group.watch);
 
   std::vector<T> own(static_cast<std::size_t>(own_count));
   sum_rows(rows, size, std::span<T>(own));
 
-  check_mpi(MPI_Iallgatherv(own.data(), own_count, type, values.data(), counts.data(), offsets.data(), type, comm, &request),
-            "MPI_Iallgatherv");
-  wait_for_collective(request, "MPI_Iallgatherv");
+  check_mpi(
+      MPI_Iallgatherv(own.data(), own_count, type, values.data(), counts.data(), offsets.data(), type, group.comm, &request),
+      "MPI_Iallgatherv");
+  wait_for_collective(request, "MPI_Iallgatherv", group.watch);
 }
 
 template <typename T>
-void sum_in_rank_order(MPI_Comm comm, int rank, int size, std::span<T> values, MPI_Datatype type) {
+void sum_in_rank_order(const Group& group, std::span<T> values, MPI_Datatype type) {
   constexpr std::size_t kGatheredBytes = 1 << 20;  // up to this many, one round of messages is quicker than two
   constexpr std::size_t kPiece = 1 << 24;          // elements at a time: bounds the copies
-  if (size == 1) return;
+  if (group.size == 1) return;
   for (std::size_t begin = 0; begin < values.size(); begin += kPiece) {
     const std::span<T> piece = values.subspan(begin, std::min(kPiece, values.size() - begin));
-    if (piece.size() * sizeof(T) * static_cast<std::size_t>(size) <= kGatheredBytes) {
-      sum_rows(gather_all<T>(comm, size, piece, type), size, piece);
+    if (piece.size() * sizeof(T) * static_cast<std::size_t>(group.size) <= kGatheredBytes) {
+      sum_rows(gather_all<T>(group, piece, type), group.size, piece);
     } else {
-      sum_by_blocks(comm, rank, size, piece, type);
+      sum_by_blocks(group, piece, type);
     }
   }
 }
 
-std::vector<std::string> gather_texts_over(MPI_Comm comm, int size, const std::string& text) {
+std::vector<std::string> gather_texts_over(const Group& group, const std::string& text) {
   const auto length = static_cast<std::int64_t>(text.size());
-  const std::vector<std::int64_t> lengths = gather_all<std::int64_t>(comm, size, {&length, 1}, MPI_INT64_T);
+  const std::vector<std::int64_t> lengths = gather_all<std::int64_t>(group, {&length, 1}, MPI_INT64_T);
   std::vector<int> counts, offsets;
   std::int64_t total = 0;
   for (const std::int64_t one : lengths) {
@@ -107,10 +133,10 @@ std::vector<std::string> gather_texts_over(MPI_Comm comm, int size, const std::s
   }
   std::string all(static_cast<std::size_t>(mpi_count(total)), '\0');
   MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Iallgatherv(text.data(), mpi_count(length), MPI_CHAR, all.data(), counts.data(), offsets.data(), MPI_CHAR, comm,
-                            &request),
+  check_mpi(MPI_Iallgatherv(text.data(), mpi_count(length), MPI_CHAR, all.data(), counts.data(), offsets.data(), MPI_CHAR,
+                            group.comm, &request),
             "MPI_Iallgatherv");
-  wait_for_collective(request, "MPI_Iallgatherv");
+  wait_for_collective(request, "MPI_Iallgatherv", group.watch);
 
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -119,11 +145,33 @@ std::vector<std::string> gather_texts_over(MPI_Comm comm, int size, const std::s
   return texts;
 }
 
-double reduce_all(MPI_Comm comm, double value, MPI_Op operation) {
+/// Who the ranks are, and which processes on this machine they are.
+std::vector<StallWatch::WatchedRank> watched_ranks(const Group& all, int machine_root) {
+  const std::optional<ProcessIdentity> own = own_process();
+  RankValues self{.host = host_name(), .values = {{"machine", std::to_string(machine_root)}}};
+  if (own) {
+    self.values.push_back({"pid", std::to_string(own->pid)});
+    self.values.push_back({"started", std::to_string(own->started)});
+    self.values.push_back({"numbering", own->numbering});
+  }
+  std::vector<StallWatch::WatchedRank> ranks;
+  for (const std::string& text : gather_texts_over(all, to_text(self))) {
+    const RankValues rank = read_rank_values(text);
+    ranks.push_back({.host = rank.host});
+    const bool is_visible = own && rank.values.size() == 4 && rank.values[0].value == self.values[0].value &&
+                            rank.values[3].value == own->numbering;
+    if (!is_visible) continue;
+    ranks.back().process = ProcessIdentity{
+        .pid = std::stoll(rank.values[1].value), .started = std::stoull(rank.values[2].value), .numbering = own->numbering};
+  }
+  return ranks;
+}
+
+double reduce_all(const Group& group, double value, MPI_Op operation) {
   double result = value;
   MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Iallreduce(&value, &result, 1, MPI_DOUBLE, operation, comm, &request), "MPI_Iallreduce");
-  wait_for_collective(request, "MPI_Iallreduce");
+  check_mpi(MPI_Iallreduce(&value, &result, 1, MPI_DOUBLE, operation, group.comm, &request), "MPI_Iallreduce");
+  wait_for_collective(request, "MPI_Iallreduce", group.watch);
   return result;
 }
 
@@ -154,14 +202,29 @@ MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::unca
                           .remedy = "an MPI library that was built with thread support"});
   }
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  int size = 1;
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size), "MPI_Comm_size");
+  // Open MPI writes to the sockets of ranks that have ended: that is an error for it to see, not the end of this process.
+  if (size > 1) std::signal(SIGPIPE, SIG_IGN);
 }
 
 MpiSession::~MpiSession() {
   if (std::uncaught_exceptions() > exceptions_at_start_) abort(static_cast<int>(ExitCode::communication));
+  // Waits for the peers without a limit of its own.
+  end_process_after(kFinalize_s, static_cast<int>(ExitCode::communication));
   MPI_Finalize();
 }
 
+void MpiSession::end_process_after(double seconds, int exit_code) {
+  // A thread, since the others may be inside MPI, or blocked by a launcher that does not read what they print.
+  std::thread([seconds, exit_code] {
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    _exit(exit_code);
+  }).detach();
+}
+
 void MpiSession::abort(int exit_code) {
+  end_process_after(kAbort_s, exit_code);
   std::fflush(nullptr);
   if (mpi_is_running()) MPI_Abort(MPI_COMM_WORLD, exit_code);
   _exit(exit_code);
@@ -172,6 +235,7 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
   handles_->exceptions_at_start = std::uncaught_exceptions();
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->world), "MPI_Comm_dup");
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->exchange), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->notices), "MPI_Comm_dup");
   check_mpi(MPI_Comm_rank(handles_->world, &rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(handles_->world, &size_), "MPI_Comm_size");
   refuse_alone(size_);
@@ -180,16 +244,27 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
   int machine_rank = 0;
   check_mpi(MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &machine), "MPI_Comm_split_type");
   check_mpi(MPI_Comm_rank(machine, &machine_rank), "MPI_Comm_rank");
+  int machine_root = rank_;  // a machine is known by its lowest rank
+  check_mpi(MPI_Bcast(&machine_root, 1, MPI_INT, 0, machine), "MPI_Bcast");
   const int part = ranks_per_node > 0 ? machine_rank / ranks_per_node : 0;
   check_mpi(MPI_Comm_split(machine, part, rank_, &handles_->node), "MPI_Comm_split");
   check_mpi(MPI_Comm_free(&machine), "MPI_Comm_free");
   check_mpi(MPI_Comm_rank(handles_->node, &node_rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(handles_->node, &node_size_), "MPI_Comm_size");
 
-  // A node is known by its lowest rank, its place by how many such ranks come before.
-  const std::vector<int> node_ranks = gather_all<int>(handles_->node, node_size_, {&rank_, 1}, MPI_INT);
+  const Group all{handles_->world, rank_, size_, nullptr};
+  mail_ = std::make_unique<NoticeMail>(handles_->notices, size_);
+  watch_ = std::make_unique<StallWatch>(
+      rank_, watched_ranks(all, machine_root),
+      StallWatch::Links{
+          .send = [mail = mail_.get()](int rank, std::span<const std::uint32_t> table) { return mail->send(rank, table); },
+          .receive = [mail = mail_.get()](std::span<std::uint32_t> table) { return mail->receive(table); },
+          .hush = NoticeMail::hush});
+
+  // A node, too, is known by its lowest rank, its place by how many such ranks come before.
+  const std::vector<int> node_ranks = gather_all<int>(group_of_node(*this), {&rank_, 1}, MPI_INT);
   const std::array<int, 2> own_place{node_ranks.front(), node_rank_};
-  const std::vector<int> places = gather_all<int>(handles_->world, size_, own_place, MPI_INT);
+  const std::vector<int> places = gather_all<int>(group_of_all(*this), own_place, MPI_INT);
   std::map<int, std::vector<int>> nodes;  // ranks in the order of their node ranks
   for (int rank = 0; rank < size_; ++rank) {
     const auto at = 2 * static_cast<std::size_t>(rank);
@@ -212,8 +287,18 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
 }
 
 Communicator::~Communicator() {
-  // While an exception unwinds, the peers are not here to take part.
-  if (std::uncaught_exceptions() > handles_->exceptions_at_start || !mpi_is_running()) return;
+  if (!mpi_is_running()) return;
+  if (std::uncaught_exceptions() > handles_->exceptions_at_start) {
+    // The peers are not here to take part in anything; they wait for this rank.
+    try {
+      watch_->leave();
+    } catch (const Error&) {  // what unwinds matters more
+    }
+    return;
+  }
+  watch_.reset();
+  mail_.reset();
+  MPI_Comm_free(&handles_->notices);
   MPI_Comm_free(&handles_->node);
   MPI_Comm_free(&handles_->exchange);
   MPI_Comm_free(&handles_->world);
@@ -222,7 +307,7 @@ Communicator::~Communicator() {
 void Communicator::barrier() const {
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(handles_->world, &request), "MPI_Ibarrier");
-  wait_for_collective(request, "MPI_Ibarrier");
+  wait_for_collective(request, "MPI_Ibarrier", watch_.get());
 }
 
 void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
@@ -233,7 +318,7 @@ void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
     check_mpi(
         MPI_Ibcast(piece.data(), mpi_count(static_cast<std::int64_t>(piece.size())), MPI_BYTE, root, handles_->world, &request),
         "MPI_Ibcast");
-    wait_for_collective(request, "MPI_Ibcast");
+    wait_for_collective(request, "MPI_Ibcast", watch_.get());
   }
 }
 
@@ -245,19 +330,19 @@ std::string Communicator::broadcast_text(const std::string& text, int root) cons
   return received;
 }
 
-void Communicator::sum(std::span<double> values) const { sum_in_rank_order(handles_->world, rank_, size_, values, MPI_DOUBLE); }
-void Communicator::sum(std::span<float> values) const { sum_in_rank_order(handles_->world, rank_, size_, values, MPI_FLOAT); }
-double Communicator::max(double value) const { return reduce_all(handles_->world, value, MPI_MAX); }
-double Communicator::min(double value) const { return reduce_all(handles_->world, value, MPI_MIN); }
+void Communicator::sum(std::span<double> values) const { sum_in_rank_order(group_of_all(*this), values, MPI_DOUBLE); }
+void Communicator::sum(std::span<float> values) const { sum_in_rank_order(group_of_all(*this), values, MPI_FLOAT); }
+double Communicator::max(double value) const { return reduce_all(group_of_all(*this), value, MPI_MAX); }
+double Communicator::min(double value) const { return reduce_all(group_of_all(*this), value, MPI_MIN); }
 bool Communicator::all(bool value) const { return min(value ? 1.0 : 0.0) > 0.5; }
 bool Communicator::any(bool value) const { return max(value ? 1.0 : 0.0) > 0.5; }
 
 std::vector<std::string> Communicator::gather_texts(const std::string& text) const {
-  return gather_texts_over(handles_->world, size_, text);
+  return gather_texts_over(group_of_all(*this), text);
 }
 
 std::vector<std::string> Communicator::gather_node_texts(const std::string& text) const {
-  return gather_texts_over(handles_->node, node_size_, text);
+  return gather_texts_over(group_of_node(*this), text);
 }
 
 void Communicator::require_equal(const std::vector<NamedValue>& values) const {

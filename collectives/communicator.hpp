@@ -11,6 +11,9 @@
 
 namespace dtrain {
 
+class NoticeMail;
+class StallWatch;
+
 /// Initialises MPI (THREAD_SERIALIZED or better) and finalises it; one per process. Catch errors inside its life, say what
 /// happened and call abort(): a session that an exception unwinds ends the job, since finalising would wait for the peers.
 /// Errors: CommError: MPI cannot be had at that thread level; NotJoinedError (collectives/joining.hpp).
@@ -21,8 +24,12 @@ class MpiSession {
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
   /// Ends all ranks of the job with this exit code; does not return. Safe before and after other errors, and outside a session
-  /// (then it ends this process).
+  /// (then it ends this process). Where the launcher cannot be reached, this process ends by itself within kAbort_s.
   [[noreturn]] static void abort(int exit_code);
+  /// Ends this process with this exit code after so many seconds, whatever it is doing then.
+  static void end_process_after(double seconds, int exit_code);
+
+  static constexpr double kAbort_s = 2.0;
 
  private:
   int exceptions_at_start_;
@@ -54,11 +61,16 @@ class Communicator {
   /// This rank's lane in the order of the nodes; empty where the node rank is beyond lanes().
   const std::vector<int>& lane_ranks() const { return lane_ranks_; }
 
+  /// Watches over the waits of these ranks for each other: those of the collectives below, and those that name it in their
+  /// WaitPolicy. A rank whose process has ended ends all of them at once with a LostRanksError.
+  StallWatch& watch() const { return *watch_; }
+
   /// The MPI communicators, for collectives/ alone (collectives/mpi_handles.hpp defines them).
   struct Handles;
   const Handles& handles() const { return *handles_; }
 
-  // All of the following are collective, wait without burning the core and give up after kCollectiveTimeout_s with a CommError.
+  // All of the following are collective, wait without burning the core and give up after kCollectiveTimeout_s, or when a rank's
+  // process has ended, with a LostRanksError.
   // Threads: one of the process's threads in MPI at a time, so never while a CommThread has jobs to do.
 
   void barrier() const;
@@ -88,6 +100,8 @@ class Communicator {
 
  private:
   std::unique_ptr<Handles> handles_;
+  std::unique_ptr<NoticeMail> mail_;
+  std::unique_ptr<StallWatch> watch_;
   int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1, lanes_ = 1;
   std::vector<int> ranks_by_node_, lane_ranks_, node_of_;
 };

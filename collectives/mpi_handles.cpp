@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <limits>
 #include <thread>
 
@@ -32,12 +31,6 @@ int mpi_count(std::int64_t count) {
                           .remedy = "exchange less at a time"});
   }
   return static_cast<int>(count);
-}
-
-std::string seconds_text(double seconds) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%g s", seconds);
-  return text.data();
 }
 
 namespace {
@@ -68,8 +61,8 @@ void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, co
   }
   // Sleeping, not yielding: where a thread computes on this core, a yield may cost a whole time slice, while who wakes from
   // a sleep gets the core soon.
-  const std::chrono::duration<double> limit(wait.timeout_s);
-  while (Clock::now() - start <= limit) {
+  LongWait long_wait(wait);
+  while (long_wait.lasts(describe)) {
     std::this_thread::sleep_for(pace.pause(Clock::now() - start));
     if (!is_done()) continue;
     pace.record_wait(Clock::now() - start);
@@ -92,8 +85,8 @@ void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, 
   wait_until(are_done, wait, describe, pace);
 }
 
-void wait_for_collective(MPI_Request request, const char* call) {
-  wait_for_requests({&request, 1}, {.spins = 1000, .timeout_s = kCollectiveTimeout_s},
+void wait_for_collective(MPI_Request request, const char* call, StallWatch* watch) {
+  wait_for_requests({&request, 1}, {.spins = 1000, .timeout_s = kCollectiveTimeout_s, .watch = watch},
                     [call] { return std::string("waiting for all ranks in ") + call; });
 }
 

@@ -20,6 +20,7 @@ struct Communicator::Handles {
   MPI_Comm world = MPI_COMM_NULL;
   MPI_Comm node = MPI_COMM_NULL;
   MPI_Comm exchange = MPI_COMM_NULL;  ///< all ranks
+  MPI_Comm notices = MPI_COMM_NULL;   ///< all ranks: those of the watch
   int exceptions_at_start = 0;        ///< more of them when destroyed: an error unwinds, the peers are not here
 };
 
@@ -28,17 +29,15 @@ void check_mpi(int status, const char* call);
 /// Narrows a count for MPI. Errors: CommError when it does not fit.
 int mpi_count(std::int64_t count);
 
-/// "300 s".
-std::string seconds_text(double seconds);
-
 /// Waits until `is_done()` says so: polls wait.spins times, then sleeps briefly between polls. Errors: what is_done throws;
-/// CommError after the time-out, with `describe()` as what was being done (called only then).
+/// CommError after the time-out, with `describe()` as what was being done (called only then, and for what the watch says);
+/// LostRanksError, from the watch.
 void wait_until(const std::function<bool()>& is_done, const WaitPolicy& wait, const std::function<std::string()>& describe,
                 PollPace& pace);
 /// The same until all requests are done, which then are MPI_REQUEST_NULL. Errors: also CommError: MPI; after a time-out the
 /// buffers stay MPI's until the job has ended.
 void wait_for_requests(std::span<MPI_Request> requests, const WaitPolicy& wait, const std::function<std::string()>& describe);
-/// The same for the request of a collective.
-void wait_for_collective(MPI_Request request, const char* call);
+/// The same for the request of a collective. watch: may be null.
+void wait_for_collective(MPI_Request request, const char* call, StallWatch* watch);
 
 }  // namespace dtrain

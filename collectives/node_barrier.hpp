@@ -24,11 +24,13 @@ class NodeBarrier {
       : released_(flags), sleepers_(flags + 1), arrived_(flags + 2), rank_(rank), size_(size) {}
 
   /// Returns the ranks that had not entered when the time was up; empty when all have entered. After a time-out the barrier is
-  /// out of step and must not be used any more. Allocates only after a time-out.
+  /// out of step and must not be used any more. Allocates only after a time-out. Errors: LostRanksError, from the watch; the
+  /// barrier must not be used after that either.
   std::vector<int> enter(const WaitPolicy& wait);
 
  private:
   bool have_all_arrived() const;
+  std::vector<int> missing_ranks() const;
 
   BarrierFlag* released_;  ///< the last barrier for which sleepers were woken; what they sleep on
   BarrierFlag* sleepers_;  ///< how many sleep or are about to

@@ -214,14 +214,16 @@ NodeWindow::NodeWindow(const Communicator& communicator, std::int64_t elements, 
 }
 
 NodeWindow::~NodeWindow() {
+  // Freeing a window waits for all ranks; while an exception unwinds they are not here to take part, and MPI may still be
+  // using the memory.
+  if (std::uncaught_exceptions() > state_->exceptions_at_start) return;
   if (state_->private_bytes > 0) {
     munmap(own().data(), state_->private_bytes);
     return;
   }
-  // Freeing a window waits for all ranks; while an exception unwinds they are not here to take part.
   int is_finalized = 0;
   MPI_Finalized(&is_finalized);
-  if (std::uncaught_exceptions() > state_->exceptions_at_start || is_finalized != 0) return;
+  if (is_finalized != 0) return;
   state_->free_shared(state_->flags);
   state_->free_shared(state_->data);
 }

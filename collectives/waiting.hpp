@@ -1,14 +1,21 @@
 // How a rank waits for a peer: spinning costs nothing where a core is reserved for it and everything where it is not.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <string>
 
 namespace dtrain {
 
+class StallWatch;
+
 struct WaitPolicy {
-  std::int64_t spins = 0;    ///< polls before sleeping: a few where the core also computes, many where it is reserved
-  double timeout_s = 300.0;  ///< then CommError that says what was waited for
+  std::int64_t spins = 0;       ///< polls before sleeping: a few where the core also computes, many where it is reserved
+  double timeout_s = 300.0;     ///< then CommError that says what was waited for
+  StallWatch* watch = nullptr;  ///< finds out who does not answer; none: the error names only what was waited for
+  bool is_beside_mpi = false;   ///< another thread may be in MPI: the watch looks at processes alone
 };
 
 /// Waiting on a core that also computes: polls briefly, then sleeps in the kernel.
@@ -25,6 +32,41 @@ class PollPace {
 
  private:
   std::chrono::nanoseconds usual_ = std::chrono::microseconds(20);
+};
+
+/// "300 s".
+std::string seconds_text(double seconds);
+
+/// Seconds of a clock that only goes forward.
+double monotonic_s();
+
+/// Sleeps in the kernel while `word` holds `seen`, at most `limit_s`; may return early. Words may lie in memory that processes
+/// share. std::atomic's own wait knows no limit, and does not wake these sleepers.
+void sleep_while(std::atomic<std::uint32_t>& word, std::uint32_t seen, double limit_s);
+void wake_sleepers(std::atomic<std::uint32_t>& word);
+
+/// The clock of a wait that has begun to sleep. Time in which this process could not run (it was stopped, or the machine slept)
+/// does not count: its peers must not be blamed for it.
+class LongWait {
+ public:
+  explicit LongWait(const WaitPolicy& wait);
+  ~LongWait();
+  LongWait(const LongWait&) = delete;
+  LongWait& operator=(const LongWait&) = delete;
+
+  /// To be asked between sleeps of at most kLongestSleep_s. describe(): what is waited for; called for warnings and errors
+  /// only. Result: whether the time is not up yet. Errors: LostRanksError, from the watch, which also ends waits whose time is
+  /// up.
+  bool lasts(const std::function<std::string()>& describe);
+  double waited_s() const { return waited_s_; }
+
+  static constexpr double kLongestSleep_s = 0.1;
+
+ private:
+  const WaitPolicy& wait_;
+  double last_s_;
+  double looked_s_;
+  double waited_s_ = 0.0;
 };
 
 }  // namespace dtrain
