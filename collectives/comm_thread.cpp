@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "collectives/waiting.hpp"
 #include "dtrain/error.hpp"
 
 namespace dtrain {
@@ -33,12 +34,14 @@ bool has_reached(std::uint32_t a, std::uint32_t b) { return static_cast<std::int
 struct CommThread::State {
   std::function<void(int job)> job;
   std::function<void()> on_start;
+  std::function<void(int n, double waited_s)> on_late;
   int capacity = 0;
   std::vector<int> queue;  ///< job numbers; a power of two of them, so that a counter's lowest bits are the place
 
   // The owner's.
   std::uint32_t base = 0;  ///< `submitted` at the last reset
   int exceptions_at_start = std::uncaught_exceptions();
+  bool is_stuck = false;  ///< on_late has thrown
 
   // Between the threads.
   std::atomic<std::uint32_t> submitted{0};
@@ -46,6 +49,7 @@ struct CommThread::State {
   std::atomic<std::uint32_t> calls{0};  ///< changes when there is something to do; what the comm thread sleeps on
   std::atomic<bool> is_ending{false};
   std::atomic<bool> is_abandoned{false};
+  std::atomic<bool> is_left_behind{false};  ///< the owner is gone: the thread releases the state, should it ever end
   std::atomic<std::int64_t> busy_ns{0};
 
   std::atomic<bool> has_failed{false};
@@ -63,6 +67,14 @@ struct CommThread::State {
   }
   void run_jobs();
   void run_job(std::uint32_t number);
+  void call_late(int n, double waited_s) {
+    try {
+      if (on_late) on_late(n, waited_s);
+    } catch (...) {
+      is_stuck = true;
+      throw;
+    }
+  }
   void fail(std::uint32_t number) {
     error = std::current_exception();
     failed_at = number;
@@ -82,7 +94,7 @@ void CommThread::State::run_jobs() {
     while (next != submitted.load(std::memory_order_acquire)) {
       run_job(next);
       done.store(++next, std::memory_order_release);
-      done.notify_one();
+      wake_sleepers(done);
     }
     if (is_ending.load(std::memory_order_acquire)) return;
     calls.wait(seen, std::memory_order_acquire);
@@ -101,17 +113,30 @@ void CommThread::State::run_job(std::uint32_t number) {
   busy_ns.fetch_add(spent.count(), std::memory_order_relaxed);
 }
 
-CommThread::CommThread(std::function<void(int job)> job, int capacity, std::function<void()> on_start)
+CommThread::CommThread(std::function<void(int job)> job, int capacity, std::function<void()> on_start,
+                       std::function<void(int n, double waited_s)> on_late)
     : state_(std::make_unique<State>()) {
   check(capacity >= 0, "CommThread: capacity >= 0");
   state_->job = std::move(job);
   state_->on_start = std::move(on_start);
+  state_->on_late = std::move(on_late);
   state_->capacity = capacity;
   state_->queue.resize(std::bit_ceil(static_cast<std::size_t>(std::max(capacity, 1))));
-  state_->thread = std::thread([state = state_.get()] { state->run_jobs(); });
+  state_->thread = std::thread([state = state_.get()] {
+    state->run_jobs();
+    if (state->is_left_behind.load(std::memory_order_acquire)) std::unique_ptr<State>(state).reset();
+  });
 }
 
 CommThread::~CommThread() {
+  if (state_->is_stuck) {
+    state_->thread.detach();
+    State* const state = state_.release();  // the thread's now
+    state->is_abandoned.store(true, std::memory_order_relaxed);
+    state->is_left_behind.store(true, std::memory_order_relaxed);
+    state->is_ending.store(true, std::memory_order_release);  // last: the thread may release it from here on
+    return;
+  }
   if (std::uncaught_exceptions() > state_->exceptions_at_start) state_->is_abandoned.store(true, std::memory_order_relaxed);
   state_->is_ending.store(true, std::memory_order_release);
   state_->call();
@@ -133,9 +158,13 @@ double CommThread::wait(int n) {
   std::uint32_t done = state_->done.load(std::memory_order_acquire);
   if (!has_reached(done, number + 1)) {
     const auto start = Clock::now();
+    const WaitPolicy no_limit;
+    LongWait late(no_limit);
     while (!has_reached(done, number + 1)) {
-      state_->done.wait(done, std::memory_order_acquire);
+      sleep_while(state_->done, done, LongWait::kLongestSleep_s);
       done = state_->done.load(std::memory_order_acquire);
+      late.lasts({});
+      if (!has_reached(done, number + 1) && late.waited_s() >= LongWait::kLongestSleep_s) state_->call_late(n, late.waited_s());
     }
     waited_s = std::chrono::duration<double>(Clock::now() - start).count();
   }
@@ -146,9 +175,17 @@ double CommThread::wait(int n) {
   return waited_s;
 }
 
+bool CommThread::is_idle() const {
+  return state_->done.load(std::memory_order_acquire) == state_->submitted.load(std::memory_order_relaxed);
+}
+
+void CommThread::rethrow_failure() const {
+  if (state_->has_failed.load(std::memory_order_acquire)) std::rethrow_exception(state_->error);
+}
+
 void CommThread::reset() {
   const std::uint32_t submitted = state_->submitted.load(std::memory_order_relaxed);
-  check(state_->done.load(std::memory_order_acquire) == submitted, "CommThread::reset: all jobs are done");
+  check(is_idle(), "CommThread::reset: all jobs are done");
   state_->base = submitted;
   state_->busy_ns.store(0, std::memory_order_relaxed);
 }

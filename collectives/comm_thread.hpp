@@ -11,8 +11,12 @@ class CommThread {
  public:
   /// job(k): executes job number k, on the comm thread. capacity: jobs that may be submitted between two resets.
   /// on_start: called on the thread first (binding); may be empty. What it throws, the first wait rethrows.
-  CommThread(std::function<void(int job)> job, int capacity, std::function<void()> on_start);
-  /// Finishes what is queued; after an error, or while an exception unwinds the owner, abandons what has not begun.
+  /// on_late(n, waited_s): called by wait(n), on the owner's thread, every tenth of a second that it waits; may be empty. What
+  /// it throws, wait throws: the job is then taken to be stuck for good.
+  CommThread(std::function<void(int job)> job, int capacity, std::function<void()> on_start,
+             std::function<void(int n, double waited_s)> on_late = {});
+  /// Finishes what is queued; after an error, or while an exception unwinds the owner, abandons what has not begun. A stuck job
+  /// is left behind with its thread: the process must end soon, and what the job uses should last until then.
   ~CommThread();
   CommThread(const CommThread&) = delete;
   CommThread& operator=(const CommThread&) = delete;
@@ -21,9 +25,13 @@ class CommThread {
   /// are skipped, for good: the peers are out of step.
   void submit(int job);
   /// Waits until the n-th job submitted since the last reset (n from 0) is done. Rethrows what that job or one before it threw.
-  /// Has no time-out of its own: jobs have theirs.
+  /// Has no time-out of its own: jobs have theirs, and on_late.
   /// Result: seconds waited (0.0 when it was done already).
   double wait(int n);
+  /// Whether all submitted jobs are done: what they used is the owner's until the next submit. Threads: the owner's only.
+  bool is_idle() const;
+  /// Rethrows what a job has thrown, if one has: an owner that asks in between need not compute to the end of its step first.
+  void rethrow_failure() const;
   /// All submitted jobs must be done; starts counting anew.
   void reset();
   /// Seconds the thread spent in jobs since the last reset.

@@ -12,6 +12,7 @@
 #include <climits>
 #include <cstdio>
 
+#include "collectives/comm_thread.hpp"
 #include "collectives/stall_watch.hpp"
 
 namespace dtrain {
@@ -49,13 +50,13 @@ void sleep_while(std::atomic<std::uint32_t>& word, std::uint32_t seen, double li
 
 void wake_sleepers(std::atomic<std::uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
 
-LongWait::LongWait(const WaitPolicy& wait) : wait_(wait), last_s_(monotonic_s()), looked_s_(last_s_) {
-  if (wait_.watch != nullptr && !wait_.is_beside_mpi) wait_.watch->begin_wait(last_s_);
-}
+LongWait::LongWait(const WaitPolicy& wait) : wait_(wait), begin_s_(monotonic_s()), last_s_(begin_s_), looked_s_(begin_s_) {}
 
 LongWait::~LongWait() {
-  if (wait_.watch != nullptr && !wait_.is_beside_mpi) wait_.watch->end_wait(waited_s_);
+  if (has_begun_) wait_.watch->end_wait(waited_s_);
 }
+
+bool LongWait::may_call_mpi() const { return wait_.beside == nullptr || wait_.beside->is_idle(); }
 
 bool LongWait::lasts(const std::function<std::string()>& describe) {
   const double now = monotonic_s();
@@ -63,13 +64,14 @@ bool LongWait::lasts(const std::function<std::string()>& describe) {
   waited_s_ += std::min(now - last_s_, kLongestCounted_s);
   last_s_ = now;
   if (wait_.watch == nullptr) return waited_s_ < wait_.timeout_s;
-  if (now - looked_s_ >= kLongestSleep_s) {
-    looked_s_ = now;
-    if (wait_.is_beside_mpi) {
-      wait_.watch->look_beside_mpi({.waited_s = waited_s_, .timeout_s = wait_.timeout_s}, describe);
-    } else {
-      wait_.watch->look(wait_, waited_s_, now, describe);
-    }
+  if (now - looked_s_ < kLongestSleep_s) return true;
+  looked_s_ = now;
+  if (may_call_mpi()) {
+    if (!has_begun_) wait_.watch->begin_wait(begin_s_);
+    has_begun_ = true;
+    wait_.watch->look(wait_, waited_s_, now, describe);
+  } else {
+    wait_.watch->look_beside_mpi({.waited_s = waited_s_, .timeout_s = wait_.timeout_s}, describe);
   }
   return true;
 }

@@ -9,13 +9,16 @@
 
 namespace dtrain {
 
+class CommThread;
 class StallWatch;
 
 struct WaitPolicy {
   std::int64_t spins = 0;       ///< polls before sleeping: a few where the core also computes, many where it is reserved
   double timeout_s = 300.0;     ///< then CommError that says what was waited for
   StallWatch* watch = nullptr;  ///< finds out who does not answer; none: the error names only what was waited for
-  bool is_beside_mpi = false;   ///< another thread may be in MPI: the watch looks at processes alone
+  /// Of the owner of a comm thread: where that one has jobs, this one must not call MPI, and its watch looks at processes
+  /// alone.
+  const CommThread* beside = nullptr;
 };
 
 /// Waiting on a core that also computes: polls briefly, then sleeps in the kernel.
@@ -63,9 +66,13 @@ class LongWait {
   static constexpr double kLongestSleep_s = 0.1;
 
  private:
+  bool may_call_mpi() const;
+
   const WaitPolicy& wait_;
+  double begin_s_;
   double last_s_;
   double looked_s_;
+  bool has_begun_ = false;  ///< in the watch
   double waited_s_ = 0.0;
 };
 

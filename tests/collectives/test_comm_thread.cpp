@@ -1,6 +1,7 @@
 // The comm thread: order, waiting, errors, reuse. Runs without MPI, also under ThreadSanitizer.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
@@ -140,6 +141,72 @@ TEST(CommThread, StaysFailedAfterAReset) {
 
   EXPECT_THROW(thread.wait(0), CommError);
   EXPECT_EQ(begun, 1);
+}
+
+TEST(CommThread, TellsInBetweenThatAJobHasThrown) {
+  CommThread thread([](int) { throw CommError("failed"); }, 1, {});
+  EXPECT_NO_THROW(thread.rethrow_failure());
+
+  thread.submit(0);
+  EXPECT_THROW(thread.wait(0), CommError);
+
+  EXPECT_THROW(thread.rethrow_failure(), CommError);
+}
+
+TEST(CommThread, IsIdleWhenAllSubmittedJobsAreDone) {
+  std::atomic<bool> may_end{false};
+  CommThread thread(
+      [&](int) {
+        while (!may_end.load()) std::this_thread::sleep_for(100us);
+      },
+      1, {});
+
+  EXPECT_TRUE(thread.is_idle());
+  thread.submit(0);
+  EXPECT_FALSE(thread.is_idle());
+  may_end = true;
+  thread.wait(0);
+  EXPECT_TRUE(thread.is_idle());
+}
+
+TEST(CommThread, CallsOnLateWhileItsOwnerWaits) {
+  std::vector<double> calls;
+  CommThread thread([](int) { sleep_for_ms(550); }, 1, {},
+                    [&](int n, double waited_s) {
+                      EXPECT_EQ(n, 0);
+                      calls.push_back(waited_s);
+                    });
+
+  thread.submit(0);
+  thread.wait(0);
+
+  ASSERT_GE(calls.size(), 2U);
+  EXPECT_LE(calls.size(), 6U);
+  EXPECT_TRUE(std::ranges::is_sorted(calls));
+  EXPECT_GE(calls.front(), 0.1);
+}
+
+TEST(CommThread, LeavesAJobBehindThatIsStuck) {
+  static std::atomic<bool> may_end{false};
+  static std::atomic<bool> has_ended{false};
+  {
+    CommThread thread(
+        [](int) {
+          while (!may_end.load()) std::this_thread::sleep_for(100us);
+          has_ended = true;
+        },
+        1, {},
+        [](int, double waited_s) {
+          if (waited_s > 0.15) throw CommError("stuck");
+        });
+    thread.submit(0);
+
+    EXPECT_THROW(thread.wait(0), CommError);
+  }
+
+  EXPECT_FALSE(has_ended.load()) << "the destructor has waited";
+  may_end = true;
+  while (!has_ended.load()) std::this_thread::sleep_for(100us);
 }
 
 TEST(CommThread, CallsOnStartFirstAndOnItself) {

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "collectives/comm_thread.hpp"
 #include "collectives/stall_watch.hpp"
 #include "tests/collectives/child_process.hpp"
 
@@ -49,9 +50,9 @@ class Ranks {
 
   StallWatch& watch(int rank) { return *watches_[static_cast<std::size_t>(rank)]; }
 
-  /// A rank waits until `is_over`, or until its watch ends the wait.
-  Verdict wait(int rank, double timeout_s, const std::function<bool()>& is_over, bool is_beside_mpi = false) {
-    const WaitPolicy policy{.timeout_s = timeout_s, .watch = &watch(rank), .is_beside_mpi = is_beside_mpi};
+  /// A rank waits until `is_over`, or until its watch ends the wait. beside: as WaitPolicy's.
+  Verdict wait(int rank, double timeout_s, const std::function<bool()>& is_over, const CommThread* beside = nullptr) {
+    const WaitPolicy policy{.timeout_s = timeout_s, .watch = &watch(rank), .beside = beside};
     const double begin_s = monotonic_s();
     Verdict verdict;
     try {
@@ -105,6 +106,28 @@ class Ranks {
   std::vector<std::deque<Table>> mail_;
   std::vector<std::string> warnings_;
   std::vector<std::unique_ptr<StallWatch>> watches_;
+};
+
+bool never() { return false; }
+
+/// A comm thread in the middle of a job.
+class BusyThread {
+ public:
+  BusyThread() { thread_.submit(0); }
+  ~BusyThread() { may_end_ = true; }
+  const CommThread* get() const { return &thread_; }
+  void finish() {
+    may_end_ = true;
+    thread_.wait(0);
+  }
+
+ private:
+  void run() {
+    while (!may_end_.load()) std::this_thread::sleep_for(1ms);
+  }
+
+  std::atomic<bool> may_end_{false};
+  CommThread thread_{[this](int) { run(); }, 1, {}};
 };
 
 TEST(StallWatch, EveryRankNamesTheOneThatDoesNotAnswer) {
@@ -241,7 +264,7 @@ TEST_F(StallWatchOfProcess, ARankWhoseProcessHasEndedEndsTheWaitAtOnce) {
     child_.signal(SIGKILL);
   });
 
-  const Verdict verdict = ranks_->wait(0, 60.0, [] { return false; });
+  const Verdict verdict = ranks_->wait(0, 60.0, never);
   killer.join();
 
   EXPECT_TRUE(
@@ -279,8 +302,8 @@ TEST_F(StallWatchOfProcess, ARankThatLeavesByItsOwnErrorIsNotReportedAsKilled) {
 TEST_F(StallWatchOfProcess, AThreadBesideMpiSeesTheProcessEndToo) {
   child_.signal(SIGKILL);
 
-  const Verdict verdict = ranks_->wait(
-      0, 60.0, [] { return false; }, true);
+  const BusyThread busy;
+  const Verdict verdict = ranks_->wait(0, 60.0, never, busy.get());
 
   EXPECT_TRUE(has(verdict.error, "no answer from rank 1 on a (process ")) << verdict.error;
   EXPECT_LT(verdict.after_s, 1.0);
@@ -289,11 +312,13 @@ TEST_F(StallWatchOfProcess, AThreadBesideMpiSeesTheProcessEndToo) {
 // Who had to be told beside MPI hands it on when it leaves.
 TEST_F(StallWatchOfProcess, WhatWasSeenBesideMpiReachesTheOthers) {
   child_.signal(SIGKILL);
-  ranks_->wait(
-      0, 60.0, [] { return false; }, true);
+  {
+    const BusyThread busy;
+    ranks_->wait(0, 60.0, never, busy.get());
+  }
 
   ranks_->watch(0).leave();
-  const Verdict verdict = ranks_->wait(2, 60.0, [] { return false; });
+  const Verdict verdict = ranks_->wait(2, 60.0, never);
 
   EXPECT_TRUE(has(verdict.error, "no answer from rank 1 on a (")) << verdict.error;
 }
@@ -301,12 +326,28 @@ TEST_F(StallWatchOfProcess, WhatWasSeenBesideMpiReachesTheOthers) {
 TEST(StallWatch, AThreadBesideMpiKeepsItsTimeOut) {
   Ranks ranks(2);
 
-  const Verdict verdict = ranks.wait(
-      0, 1.0, [] { return false; }, true);
+  const BusyThread busy;
+  const Verdict verdict = ranks.wait(0, 1.0, never, busy.get());
 
   EXPECT_TRUE(has(verdict.error, "no answer from ranks that cannot be told from here")) << verdict.error;
   EXPECT_GE(verdict.after_s, 1.0);
   EXPECT_LT(verdict.after_s, 2.0);
+}
+
+// Ranks that wait for each other's updates have nothing under way; they answer all the same.
+TEST(StallWatch, WhoWaitsBesideAThreadThatIsIdleAnswersToo) {
+  Ranks ranks(3);
+  std::thread owner([&] {
+    BusyThread thread;
+    thread.finish();
+    const Verdict verdict = ranks.wait(1, 2.0, never, thread.get());
+    EXPECT_TRUE(has(verdict.error, "no answer from rank 2 on host2;")) << verdict.error;
+  });
+
+  const Verdict verdict = ranks.wait(0, 1.5, never);
+  owner.join();
+
+  EXPECT_TRUE(has(verdict.error, "no answer from rank 2 on host2;")) << verdict.error;
 }
 
 // A launcher that has lost a rank asks the others to end, and kills them a second later.
