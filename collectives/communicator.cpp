@@ -18,6 +18,7 @@
 #include "collectives/agreement.hpp"
 #include "collectives/exchange.hpp"
 #include "collectives/joining.hpp"
+#include "collectives/last_words.hpp"
 #include "collectives/mpi_handles.hpp"
 #include "collectives/notice_mail.hpp"
 #include "collectives/stall_watch.hpp"
@@ -224,6 +225,7 @@ void MpiSession::end_process_after(double seconds, int exit_code) {
 }
 
 void MpiSession::abort(int exit_code) {
+  LastWords::withhold();
   end_process_after(kAbort_s, exit_code);
   std::fflush(nullptr);
   if (mpi_is_running()) MPI_Abort(MPI_COMM_WORLD, exit_code);
@@ -260,6 +262,7 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
           .send = [mail = mail_.get()](int rank, std::span<const std::uint32_t> table) { return mail->send(rank, table); },
           .receive = [mail = mail_.get()](std::span<std::uint32_t> table) { return mail->receive(table); },
           .hush = NoticeMail::hush});
+  last_words_ = std::make_unique<LastWords>([watch = watch_.get()] { watch->tell_of_broken_connection(); });
 
   // A node, too, is known by its lowest rank, its place by how many such ranks come before.
   const std::vector<int> node_ranks = gather_all<int>(group_of_node(*this), {&rank_, 1}, MPI_INT);
@@ -296,6 +299,7 @@ Communicator::~Communicator() {
     }
     return;
   }
+  last_words_.reset();
   watch_.reset();
   mail_.reset();
   MPI_Comm_free(&handles_->notices);

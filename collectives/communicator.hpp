@@ -11,6 +11,7 @@
 
 namespace dtrain {
 
+class LastWords;
 class NoticeMail;
 class StallWatch;
 
@@ -102,6 +103,7 @@ class Communicator {
   std::unique_ptr<Handles> handles_;
   std::unique_ptr<NoticeMail> mail_;
   std::unique_ptr<StallWatch> watch_;
+  std::unique_ptr<LastWords> last_words_;
   int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1, lanes_ = 1;
   std::vector<int> ranks_by_node_, lane_ranks_, node_of_;
 };

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "collectives/mpi_handles.hpp"
+#include "collectives/stall_watch.hpp"
 #include "collectives/sum_kernels.hpp"
 #include "dtrain/error.hpp"
 
@@ -70,6 +71,8 @@ class Exchange::Run {
   }
 
   void run() {
+    const std::function<std::vector<int>()> recipients = [this] { return recipients_of_sends(); };
+    const StallWatch::Recipients broken(exchange_.wait_.watch, recipients);
     while (done_sends_ < std::ssize(plan_.sends) || taken_in_ < std::ssize(plan_.receives)) {
       // Held by pointer, so that std::function does not allocate.
       wait_until([this] { return advance(); }, exchange_.wait_, [this] { return describe(); }, exchange_.pace_);
@@ -144,6 +147,17 @@ class Exchange::Run {
     int done = 0;
     check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
     return done != 0;
+  }
+
+  /// Of sends under way, each once.
+  std::vector<int> recipients_of_sends() const {
+    std::vector<int> ranks;
+    for (std::int64_t t = done_sends_; t < posted_sends_; ++t) {
+      if (send(t).range.size() > 0) ranks.push_back(member(send(t).peer));
+    }
+    std::ranges::sort(ranks);
+    ranks.erase(std::ranges::unique(ranks).begin(), ranks.end());
+    return ranks;
   }
 
   std::string describe() const {

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <thread>
 
 #include "collectives/agreement.hpp"
@@ -162,6 +163,20 @@ void StallWatch::look_beside_mpi(const BesideMpi& wait, const std::function<std:
   if (warn_) warn_((tells_of_stop ? "asked to stop while " : "") + doing_beside_mpi(describe) + waiting);
 }
 
+void StallWatch::tell_of_broken_connection() {
+  if (!warn_) return;
+  std::vector<int> suspects = given_up();
+  if (suspects.empty() && recipients_ != nullptr) suspects = (*recipients_)();
+  if (suspects.empty() && answered_s_ > begin_s_) {  // then the tables go to neighbours
+    std::ranges::copy_if(neighbours_, std::back_inserter(suspects), [&](int rank) { return !roll_.was_heard(rank, begin_s_); });
+  }
+  std::erase_if(suspects, [&](int rank) { return processes_.state(rank) == ProcessState::running; });
+  const std::string text = suspects.empty() ? "a rank that cannot be told from here" : text_of(suspects, processes_, &roll_);
+  warn_((subject_ != nullptr ? "exchanging " + *subject_ : "exchanging with other ranks") +
+        ": a connection has broken, and the MPI library ends this rank: no answer from " + text +
+        (suspects.size() > 1 ? ", or from one of these" : ""));
+}
+
 void StallWatch::leave() {
   if (has_given_up_) return;
   hush(true);
@@ -263,13 +278,9 @@ void StallWatch::give_up(const std::function<std::string()>& describe, const Wai
     std::this_thread::sleep_for(kPause);
     read_notices(monotonic_s());
   }
-  std::vector<int> lost;
+  const std::vector<int> lost = given_up();
   Fate worst = Fate::unknown;
-  for (int rank = 0; rank < roll_.size(); ++rank) {
-    if (rank == rank_ || roll_.fate(rank) < Fate::silent) continue;
-    lost.push_back(rank);
-    worst = std::max(worst, roll_.fate(rank));
-  }
+  for (const int rank : lost) worst = std::max(worst, roll_.fate(rank));
   std::string found = "after " + tenths(waited_s) + " ";
   if (!lost.empty()) {
     found += "no answer from " + text_of(lost, processes_, &roll_);
@@ -302,6 +313,15 @@ void StallWatch::require_nobody_left(const std::function<std::string()>& describ
                              .expected = "the end of the job, after an error on " + text_of(leaving, processes_, &roll_),
                              .found = "none within " + seconds_text(kPatienceWithLeaving_s),
                              .remedy = "read what that rank said; the launcher may have lost its host"});
+}
+
+/// Ranks other than this one.
+std::vector<int> StallWatch::given_up() const {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < roll_.size(); ++rank) {
+    if (rank != rank_ && roll_.fate(rank) >= Fate::silent) ranks.push_back(rank);
+  }
+  return ranks;
 }
 
 std::vector<int> StallWatch::unheard(double since_s) const {

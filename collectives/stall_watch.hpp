@@ -75,6 +75,27 @@ class StallWatch {
     Waiter waiter_;
   };
 
+  /// Tells which ranks the thread in MPI has messages under way to, while it lives: if the transport breaks, to one of them.
+  /// The function outlives it. watch: may be null.
+  class Recipients {
+   public:
+    Recipients(StallWatch* watch, const std::function<std::vector<int>()>& recipients) : watch_(watch) {
+      if (watch_ != nullptr) watch_->recipients_ = &recipients;
+    }
+    ~Recipients() {
+      if (watch_ != nullptr) watch_->recipients_ = nullptr;
+    }
+    Recipients(const Recipients&) = delete;
+    Recipients& operator=(const Recipients&) = delete;
+
+   private:
+    StallWatch* watch_;
+  };
+
+  /// The transport is about to end this process, since a connection has broken: warns with what is known, without a message.
+  /// Threads: the one that calls MPI, from within it.
+  void tell_of_broken_connection();
+
   /// What a thread can do that may not call MPI, because another one of the process may be in it: looks at the processes of
   /// this machine. Threads: one, beside the one that calls MPI. describe(): what is waited for. is_stuck: that other thread is
   /// inside MPI and does not come back by itself. Errors: LostRanksError: a process has ended, or the time is up.
@@ -113,6 +134,7 @@ class StallWatch {
   double period_s(double timeout_s) const;
   double memory_s(double timeout_s) const;
   std::vector<int> unheard(double since_s) const;
+  std::vector<int> given_up() const;
   /// roll: null beside MPI, where another thread may be changing it.
   std::string text_of(const std::vector<int>& ranks, const RankProcesses& processes, const RollCall* roll) const;
   /// The first also serves a thread beside MPI while MPI is free.
@@ -131,6 +153,7 @@ class StallWatch {
   std::function<void(const std::string& text)> warn_;
   const std::atomic<bool>* stop_requested_ = nullptr;
   const std::string* subject_ = nullptr;
+  const std::function<std::vector<int>()>* recipients_ = nullptr;
 
   std::atomic<bool> has_given_up_{false};
   bool is_hushed_ = false;

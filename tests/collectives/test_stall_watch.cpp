@@ -350,6 +350,61 @@ TEST(StallWatch, WhoWaitsBesideAThreadThatIsIdleAnswersToo) {
   EXPECT_TRUE(has(verdict.error, "no answer from rank 2 on host2;")) << verdict.error;
 }
 
+// The transport ends this rank: the last chance to say whom it was sending to.
+TEST(StallWatch, ABrokenConnectionIsToldWithTheRanksSentTo) {
+  Ranks ranks(4);
+  const std::string bucket = "bucket 3 of 13 (fc, 8388608 bytes) by ring";
+  const std::function<std::vector<int>()> recipients = [] { return std::vector<int>{2}; };
+  const StallWatch::Subject subject(ranks.watch(1), bucket);
+  const StallWatch::Recipients sends(&ranks.watch(1), recipients);
+
+  ranks.watch(1).tell_of_broken_connection();
+
+  EXPECT_EQ(ranks.warnings(), std::vector<std::string>{"[1] exchanging " + bucket +
+                                                       ": a connection has broken, and the MPI library ends this rank: no "
+                                                       "answer from rank 2 on host2"});
+}
+
+TEST(StallWatch, ABrokenConnectionToOneOfSeveralIsToldAsThat) {
+  Ranks ranks(4);
+  const std::function<std::vector<int>()> recipients = [] { return std::vector<int>{0, 3}; };
+  const StallWatch::Recipients sends(&ranks.watch(1), recipients);
+
+  ranks.watch(1).tell_of_broken_connection();
+
+  ASSERT_EQ(ranks.warnings().size(), 1U);
+  EXPECT_TRUE(has(ranks.warnings()[0], "exchanging with other ranks: ")) << ranks.warnings()[0];
+  EXPECT_TRUE(has(ranks.warnings()[0], "no answer from rank 0 on host0, rank 3 on host3, or from one of these"))
+      << ranks.warnings()[0];
+}
+
+// Nothing of the exchange is under way; what breaks is the connection over which the roll is called.
+TEST(StallWatch, AConnectionThatBreaksInARollCallWasToANeighbourThatDidNotAnswer) {
+  Ranks ranks(3);
+  std::thread answering([&] { ranks.wait(1, 4.0, [begin_s = monotonic_s()] { return monotonic_s() - begin_s > 2.0; }); });
+  ranks.wait(0, 4.0, [begin_s = monotonic_s(), has_told = false, &ranks]() mutable {
+    if (!has_told && monotonic_s() - begin_s > 1.8) {
+      ranks.watch(0).tell_of_broken_connection();
+      has_told = true;
+    }
+    return monotonic_s() - begin_s > 2.0;
+  });
+  answering.join();
+
+  EXPECT_TRUE(std::ranges::any_of(ranks.warnings(), [](const std::string& text) {
+    return has(text, "a connection has broken") && text.ends_with("no answer from rank 2 on host2");
+  }));
+}
+
+TEST(StallWatch, ABrokenConnectionWithoutSendsNamesNobody) {
+  Ranks ranks(3);
+
+  ranks.watch(0).tell_of_broken_connection();
+
+  ASSERT_EQ(ranks.warnings().size(), 1U);
+  EXPECT_TRUE(has(ranks.warnings()[0], "no answer from a rank that cannot be told from here")) << ranks.warnings()[0];
+}
+
 // A launcher that has lost a rank asks the others to end, and kills them a second later.
 TEST(StallWatch, WhoIsAskedToStopInALongWaitSaysForWhomItWaited) {
   Ranks ranks(3);
