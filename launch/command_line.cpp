@@ -43,6 +43,12 @@ Option mixed_cpus_option(std::string& field) {
                      field);
 }
 
+Option stall_timeout_option(double& field) {
+  return number_option("stall-timeout",
+                       "Seconds by which a bucket of gradients may be late before all ranks say who is missing and end.",
+                       field);
+}
+
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
   return {
       whole_option("threads", "Compute threads of a rank.", 1, threads, "one per core, or OMP_NUM_THREADS"),
@@ -135,6 +141,7 @@ OptionTable train_table(TrainConfig& c) {
           text_option("check-replicas", "N|Fepoch|off",
                       "Steps or epochs between comparisons of all ranks' weights, bit by bit; also before each save.",
                       c.check_replicas),
+          stall_timeout_option(c.stall_timeout_s),
       });
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
   add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus)});
@@ -215,6 +222,7 @@ OptionTable bench_table(BenchConfig& c) {
                 conv_option(shared.conv),
                 recompute_option(shared.recompute),
                 allreduce_option(shared.allreduce),
+                stall_timeout_option(shared.stall_timeout_s),
             });
   add_group(table, "Placement",
             placement_options(shared.threads, shared.comm_cores, shared.bind, shared.workers, shared.ranks_per_node));

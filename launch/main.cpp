@@ -17,6 +17,7 @@
 
 #include "collectives/communicator.hpp"
 #include "collectives/joining.hpp"
+#include "collectives/stall_watch.hpp"
 #include "dtrain/error.hpp"
 #include "launch/binding.hpp"
 #include "launch/command_line.hpp"
@@ -38,6 +39,11 @@ constexpr int kUnforeseen = 1;
 /// and the message stands there once.
 constexpr std::chrono::milliseconds kRootSpeaksFirst{1500};
 
+/// Where every rank has to say something, all of them have done so after this long: then rank 0 ends the job, or, where that
+/// one is lost, the others do soon after.
+constexpr std::chrono::milliseconds kAllHaveSpoken{1500};
+constexpr std::chrono::milliseconds kRootEndsFirst{500};
+
 /// Which process this is, as far as is known by now.
 struct Identity {
   int rank = 0;
@@ -49,9 +55,10 @@ struct Identity {
 struct Failure {
   int exit_code = kUnforeseen;
   std::string text;
-  bool names_rank = true;  ///< false: a fault of the command line, the same on every rank
-  bool is_alone = false;   ///< there are no ranks to end: each process meets the fault by itself
-  bool is_silent = false;  ///< another process says it
+  bool names_rank = true;      ///< false: a fault of the command line, the same on every rank
+  bool is_alone = false;       ///< there are no ranks to end: each process meets the fault by itself
+  bool is_silent = false;      ///< another process says it
+  bool is_met_by_all = false;  ///< other ranks were lost: every rank that is left sees so for itself, and says so
 };
 
 /// What the exception being handled means. To be called in a catch block.
@@ -66,6 +73,8 @@ Failure describe_failure() {
             .names_rank = false,
             .is_alone = true,
             .is_silent = !error.speaks()};
+  } catch (const LostRanksError& error) {
+    return {.exit_code = static_cast<int>(error.exit_code()), .text = error.what(), .is_met_by_all = true};
   } catch (const Error& error) {
     return {.exit_code = static_cast<int>(error.exit_code()), .text = error.what()};
   } catch (const std::bad_alloc&) {
@@ -81,9 +90,17 @@ Failure describe_failure() {
 /// Says what happened and ends all ranks. Result: the exit code, for a process that is alone.
 int end_with(const Failure& failure, const Identity& self) {
   forget_stop_signals();
-  if (self.size > 1 && self.rank != 0) std::this_thread::sleep_for(kRootSpeaksFirst);
-  const bool adds_rank = failure.names_rank && self.size > 1 && self.rank == 0;
+  const bool is_root = self.rank == 0;
+  if (self.size > 1 && !is_root && !failure.is_met_by_all) std::this_thread::sleep_for(kRootSpeaksFirst);
+  const auto before_the_end = is_root ? kAllHaveSpoken : kAllHaveSpoken + kRootEndsFirst;
+  if (failure.is_met_by_all) {
+    // A launcher that is lost may no longer take what is printed.
+    MpiSession::end_process_after(std::chrono::duration<double>(before_the_end).count() + MpiSession::kAbort_s,
+                                  failure.exit_code);
+  }
+  const bool adds_rank = failure.names_rank && self.size > 1 && is_root;
   if (!failure.is_silent) spdlog::error("{}{}", adds_rank ? "[rank 0 on " + self.host + "] " : "", failure.text);
+  if (failure.is_met_by_all) std::this_thread::sleep_for(before_the_end);
   if (self.size > 1 && !failure.is_alone) MpiSession::abort(failure.exit_code);
   return failure.exit_code;
 }
@@ -159,6 +176,7 @@ RunEnvironment make_environment(const Config& config, const Communicator& commun
   } else if (const std::string text = shared_cores_text(plan); !text.empty()) {
     remarks.insert(remarks.begin(), text);
   }
+  communicator.watch().watch_stop_request(&watch_stop_signals());
   RunEnvironment environment{.placement = plan.own().placement,
                              .memory_share_bytes = memory_share(available_memory_bytes(), plan.ranks.size()),
                              .stop_requested = &watch_stop_signals(),
@@ -221,7 +239,10 @@ int run_on_ranks(const Config& config, const std::vector<std::string>& command, 
     Communicator communicator(ranks_per_node_of(config));
     self = {.rank = communicator.rank(), .size = communicator.size(), .host = host_name()};
     start_logging({.rank = self.rank, .host = self.host});
-    return run(config, communicator, command);
+    communicator.watch().on_warning([](const std::string& text) { spdlog::warn("{}", text); });
+    const int exit_code = run(config, communicator, command);
+    communicator.barrier();  // watched, which MPI's own meeting at the end is not
+    return exit_code;
   } catch (...) {
     // The session outlives this: it ends the peers, who wait for this rank.
     return end_with(describe_failure(), self);

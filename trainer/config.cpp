@@ -22,6 +22,7 @@ namespace {
 constexpr double kDefaultEpochs = 90.0;
 constexpr int kMostThreads = 4096;
 constexpr int kMostWorkers = 1024;
+constexpr double kShortestStall_s = 1.0;  ///< a roll call of many ranks takes a second
 
 std::string number_text(double value) {
   std::array<char, 32> buffer{};
@@ -264,6 +265,8 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   check_rate(config, faults);
   faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
   if (config.fusion_mb) faults.positive(*config.fusion_mb, "--fusion-mb");
+  faults.require(std::isfinite(config.stall_timeout_s) && config.stall_timeout_s >= kShortestStall_s, "--stall-timeout",
+                 "a number from " + number_text(kShortestStall_s), number_text(config.stall_timeout_s));
   faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
   faults.one_of(config.shared_update, {"auto", "on", "off"}, "--shared-update");
   if (config.shared_update == "on" && config.allreduce == "none") {

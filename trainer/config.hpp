@@ -60,6 +60,7 @@ struct TrainConfig {
   std::string wire_dtype = "fp32";     ///< fp32 | bf16: type in which gradients travel
   std::string overlap = "on";          ///< on | forward | backward | off: when gradients travel
   std::string shared_update = "auto";  ///< auto | on | off: one copy of weights and velocity for the ranks of a node
+  double stall_timeout_s = 60.0;       ///< a bucket of gradients that is late by this ends the job
   int ranks_per_node = 0;
 
   // Placement

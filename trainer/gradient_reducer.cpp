@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "collectives/stall_watch.hpp"
 #include "dtrain/error.hpp"
 #include "trainer/clock.hpp"
 
@@ -25,6 +26,12 @@ std::vector<int> places_in(const BucketOrder& order) {
     places[static_cast<std::size_t>(order[place])] = static_cast<int>(place);
   }
   return places;
+}
+
+WaitPolicy watched(WaitPolicy wait, const ReducerOptions& options, const Communicator& communicator) {
+  wait.timeout_s = options.stall_timeout_s;
+  wait.watch = &communicator.watch();
+  return wait;
 }
 
 }  // namespace
@@ -57,13 +64,16 @@ const char* to_text(Overlap overlap) {
 GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& window, ReducerOptions options)
     : options_(std::move(options)),
       communicator_(communicator),
-      all_reduce_(communicator, window, options_.algorithms, options_.wire, options_.has_comm_core ? kEagerWait : kPoliteWait),
+      all_reduce_(communicator, window, options_.algorithms, options_.wire,
+                  watched(options_.has_comm_core ? kEagerWait : kPoliteWait, options_, communicator)),
       overlap_(options_.overlap == Overlap::automatic ? Overlap::backward : options_.overlap),
       order_(order_of_readiness(static_cast<int>(options_.buckets.size()))),
       places_(places_in(order_)),
       times_(options_.buckets.size()),
       is_updated_(options_.buckets.size(), true),
-      is_needed_(options_.buckets.size(), false) {
+      is_needed_(options_.buckets.size(), false),
+      owners_wait_(watched(kPoliteWait, options_, communicator)) {
+  check(options_.bucket_names.size() == options_.buckets.size(), "GradientReducer: a name for each bucket");
   for (const Range& gradients : options_.gradient_ranges) {
     std::vector<int>& needed = needed_by_.emplace_back();
     for (auto bucket = static_cast<int>(options_.buckets.size()) - 1; bucket >= 0; --bucket) {
@@ -79,11 +89,14 @@ GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& w
   }
   comm_thread_ = std::make_unique<CommThread>(
       [this](int bucket) {
+        const StallWatch::Subject subject(communicator_.watch(), options_.bucket_names[static_cast<std::size_t>(bucket)]);
         const double begin_s = seconds();
         all_reduce_.run(bucket);
         times_[static_cast<std::size_t>(bucket)].exchange_s = seconds() - begin_s;
       },
-      static_cast<int>(options_.buckets.size()), options_.on_comm_thread_start);
+      static_cast<int>(options_.buckets.size()), options_.on_comm_thread_start,
+      [this](int place, double waited_s) { look_for_stall(order_[static_cast<std::size_t>(place)], waited_s); });
+  owners_wait_.beside = comm_thread_.get();
 }
 
 void GradientReducer::begin_forward() {
@@ -114,6 +127,7 @@ void GradientReducer::begin_backward() {
 }
 
 void GradientReducer::layer_done(LayerIndex layer) {
+  if (comm_thread_) comm_thread_->rethrow_failure();
   final_elements_ = std::max(final_elements_, options_.gradient_ranges[static_cast<std::size_t>(layer)].end);
   while (ready_ < options_.buckets.size() && options_.buckets[ready_].end <= final_elements_) {
     times_[ready_++].ready_s = seconds() - backward_begin_s_;
@@ -142,10 +156,23 @@ void GradientReducer::require_updated(int bucket) {
   const auto at = static_cast<std::size_t>(bucket);
   if (is_updated_[at]) return;
   if (comm_thread_) clock_.waited_s += comm_thread_->wait(places_[at]);
+  const StallWatch::Subject subject(communicator_.watch(), options_.bucket_names[at], StallWatch::Waiter::beside_mpi);
   const double begin_s = seconds();
   options_.update(options_.shares_update ? all_reduce_.shard(bucket) : options_.buckets[at]);
   clock_.update_s += seconds() - begin_s;
   is_updated_[at] = true;
+}
+
+/// MPI's own all-reduce does not return while a rank is missing. Our algorithms look for themselves, unless they are stuck in a
+/// call that should not have waited.
+void GradientReducer::look_for_stall(int bucket, double waited_s) {
+  constexpr double kGrace_s = 5.0;
+  const bool looks_itself = all_reduce_.algorithm(bucket) != AllReduceAlgorithm::mpi;
+  const double timeout_s = options_.stall_timeout_s * (looks_itself ? 4.0 / 3.0 : 1.0) + (looks_itself ? kGrace_s : 0.0);
+  if (looks_itself && waited_s < timeout_s) return;
+  communicator_.watch().look_beside_mpi({.waited_s = waited_s, .timeout_s = timeout_s, .is_stuck = true}, [this, bucket] {
+    return "exchanging " + options_.bucket_names[static_cast<std::size_t>(bucket)];
+  });
 }
 
 void GradientReducer::settle() {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +32,8 @@ struct ReducerOptions {
   Overlap overlap = Overlap::automatic;
   bool shares_update = false;  ///< the ranks of a node have one copy of the weights, and each updates its shards
   bool has_comm_core = false;
+  double stall_timeout_s = 60.0;          ///< a bucket that is late by this is an error
+  std::vector<std::string> bucket_names;  ///< one a bucket, for reports
   std::function<void()> on_comm_thread_start;
   /// Updates weights whose gradients are summed: those of a bucket, or of this rank's shard of it, which may be empty; returns
   /// when those of the whole bucket are up to date. Called on the owner's thread, for the same buckets in the same order on all
@@ -73,10 +76,13 @@ class GradientReducer {
   double exchange_s() const { return exchange_s_; }
   const AlgorithmTable& algorithms() const { return options_.algorithms; }
   Overlap overlap() const { return overlap_; }
+  /// How the owner waits for the other ranks of its node while buckets may be travelling.
+  const WaitPolicy& owners_wait() const { return owners_wait_; }
 
  private:
   void submit_ready();
   void require_updated(int bucket);
+  void look_for_stall(int bucket, double waited_s);
 
   ReducerOptions options_;
   const Communicator& communicator_;
@@ -93,6 +99,7 @@ class GradientReducer {
   double backward_begin_s_ = 0.0, backward_s_ = 0.0, forward_begin_s_ = 0.0;
   Clock clock_, at_forward_;
   double exchange_s_ = 0.0;
+  WaitPolicy owners_wait_;
   std::unique_ptr<CommThread> comm_thread_;  ///< none where there is nothing to exchange; last: it uses the above
 };
 

@@ -102,12 +102,12 @@ std::span<float> Replica::common_velocity() const {
   return common_ ? common_->own().subspan(elements, elements) : std::span<float>();
 }
 
-bool Replica::meet_after_update(bool are_finite) {
+bool Replica::meet_after_update(bool are_finite, const WaitPolicy& wait) {
   if (!common_) return are_finite;
   float& flag = common_->own()[2 * parameters_->weights().size()];
   // Set once and never reset, so it does not matter who sees it early.
   if (!are_finite) std::atomic_ref(flag).store(1.0f, std::memory_order_relaxed);
-  common_->barrier(kPoliteWait, "sharing the update of the weights");
+  common_->barrier(wait, "sharing the update of the weights");
   return std::atomic_ref(flag).load(std::memory_order_relaxed) == 0.0f;
 }
 

@@ -9,6 +9,7 @@
 
 #include "collectives/communicator.hpp"
 #include "collectives/node_window.hpp"
+#include "collectives/waiting.hpp"
 #include "dtrain/graph.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/rank_memory.hpp"
@@ -59,8 +60,8 @@ class Replica {
   /// Velocity that the node's ranks share; empty where they do not.
   std::span<float> common_velocity() const;
   /// This rank has updated its shard, and found its weights finite or not. Result: whether all shards' are; all ranks of the
-  /// node have updated theirs then. Errors: CommError: a rank of the node did not come in time.
-  bool meet_after_update(bool are_finite);
+  /// node have updated theirs then. Errors: LostRanksError: a rank of the node did not come in time.
+  bool meet_after_update(bool are_finite, const WaitPolicy& wait);
 
   bool has_plain_layout() const { return has_plain_layout_; }
 

@@ -51,7 +51,7 @@ void Trainer::update(const Range& part) {
   const auto trained = static_cast<std::int64_t>(replica_.parameters().gradients().size());
   const Slice slice{std::min(part.begin, trained), std::min(part.end, trained)};  // behind them lie the step's sums
   const bool are_finite = optimizer_.update(replica_.parameters(), slice, rates_);
-  weights_are_finite_ = replica_.meet_after_update(are_finite) && weights_are_finite_;
+  weights_are_finite_ = replica_.meet_after_update(are_finite, reducer_.owners_wait()) && weights_are_finite_;
 }
 
 void Trainer::run_micro_batch(const Range& positions, std::size_t index, const StepShare& share) {

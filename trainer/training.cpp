@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "trainer/bucket_names.hpp"
 #include "trainer/rank_memory.hpp"
 #include "trainer/start.hpp"
 
@@ -92,6 +93,7 @@ ReducerOptions Training::reducer_options() {
                     .bucket_elements = std::max<std::int64_t>(1, elements_of(bucket_bytes)),
                     .first_bucket_elements = elements_of(std::min(kFirstBucketMb * kBytesPerMb, bucket_bytes))});
   if (sums_go_alone) buckets.push_back({gradients, elements});
+  std::vector<std::string> names = bucket_names(buckets, replica_.parameters().trained_slots(), algorithms);
   return {.buckets = std::move(buckets),
           .gradient_ranges = replica_.gradient_ranges(),
           .algorithms = algorithms,
@@ -99,6 +101,8 @@ ReducerOptions Training::reducer_options() {
           .overlap = parse_overlap(config_.overlap),
           .shares_update = replica_.shares_update(),
           .has_comm_core = placement_.has_comm_core,
+          .stall_timeout_s = config_.stall_timeout_s,
+          .bucket_names = std::move(names),
           .on_comm_thread_start = placement_.bind_comm_thread,
           .update = [this](const Range& bucket) { trainer_->update(bucket); }};
 }

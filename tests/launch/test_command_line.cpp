@@ -96,6 +96,8 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
                                       "ring",
                                       "--fusion-mb",
                                       "0.5",
+                                      "--stall-timeout",
+                                      "7.5",
                                       "--wire-dtype",
                                       "fp32",
                                       "--overlap",
@@ -156,6 +158,7 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
   EXPECT_EQ(c.seed, 18446744073709551615ull);
   EXPECT_EQ(c.allreduce, "ring");
   EXPECT_DOUBLE_EQ(c.fusion_mb.value_or(0.0), 0.5);
+  EXPECT_DOUBLE_EQ(c.stall_timeout_s, 7.5);
   EXPECT_EQ(c.wire_dtype, "fp32");
   EXPECT_EQ(c.overlap, "off");
   EXPECT_EQ(c.ranks_per_node, 2);
@@ -239,7 +242,7 @@ TEST(CommandLine, ANumberMustBeANumberToItsEnd) {
 TEST(CommandLine, ZeroIsRefusedWhereItMeansNothing) {
   for (const char* option :
        {"--global-batch", "--local-batch", "--epochs", "--steps", "--threads", "--workers", "--crop", "--resize",
-        "--ranks-per-node", "--keep-checkpoints", "--log-every", "--lr", "--base-lr", "--fusion-mb"}) {
+        "--ranks-per-node", "--keep-checkpoints", "--log-every", "--lr", "--base-lr", "--fusion-mb", "--stall-timeout"}) {
     expect_error({option, "0"}, {option});
   }
   EXPECT_EQ(error_of({"--comm-cores", "0"}), "");
@@ -401,6 +404,8 @@ TEST(CommandLine, EveryBenchOptionReachesItsField) {
                                       "bn",
                                       "--allreduce",
                                       "ring",
+                                      "--stall-timeout",
+                                      "90",
                                       "--threads",
                                       "2",
                                       "--bind",
@@ -423,6 +428,7 @@ TEST(CommandLine, EveryBenchOptionReachesItsField) {
   EXPECT_EQ(c.warmup, 0);
   EXPECT_EQ(c.json, "f.json");
   EXPECT_EQ(c.csv, "f.csv");
+  EXPECT_DOUBLE_EQ(c.training.stall_timeout_s, 90.0);
   EXPECT_TRUE(c.training.allow_slow);
   EXPECT_EQ(c.training.crop, 48);
   EXPECT_EQ(c.training.conv, "direct");
@@ -460,6 +466,7 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
                            "--warmup-start-lr",
                            "--allreduce",
                            "--fusion-mb",
+                           "--stall-timeout",
                            "--wire-dtype",
                            "--overlap",
                            "--threads",

@@ -70,6 +70,7 @@ TEST(Config, RefusesNegativeNumbersByTheirOption) {
   refuse(&TrainConfig::warmup_epochs, "--warmup-epochs");
   refuse(&TrainConfig::warmup_start_lr, "--warmup-start-lr");
   refuse(&TrainConfig::fusion_mb, "--fusion-mb");
+  refuse(&TrainConfig::stall_timeout_s, "--stall-timeout");
   refuse(&TrainConfig::ranks_per_node, "--ranks-per-node");
   refuse(&TrainConfig::threads, "--threads");
   refuse(&TrainConfig::comm_cores, "--comm-cores");
@@ -81,6 +82,8 @@ TEST(Config, RefusesValuesOutsideTheirRange) {
   expect_one_fault([](TrainConfig& c) { c.momentum = 1.0; }, "--momentum: expected a number from 0 to below 1, found 1");
   expect_one_fault([](TrainConfig& c) { c.label_smoothing = 1.0; }, "--label-smoothing");
   expect_one_fault([](TrainConfig& c) { c.fusion_mb = 0.0; }, "--fusion-mb: expected a number above 0");
+  expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = 0.5; }, "--stall-timeout: expected a number from 1, found 0.5");
+  expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = std::numeric_limits<double>::infinity(); }, "--stall-timeout");
   expect_one_fault([](TrainConfig& c) { c.lr = 0.0; }, "--lr: expected a number above 0");
   expect_one_fault([](TrainConfig& c) { c.base_lr = -0.1; }, "--base-lr: expected a number above 0");
   expect_one_fault([](TrainConfig& c) { c.lr = std::numeric_limits<double>::quiet_NaN(); }, "--lr");
