@@ -5,10 +5,12 @@
 #   launch/run.sh --nodes 4 -- …                                                  in a SLURM or PBS allocation of four nodes
 # Options: --nodes N · --ranks-per-node R (2) · --hosts A,B,… · --hostfile FILE · --dry-run (only shows the line)
 # DTRAIN names another program than build/release/launch/dtrain.
+# Exit code: dtrain's; 4 also when a rank was killed or its host lost, for which mpirun has codes of its own (128 + signal, 205).
+# TERM, HUP, INT, USR1 and USR2 go to mpirun.
 set -euo pipefail
 
 usage() {
-  sed -n '2,7s/^# \{0,1\}//p' "$0"
+  sed -n '2,9s/^# \{0,1\}//p' "$0"
 }
 fail() {
   echo "run.sh: $*" >&2
@@ -79,10 +81,54 @@ program=${DTRAIN:-$root/build/release/launch/dtrain}
 if [ ! -x "$program" ] && [ "$dry_run" = no ]; then
   fail "no program at $program; build it (cmake --preset release && cmake --build --preset release) or set DTRAIN"
 fi
+# mpirun takes eight minutes to notice a host that fell silent, and more once it has something to say to it: a job that dtrain ends would
+# leave it hanging. It shall notice a little before dtrain's --stall-timeout: first question after `unit` seconds without traffic, four
+# answers missed. It then asks the ranks to end, who say whom they were waiting for.
+stall=60
+previous=""
+for word in "$@"; do
+  case "$previous=$word" in
+    --stall-timeout=*) stall=$word ;;
+    *=--stall-timeout=*) stall=${word#*=} ;;
+  esac
+  previous=$word
+done
+stall=${stall%%.*}
+case "$stall" in '' | *[!0-9]* | ??????*) stall=60 ;; esac # dtrain refuses it
+unit=$((stall / 6 > 0 ? stall / 6 : 1))
+missed=$((stall >= 6 ? 4 : stall > 3 ? stall - 2 : 1))
+if [ "$nodes" -gt 1 ]; then
+  where+=(--mca oob_tcp_keepalive_time "$unit" --mca oob_tcp_keepalive_intvl "$unit" --mca oob_tcp_keepalive_probes "$missed")
+fi
 if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 
 # --bind-to none: dtrain divides the cores of each node among its ranks, inside NUMA domains where possible, and pins its threads.
 line=(mpirun -np $((nodes * ranks_per_node)) --map-by "ppr:$ranks_per_node:node" --bind-to none "${where[@]}" "$program" "$@")
 printf '%q ' "${line[@]}"
 echo
-[ "$dry_run" = yes ] || exec "${line[@]}"
+if [ "$dry_run" = yes ]; then exit 0; fi
+
+# In a process group of its own, so that Ctrl-C reaches it once, from here.
+set -m
+"${line[@]}" </dev/null &
+mpirun=$!
+set +m
+asked_to_end=no
+trap 'asked_to_end=yes; kill -s TERM "$mpirun"' TERM HUP
+trap 'asked_to_end=yes; kill -s INT "$mpirun"' INT
+trap 'kill -s USR1 "$mpirun"' USR1
+trap 'kill -s USR2 "$mpirun"' USR2
+# A signal to this script ends the waiting, not mpirun, whose exit code stays to be asked for.
+wait "$mpirun" || true
+while kill -s 0 "$mpirun" 2>/dev/null; do wait "$mpirun" || true; done
+code=0
+wait "$mpirun" || code=$?
+if [ "$asked_to_end" = no ] && [ "$code" -gt 128 ]; then
+  if [ "$code" -eq 205 ]; then
+    echo "run.sh: mpirun lost a host; exit code 4" >&2
+  else
+    echo "run.sh: a rank was ended by signal $((code - 128)); exit code 4" >&2
+  fi
+  exit 4
+fi
+exit "$code"
