@@ -126,9 +126,27 @@ std::optional<int> RankProcesses::find_ended() {
     const ProcessState state = state_of(process, &has_own_error);
     process.had_own_error = process.had_own_error || has_own_error;
     process.was_leaving = process.was_leaving || state == ProcessState::leaving;
+    process.is_stopped = state == ProcessState::stopped;
+    if (!process.is_stopped) process.stopped_since_s = 0.0;
     if (state == ProcessState::ended && !process.was_leaving) return process.rank;
   }
   return std::nullopt;
+}
+
+std::optional<int> RankProcesses::find_stopped(double now_s, double for_s) {
+  for (Process& process : processes_) {
+    if (!process.is_stopped) continue;
+    if (process.stopped_since_s == 0.0) process.stopped_since_s = now_s;
+    if (now_s - process.stopped_since_s >= for_s) return process.rank;
+  }
+  return std::nullopt;
+}
+
+void RankProcesses::forget_stops() {
+  for (Process& process : processes_) {
+    process.is_stopped = false;
+    process.stopped_since_s = 0.0;
+  }
 }
 
 bool RankProcesses::has_own_error() const {

@@ -49,6 +49,9 @@ class RankProcesses {
   /// Looks at the next few processes, in turn. Result: the rank of one that has ended without being seen leaving before. Cost:
   /// about 10 µs a process, no allocation.
   std::optional<int> find_ended();
+  /// The rank of a process that find_ended has seen stopped, whenever it looked, for so long since forget_stops.
+  std::optional<int> find_stopped(double now_s, double for_s);
+  void forget_stops();
   /// Whether find_ended has seen one leaving by an error of its own.
   bool has_own_error() const;
   /// None: that rank is not on this machine. A process that merely waits to be collected has ended. What cannot be found out
@@ -65,6 +68,8 @@ class RankProcesses {
     std::array<char, 32> path{};  ///< of what the kernel says of it
     bool was_leaving = false;
     bool had_own_error = false;
+    bool is_stopped = false;
+    double stopped_since_s = 0.0;  ///< 0: find_stopped has not heard of it yet
   };
   static ProcessState state_of(const Process& process, bool* has_own_error = nullptr);
   const Process* find(int rank) const;

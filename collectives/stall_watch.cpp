@@ -83,6 +83,7 @@ StallWatch::~StallWatch() { hush(false); }
 void StallWatch::begin_wait(double now_s) {
   was_hushed_ = is_hushed_;
   begin_s_ = answered_s_ = now_s;
+  processes_.forget_stops();
   stop_seen_s_.reset();
   left_seen_s_.reset();
   has_named_missing_ = has_warned_ = has_looked_for_stall_ = false;
@@ -101,6 +102,10 @@ void StallWatch::look(const WaitPolicy& wait, double waited_s, double now_s, con
   const std::optional<int> ended = processes_.find_ended();
   read_notices(now_s);
   if (ended && roll_.fate(*ended) != Fate::leaving) roll_.mark(*ended, Fate::ended);
+  if (wait.timeout_s > patience_with_stopped_s_) {
+    const std::optional<int> stopped = processes_.find_stopped(now_s, patience_with_stopped_s_);
+    if (stopped) roll_.mark(*stopped, Fate::stopped);
+  }
   if (roll_.has_given_up() || roll_.fate(rank_) >= Fate::silent) give_up(describe, wait, waited_s);
   require_nobody_left(describe, now_s);
   if (left_seen_s_) return;

@@ -48,6 +48,9 @@ class StallWatch {
 
   /// Who is told of a stall before it is an error. Called by the thread that waits.
   void on_warning(std::function<void(const std::string& text)> warn) { warn_ = std::move(warn); }
+  /// A process of this machine that has been stopped for so long ends waits that would last longer: those of collectives, whose
+  /// ranks may be late for good reasons.
+  void end_waits_for_stopped_after(double seconds) { patience_with_stopped_s_ = seconds; }
   /// Set from a signal handler when the process is asked to end: a launcher that has lost a rank does so, a second before it
   /// kills. A rank that has been waiting for long then says for whom. Outlives this; may be null.
   void watch_stop_request(const std::atomic<bool>* stop_requested) { stop_requested_ = stop_requested; }
@@ -152,6 +155,7 @@ class StallWatch {
   std::vector<std::uint32_t> arrived_;
   std::function<void(const std::string& text)> warn_;
   const std::atomic<bool>* stop_requested_ = nullptr;
+  double patience_with_stopped_s_ = 60.0;
   const std::string* subject_ = nullptr;
   const std::function<std::vector<int>()>* recipients_ = nullptr;
 

@@ -230,6 +230,18 @@ int ranks_per_node_of(const Config& config) {
   }
 }
 
+/// None: the command has no such option.
+template <typename Config>
+std::optional<double> stall_timeout_of(const Config& config) {
+  if constexpr (requires { config.stall_timeout_s; }) {
+    return config.stall_timeout_s;
+  } else if constexpr (requires { config.training.stall_timeout_s; }) {
+    return config.training.stall_timeout_s;
+  } else {
+    return std::nullopt;
+  }
+}
+
 /// Runs a command on all ranks, under MPI.
 template <typename Config>
 int run_on_ranks(const Config& config, const std::vector<std::string>& command, int argc, char** argv, Identity& self) {
@@ -240,6 +252,7 @@ int run_on_ranks(const Config& config, const std::vector<std::string>& command, 
     self = {.rank = communicator.rank(), .size = communicator.size(), .host = host_name()};
     start_logging({.rank = self.rank, .host = self.host});
     communicator.watch().on_warning([](const std::string& text) { spdlog::warn("{}", text); });
+    if (const auto seconds = stall_timeout_of(config)) communicator.watch().end_waits_for_stopped_after(*seconds);
     const int exit_code = run(config, communicator, command);
     communicator.barrier();  // watched, which MPI's own meeting at the end is not
     return exit_code;

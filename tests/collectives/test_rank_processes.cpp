@@ -38,6 +38,31 @@ TEST(RankProcesses, TellsRunningStoppedAndEndedApart) {
   EXPECT_EQ(processes.find_ended(), 3);
 }
 
+TEST(RankProcesses, FindsOneThatHasBeenStoppedForLong) {
+  ChildProcess child;
+  RankProcesses processes({{.rank = 3, .process = child.identity()}});
+  const auto look = [&](double now_s) {
+    EXPECT_FALSE(processes.find_ended());
+    return processes.find_stopped(now_s, 5.0);
+  };
+
+  EXPECT_FALSE(look(10.0));
+  child.signal(SIGSTOP);
+  child.wait_for(WSTOPPED);
+  EXPECT_FALSE(look(20.0));
+  EXPECT_FALSE(look(24.0));
+  EXPECT_EQ(look(25.0), 3);
+  child.signal(SIGCONT);
+  child.wait_for(WCONTINUED);
+  EXPECT_FALSE(look(26.0)) << "it runs";
+  child.signal(SIGSTOP);
+  child.wait_for(WSTOPPED);
+  EXPECT_FALSE(look(27.0)) << "counts anew";
+  processes.forget_stops();
+  EXPECT_FALSE(look(33.0)) << "counts anew";
+  EXPECT_EQ(look(38.0), 3);
+}
+
 TEST(RankProcesses, AnotherProcessOfTheSameNumberIsNotTheRank) {
   ChildProcess child;
   ProcessIdentity earlier = child.identity();

@@ -299,6 +299,21 @@ TEST_F(StallWatchOfProcess, ARankThatLeavesByItsOwnErrorIsNotReportedAsKilled) {
   EXPECT_EQ(verdict.error, "");
 }
 
+// Ranks may be late to a collective by an hour, but not because they are stopped.
+TEST_F(StallWatchOfProcess, AStoppedOneEndsTheWaitOfACollectiveOnAllHosts) {
+  for (const int rank : {0, 2}) ranks_->watch(rank).end_waits_for_stopped_after(1.0);
+  child_.signal(SIGSTOP);
+
+  const std::vector<Verdict> verdicts = ranks_->wait_all({0, 2}, 3600.0);
+
+  for (const Verdict& verdict : verdicts) {
+    EXPECT_TRUE(has(verdict.error, "no answer from rank 1 on a (")) << verdict.error;
+    EXPECT_GE(verdict.after_s, 1.0);
+    EXPECT_LT(verdict.after_s, 2.0);
+  }
+  EXPECT_TRUE(has(verdicts[0].error, " is stopped)")) << verdicts[0].error;
+}
+
 TEST_F(StallWatchOfProcess, AThreadBesideMpiSeesTheProcessEndToo) {
   child_.signal(SIGKILL);
 

@@ -199,5 +199,22 @@ TEST(LosingRanks, AKilledOneEndsACollectiveToo) {
   expect_nothing_left(ending);
 }
 
+TEST(LosingRanks, AStoppedOneEndsACollectiveAfterTheTimeOut) {
+  const fs::path out = new_path("stopped");
+  Job job({.ranks = kRanks, .arguments = endless_run(out, {"--allreduce", "none"})});
+
+  const Ending ending = end_of(job, out, 1, SIGSTOP);
+
+  EXPECT_EQ(ending.outcome.exit_code, 4) << ending.outcome;
+  EXPECT_LT(ending.after_s, kStallTimeoutS + kAfterwardsS);
+  for (const int rank : {0, 2, 3}) {
+    const std::string report = report_of(ending.outcome, rank);
+    EXPECT_NE(report.find("waiting for all ranks in MPI_I"), std::string::npos) << ending.outcome;
+    EXPECT_NE(report.find("no answer from rank 1 on "), std::string::npos) << report;
+    EXPECT_NE(report.find("(process " + std::to_string(ending.victim) + " is stopped)"), std::string::npos) << report;
+  }
+  expect_nothing_left(ending);
+}
+
 }  // namespace
 }  // namespace dtrain
