@@ -35,6 +35,7 @@ struct CommThread::State {
   std::function<void(int job)> job;
   std::function<void()> on_start;
   std::function<void(int n, double waited_s)> on_late;
+  std::function<bool()> while_idle;
   int capacity = 0;
   std::vector<int> queue;  ///< job numbers; a power of two of them, so that a counter's lowest bits are the place
 
@@ -75,6 +76,7 @@ struct CommThread::State {
       throw;
     }
   }
+  void be_idle(std::uint32_t next, std::uint32_t seen);
   void fail(std::uint32_t number) {
     error = std::current_exception();
     failed_at = number;
@@ -97,8 +99,20 @@ void CommThread::State::run_jobs() {
       wake_sleepers(done);
     }
     if (is_ending.load(std::memory_order_acquire)) return;
-    calls.wait(seen, std::memory_order_acquire);
+    be_idle(next, seen);
   }
+}
+
+/// Returns when `calls` has changed from `seen`.
+void CommThread::State::be_idle(std::uint32_t next, std::uint32_t seen) {
+  try {
+    while (while_idle && !error && while_idle()) {
+      if (calls.load(std::memory_order_acquire) != seen) return;
+    }
+  } catch (...) {
+    fail(next);
+  }
+  calls.wait(seen, std::memory_order_acquire);
 }
 
 void CommThread::State::run_job(std::uint32_t number) {
@@ -114,12 +128,13 @@ void CommThread::State::run_job(std::uint32_t number) {
 }
 
 CommThread::CommThread(std::function<void(int job)> job, int capacity, std::function<void()> on_start,
-                       std::function<void(int n, double waited_s)> on_late)
+                       std::function<void(int n, double waited_s)> on_late, std::function<bool()> while_idle)
     : state_(std::make_unique<State>()) {
   check(capacity >= 0, "CommThread: capacity >= 0");
   state_->job = std::move(job);
   state_->on_start = std::move(on_start);
   state_->on_late = std::move(on_late);
+  state_->while_idle = std::move(while_idle);
   state_->capacity = capacity;
   state_->queue.resize(std::bit_ceil(static_cast<std::size_t>(std::max(capacity, 1))));
   state_->thread = std::thread([state = state_.get()] {

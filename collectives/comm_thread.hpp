@@ -1,5 +1,6 @@
 // The one place of asynchrony: a thread that runs submitted jobs in order (all MPI calls of the training loop), so that
-// gradients travel while backward computes. Allocates nothing after construction; sleeps when it has nothing to do.
+// gradients travel while backward computes. Allocates nothing after construction; sleeps when it has nothing to do. Between
+// jobs it may serve its peers.
 #pragma once
 
 #include <functional>
@@ -13,8 +14,11 @@ class CommThread {
   /// on_start: called on the thread first (binding); may be empty. What it throws, the first wait rethrows.
   /// on_late(n, waited_s): called by wait(n), on the owner's thread, every tenth of a second that it waits; may be empty. What
   /// it throws, wait throws: the job is then taken to be stuck for good.
+  /// while_idle: called on the thread again and again while it has no job, until it says that there is nothing more to expect;
+  /// after every job anew. A job waits for the call under way, so it is brief; it pauses as it thinks fit. What it throws, the
+  /// wait for the next job rethrows. May be empty: then the thread sleeps until it gets a job.
   CommThread(std::function<void(int job)> job, int capacity, std::function<void()> on_start,
-             std::function<void(int n, double waited_s)> on_late = {});
+             std::function<void(int n, double waited_s)> on_late = {}, std::function<bool()> while_idle = {});
   /// Finishes what is queued; after an error, or while an exception unwinds the owner, abandons what has not begun. A stuck job
   /// is left behind with its thread: the process must end soon, and what the job uses should last until then.
   ~CommThread();

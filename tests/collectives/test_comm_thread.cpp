@@ -231,6 +231,74 @@ TEST(CommThread, RethrowsWhatOnStartThrew) {
   EXPECT_FALSE(has_run);
 }
 
+TEST(CommThread, CallsWhileIdleBetweenJobsAsLongAsThereIsMoreToExpect) {
+  std::atomic<int> calls{0};
+  std::atomic<int> calls_expected{1000000};  // for ever
+  std::atomic<bool> is_in_job{false};
+  std::atomic<bool> has_overlapped{false};
+  CommThread thread(
+      [&](int) {
+        is_in_job.store(true);
+        sleep_for_ms(5);
+        is_in_job.store(false);
+      },
+      2, {}, {},
+      [&] {
+        if (is_in_job.load()) has_overlapped.store(true);
+        std::this_thread::sleep_for(100us);
+        return calls.fetch_add(1) + 1 < calls_expected.load();
+      });
+  while (calls.load() < 10) sleep_for_ms(1);
+
+  thread.submit(0);
+  thread.wait(0);
+  const int after_first = calls.load();
+  while (calls.load() < after_first + 10) sleep_for_ms(1);
+  calls_expected.store(0);
+  sleep_for_ms(20);  // the call that is under way, if any, is the last
+  const int at_rest = calls.load();
+  sleep_for_ms(20);
+
+  EXPECT_EQ(calls.load(), at_rest) << "called although nothing was to be expected";
+  thread.submit(1);
+  thread.wait(1);
+  while (calls.load() == at_rest) sleep_for_ms(1);
+  EXPECT_FALSE(has_overlapped.load());
+}
+
+TEST(CommThread, RethrowsWhatWhileIdleThrewFromTheNextJob) {
+  std::atomic<bool> may_throw{false};
+  std::atomic<bool> has_thrown{false};
+  int done = 0;
+  CommThread thread([&](int) { ++done; }, 2, {}, {},
+                    [&] {
+                      std::this_thread::sleep_for(100us);
+                      if (!may_throw.load()) return true;
+                      has_thrown.store(true);
+                      throw CommError("a peer is gone");
+                    });
+  thread.submit(0);
+  thread.wait(0);
+  may_throw.store(true);
+  while (!has_thrown.load()) sleep_for_ms(1);
+
+  thread.submit(1);
+
+  EXPECT_NO_THROW(thread.wait(0));
+  EXPECT_THROW(thread.wait(1), CommError);
+  EXPECT_EQ(done, 1);
+}
+
+TEST(CommThread, EndsWhileIdle) {
+  std::atomic<int> calls{0};
+  {
+    CommThread thread([](int) {}, 1, {}, {}, [&] { return calls.fetch_add(1) >= 0; });
+    while (calls.load() < 3) sleep_for_ms(1);
+  }
+
+  EXPECT_GE(calls.load(), 3);
+}
+
 TEST(CommThread, FinishesWhatIsQueuedWhenItEnds) {
   int done = 0;
   {
