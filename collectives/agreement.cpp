@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <iterator>
 #include <optional>
 
 #include "dtrain/error.hpp"
@@ -37,11 +38,10 @@ std::string excerpt(const std::string& text, std::size_t at) {
 }
 
 /// Distinct hosts in order of appearance; the first eight by name.
-std::string host_list(const std::vector<RankValues>& all, const std::vector<int>& ranks) {
+std::string host_list(const std::vector<RankValues>& ranks) {
   std::vector<std::string> hosts;
-  for (const int rank : ranks) {
-    const std::string& host = all[static_cast<std::size_t>(rank)].host;
-    if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
+  for (const RankValues& rank : ranks) {
+    if (std::find(hosts.begin(), hosts.end(), rank.host) == hosts.end()) hosts.push_back(rank.host);
   }
   std::string text = hosts.size() == 1 ? "host " : "hosts ";
   for (std::size_t i = 0; i < hosts.size() && i < 8; ++i) text += (i > 0 ? ", " : "") + hosts[i];
@@ -53,18 +53,18 @@ std::string host_list(const std::vector<RankValues>& all, const std::vector<int>
 template <typename TextOf>
 std::string describe_one(const std::vector<RankValues>& ranks, const std::string& name, const TextOf& of) {
   const std::string expected = of(ranks.front());
-  std::vector<int> differing;
-  for (std::size_t rank = 1; rank < ranks.size(); ++rank) {
-    if (of(ranks[rank]) != expected) differing.push_back(static_cast<int>(rank));
-  }
+  std::vector<RankValues> differing;
+  std::ranges::copy_if(ranks, std::back_inserter(differing), [&](const RankValues& rank) { return of(rank) != expected; });
   if (differing.empty()) return {};
-  const RankValues& first = ranks[static_cast<std::size_t>(differing.front())];
+  const RankValues& first = differing.front();
   const std::string found = of(first);
+  std::vector<int> numbers;
+  std::ranges::transform(differing, std::back_inserter(numbers), &RankValues::rank);
   const std::size_t at = static_cast<std::size_t>(
       std::mismatch(expected.begin(), expected.end(), found.begin(), found.end()).first - expected.begin());
-  return name + ": " + excerpt(expected, at) + " on rank 0 (host " + ranks.front().host + ") but " + excerpt(found, at) +
-         " on rank " + std::to_string(differing.front()) + " (host " + first.host +
-         "); ranks that differ: " + to_rank_list(differing) + " (" + host_list(ranks, differing) + ")";
+  return name + ": " + excerpt(expected, at) + " on rank " + std::to_string(ranks.front().rank) + " (host " +
+         ranks.front().host + ") but " + excerpt(found, at) + " on rank " + std::to_string(first.rank) + " (host " +
+         first.host + "); ranks that differ: " + to_rank_list(numbers) + " (" + host_list(differing) + ")";
 }
 
 std::string names_of(const RankValues& rank) {
@@ -86,12 +86,12 @@ std::string to_text(const RankValues& rank_values) {
   return text;
 }
 
-RankValues read_rank_values(const std::string& text) {
-  const RankValues foreign{.host = "unknown", .values = {}};
+RankValues read_rank_values(const std::string& text, int rank) {
+  const RankValues foreign{.rank = rank, .host = "unknown", .values = {}};
   std::size_t position = 0;
   const auto host = take_text(text, position);
   if (!host) return foreign;
-  RankValues rank_values{.host = *host, .values = {}};
+  RankValues rank_values{.rank = rank, .host = *host, .values = {}};
   while (position < text.size()) {
     const auto name = take_text(text, position);
     const auto value = take_text(text, position);

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <exception>
 #include <map>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -157,7 +158,7 @@ std::vector<StallWatch::WatchedRank> watched_ranks(const Group& all, int machine
   }
   std::vector<StallWatch::WatchedRank> ranks;
   for (const std::string& text : gather_texts_over(all, to_text(self))) {
-    const RankValues rank = read_rank_values(text);
+    const RankValues rank = read_rank_values(text, static_cast<int>(ranks.size()));
     ranks.push_back({.host = rank.host});
     const bool is_visible = own && rank.values.size() == 4 && rank.values[0].value == self.values[0].value &&
                             rank.values[3].value == own->numbering;
@@ -244,25 +245,45 @@ Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handl
 
   MPI_Comm machine = MPI_COMM_NULL;
   int machine_rank = 0;
-  check_mpi(MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &machine), "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine), "MPI_Comm_split_type");
   check_mpi(MPI_Comm_rank(machine, &machine_rank), "MPI_Comm_rank");
   int machine_root = rank_;  // a machine is known by its lowest rank
   check_mpi(MPI_Bcast(&machine_root, 1, MPI_INT, 0, machine), "MPI_Bcast");
   const int part = ranks_per_node > 0 ? machine_rank / ranks_per_node : 0;
-  check_mpi(MPI_Comm_split(machine, part, rank_, &handles_->node), "MPI_Comm_split");
+  check_mpi(MPI_Comm_split(machine, part, 0, &handles_->node), "MPI_Comm_split");
   check_mpi(MPI_Comm_free(&machine), "MPI_Comm_free");
-  check_mpi(MPI_Comm_rank(handles_->node, &node_rank_), "MPI_Comm_rank");
-  check_mpi(MPI_Comm_size(handles_->node, &node_size_), "MPI_Comm_size");
 
   const Group all{handles_->world, rank_, size_, nullptr};
   mail_ = std::make_unique<NoticeMail>(handles_->notices, size_);
-  watch_ = std::make_unique<StallWatch>(
+  own_watch_ = std::make_unique<StallWatch>(
       rank_, watched_ranks(all, machine_root),
       StallWatch::Links{
           .send = [mail = mail_.get()](int rank, std::span<const std::uint32_t> table) { return mail->send(rank, table); },
           .receive = [mail = mail_.get()](std::span<std::uint32_t> table) { return mail->receive(table); },
           .hush = NoticeMail::hush});
-  last_words_ = std::make_unique<LastWords>([watch = watch_.get()] { watch->tell_of_broken_connection(); });
+  last_words_ = std::make_unique<LastWords>([watch = own_watch_.get()] { watch->tell_of_broken_connection(); });
+  watch_ = own_watch_.get();
+  find_places();
+  job_ranks_.resize(static_cast<std::size_t>(size_));
+  std::iota(job_ranks_.begin(), job_ranks_.end(), 0);
+}
+
+Communicator::Communicator(const Communicator& whole, int part) : handles_(std::make_unique<Handles>()), watch_(whole.watch_) {
+  check(part >= 0, "Communicator: part >= 0");
+  handles_->exceptions_at_start = std::uncaught_exceptions();
+  check_mpi(MPI_Comm_split(whole.handles().world, part, 0, &handles_->world), "MPI_Comm_split");
+  check_mpi(MPI_Comm_split(whole.handles().node, part, 0, &handles_->node), "MPI_Comm_split");
+  check_mpi(MPI_Comm_dup(handles_->world, &handles_->exchange), "MPI_Comm_dup");
+  find_places();
+  const int job_rank = whole.job_rank(whole.rank());
+  job_ranks_ = gather_all<int>(group_of_all(*this), {&job_rank, 1}, MPI_INT);
+}
+
+void Communicator::find_places() {
+  check_mpi(MPI_Comm_rank(handles_->world, &rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(handles_->world, &size_), "MPI_Comm_size");
+  check_mpi(MPI_Comm_rank(handles_->node, &node_rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(handles_->node, &node_size_), "MPI_Comm_size");
 
   // A node, too, is known by its lowest rank, its place by how many such ranks come before.
   const std::vector<int> node_ranks = gather_all<int>(group_of_node(*this), {&rank_, 1}, MPI_INT);
@@ -294,24 +315,23 @@ Communicator::~Communicator() {
   if (std::uncaught_exceptions() > handles_->exceptions_at_start) {
     // The peers are not here to take part in anything; they wait for this rank.
     try {
-      watch_->leave();
+      if (own_watch_) own_watch_->leave();
     } catch (const Error&) {  // what unwinds matters more
     }
     return;
   }
   last_words_.reset();
-  watch_.reset();
+  own_watch_.reset();
   mail_.reset();
-  MPI_Comm_free(&handles_->notices);
-  MPI_Comm_free(&handles_->node);
-  MPI_Comm_free(&handles_->exchange);
-  MPI_Comm_free(&handles_->world);
+  for (MPI_Comm* comm : {&handles_->notices, &handles_->node, &handles_->exchange, &handles_->world}) {
+    if (*comm != MPI_COMM_NULL) MPI_Comm_free(comm);
+  }
 }
 
 void Communicator::barrier() const {
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(handles_->world, &request), "MPI_Ibarrier");
-  wait_for_collective(request, "MPI_Ibarrier", watch_.get());
+  wait_for_collective(request, "MPI_Ibarrier", watch_);
 }
 
 void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
@@ -322,7 +342,7 @@ void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
     check_mpi(
         MPI_Ibcast(piece.data(), mpi_count(static_cast<std::int64_t>(piece.size())), MPI_BYTE, root, handles_->world, &request),
         "MPI_Ibcast");
-    wait_for_collective(request, "MPI_Ibcast", watch_.get());
+    wait_for_collective(request, "MPI_Ibcast", watch_);
   }
 }
 
@@ -352,7 +372,7 @@ std::vector<std::string> Communicator::gather_node_texts(const std::string& text
 void Communicator::require_equal(const std::vector<NamedValue>& values) const {
   std::vector<RankValues> ranks;
   for (const std::string& text : gather_texts(to_text(RankValues{.host = host_name(), .values = values}))) {
-    ranks.push_back(read_rank_values(text));
+    ranks.push_back(read_rank_values(text, job_rank(static_cast<int>(ranks.size()))));
   }
   const std::string differences = describe_differences(ranks);
   if (differences.empty()) return;

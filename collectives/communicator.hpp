@@ -42,6 +42,9 @@ class Communicator {
   /// on one machine). Errors: CommError: MPI; NotJoinedError (collectives/joining.hpp): a launcher started N processes that do
   /// not see each other (size 1 here, but the environment of mpirun, srun or Hydra says N > 1).
   explicit Communicator(int ranks_per_node = 0);
+  /// Those ranks of `whole` that give the same part, in their order; nodes are those of `whole`. Collective over all of it; it
+  /// outlives this, and its watch is watch(). Errors: CommError: MPI.
+  Communicator(const Communicator& whole, int part);
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -53,6 +56,8 @@ class Communicator {
   int node_index() const { return node_index_; }  ///< which node this is, in the order of the nodes' first ranks
   int nodes() const { return nodes_; }
   bool is_root() const { return rank_ == 0; }
+  /// By which the job, and so its messages, know a rank of this communicator: another number only in a part.
+  int job_rank(int rank) const { return job_ranks_[static_cast<std::size_t>(rank)]; }
   /// Ranks of all nodes, node by node: neighbours share a node wherever they can.
   const std::vector<int>& ranks_by_node() const { return ranks_by_node_; }
   /// Index of the node that a rank is on.
@@ -100,12 +105,16 @@ class Communicator {
   void require_equal(const std::vector<NamedValue>& values) const;
 
  private:
+  /// From world and node in handles_.
+  void find_places();
+
   std::unique_ptr<Handles> handles_;
   std::unique_ptr<NoticeMail> mail_;
-  std::unique_ptr<StallWatch> watch_;
+  std::unique_ptr<StallWatch> own_watch_;
+  StallWatch* watch_ = nullptr;  ///< that of the whole, in a part of it
   std::unique_ptr<LastWords> last_words_;
   int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1, lanes_ = 1;
-  std::vector<int> ranks_by_node_, lane_ranks_, node_of_;
+  std::vector<int> ranks_by_node_, lane_ranks_, node_of_, job_ranks_;
 };
 
 /// How long a collective of a Communicator waits for the slowest rank: one may be listing millions of files meanwhile.

@@ -46,7 +46,7 @@ void require_same_words(const std::vector<Communicator::NamedValue>& words, cons
   for (std::size_t begin = 0; begin < records.size(); begin += kRecordBytes) {
     std::string received(records.data() + begin, kRecordBytes);
     received.erase(received.find_last_not_of('\0') + 1);
-    ranks.push_back(read_rank_values(received));
+    ranks.push_back(read_rank_values(received, static_cast<int>(ranks.size())));
   }
   const std::string differences = describe_differences(ranks);
   if (differences.empty()) return;

@@ -34,11 +34,12 @@ void require_equal_replicas(const ParameterStore& parameters, const Communicator
       if (hash_on(rank) != hash_on(0)) differing.push_back(static_cast<int>(rank));
     }
     if (differing.empty()) continue;
+    const std::string first_host = hosts[static_cast<std::size_t>(differing.front())];
+    for (int& rank : differing) rank = communicator.job_rank(rank);
     throw CommError(Fault{.doing = "comparing the weights of all ranks after step " + std::to_string(step),
                           .expected = "the same bits everywhere",
                           .found = parameters.trained_slots()[i].spec.name + " on ranks " + to_rank_list(differing) +
-                                   " (first on host " + hosts[static_cast<std::size_t>(differing.front())] +
-                                   ") unlike on rank 0 (host " + hosts.front() + ")",
+                                   " (first on host " + first_host + ") unlike on rank 0 (host " + hosts.front() + ")",
                           .remedy = "resume from a checkpoint before this step; look for bad memory on the hosts named"});
   }
   check(false, "require_equal_replicas: equal slots have equal hashes");

@@ -37,7 +37,7 @@ std::optional<Fault> find_mixed_cpus(const Communicator& communicator) {
   std::vector<std::string> sets;
   for (const std::string& text :
        communicator.gather_texts(to_text(RankValues{.host = host_name(), .values = {{name, instruction_set()}}}))) {
-    ranks.push_back(read_rank_values(text));
+    ranks.push_back(read_rank_values(text, static_cast<int>(ranks.size())));
     sets.push_back(ranks.back().values.at(0).value);
   }
   const std::string differences = describe_differences(ranks);

@@ -13,7 +13,8 @@ std::vector<RankValues> equal_ranks(int count) {
   std::vector<RankValues> ranks;
   ranks.reserve(static_cast<std::size_t>(count));
   for (int rank = 0; rank < count; ++rank) {
-    ranks.push_back({.host = std::string("n").append(std::to_string(rank / 2)),
+    ranks.push_back({.rank = rank,
+                     .host = std::string("n").append(std::to_string(rank / 2)),
                      .values = {{"version", "0.1.0"}, {"configuration", "--lr 0.1"}}});
   }
   return ranks;
@@ -30,6 +31,18 @@ TEST(Agreement, NamesTheValueTheRanksAndTheHosts) {
   EXPECT_EQ(text,
             "configuration: \"--lr 0.1\" on rank 0 (host n0) but \"--lr 0.2\" on rank 3 (host n1); ranks that differ: 3–5, 7 "
             "(hosts n1, n2, n3)");
+}
+
+// As in a part of the job's ranks.
+TEST(Agreement, CallsRanksByTheirOwnNumbers) {
+  std::vector<RankValues> ranks = equal_ranks(3);
+  for (RankValues& one : ranks) one.rank = 2 * one.rank + 1;
+  ranks[2].values[1].value = "--lr 0.2";
+
+  const std::string text = describe_differences(ranks);
+
+  EXPECT_NE(text.find("on rank 1 (host n0) but \"--lr 0.2\" on rank 5"), std::string::npos) << text;
+  EXPECT_NE(text.find("differ: 5 (host n1)"), std::string::npos) << text;
 }
 
 TEST(Agreement, NamesEveryValueThatDiffers) {
@@ -72,7 +85,7 @@ TEST(Agreement, NoticesThatRanksCompareDifferentThings) {
 TEST(Agreement, SurvivesTheWayAsTextWithAnyBytes) {
   const RankValues given{.host = "n:1", .values = {{"", ""}, {"a:b", std::string("3:\0x\n", 5)}, {"ü", "12:"}}};
 
-  const RankValues received = read_rank_values(to_text(given));
+  const RankValues received = read_rank_values(to_text(given), 0);
 
   EXPECT_EQ(received.host, given.host);
   ASSERT_EQ(received.values.size(), given.values.size());
@@ -86,7 +99,7 @@ TEST(Agreement, NoticesARankOfAVersionThatSpeaksOtherwise) {
   for (const std::string foreign :
        {"", "100:short", "4", ":", "-1:x", "99999999999999999999:x", "1f33-a2\n0-1", "2:n1", "2:n11:a"}) {
     std::vector<RankValues> ranks = equal_ranks(2);
-    ranks[1] = read_rank_values(foreign);
+    ranks[1] = read_rank_values(foreign, 1);
 
     EXPECT_NE(describe_differences(ranks).find("words of another version"), std::string::npos) << foreign;
   }

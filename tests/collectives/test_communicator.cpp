@@ -84,6 +84,32 @@ void expect_sums_in_rank_order(std::size_t count) {
   EXPECT_TRUE(count == 0 || std::memcmp(values.data(), expected.data(), count * sizeof(T)) == 0) << count << " elements";
 }
 
+TEST(Communicator, CutsAPartOutOfItsRanks) {
+  for (const int ranks_per_node : {1, 2, 3}) {
+    const Communicator whole(ranks_per_node);
+    const int part = whole.rank() % 2;
+    const Communicator half(whole, part);
+
+    EXPECT_EQ(half.size(), (whole.size() + 1 - part) / 2);
+    EXPECT_EQ(half.rank(), whole.rank() / 2);
+    for (int rank = 0; rank < half.size(); ++rank) EXPECT_EQ(half.job_rank(rank), 2 * rank + part);
+    // Ranks of a node are still together.
+    for (int rank = 0; rank < half.size(); ++rank) {
+      const bool was_here = whole.node_of(half.job_rank(rank)) == whole.node_index();
+      EXPECT_EQ(half.node_of(rank) == half.node_index(), was_here);
+    }
+    EXPECT_EQ(half.max(static_cast<double>(whole.rank())), half.job_rank(half.size() - 1));
+    const std::string difference = whole.rank() >= 2 ? "b" : "a";
+    if (half.size() == 1) continue;
+    try {
+      half.require_equal({{"value", difference}});
+      ADD_FAILURE() << "the part's ranks were given different values";
+    } catch (const CommError& error) {
+      EXPECT_NE(std::string(error.what()).find("on rank " + std::to_string(2 + part)), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST(Communicator, SumsInRankOrderToTheBit) {
   for (const std::size_t count : {0, 1, 2, 3, 7, 8, 9, 10007}) {
     expect_sums_in_rank_order<float>(count);
