@@ -89,13 +89,22 @@ Optimizer::Optimizer(OptimizerKind kind, const ParameterStore& parameters, std::
 }
 
 bool Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRates& rates) {
-  check(static_cast<std::int64_t>(parameters.weights().size()) == size_, "an optimizer belongs to one parameter store");
   check(0 <= slice.begin && slice.begin <= slice.end && slice.end <= size_, "a slice lies within the arena");
+  const auto gradients =
+      parameters.gradients().subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size()));
+  return update(parameters.weights(), gradients, slice, rates);
+}
+
+bool Optimizer::update(std::span<float> weights_arena, std::span<const float> gradients_of_slice, Slice slice,
+                       const UpdateRates& rates) {
+  check(static_cast<std::int64_t>(weights_arena.size()) == size_, "an optimizer belongs to one layout of parameters");
+  check(0 <= slice.begin && slice.begin <= slice.end && slice.end <= size_, "a slice lies within the arena");
+  check(static_cast<std::int64_t>(gradients_of_slice.size()) == slice.size(), "a gradient for each element of the slice");
   const Update update_run = choose_update(kind_);
   UpdateRates undecayed = rates;
   undecayed.weight_decay = 0.0f;
-  float* const weights = parameters.weights().data();
-  const float* const gradients = parameters.gradients().data();
+  float* const weights = weights_arena.data();
+  const float* const gradients = gradients_of_slice.data();
   float* const velocity = velocity_.data();
 
   bool is_finite = true;
@@ -106,7 +115,7 @@ bool Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRate
     for (; run != runs_.end() && run->begin < part.end; ++run) {
       const std::int64_t begin = std::max(run->begin, part.begin);
       const std::int64_t end = std::min(run->end, part.end);
-      const Elements elements{weights + begin, gradients + begin, velocity + begin, end - begin};
+      const Elements elements{weights + begin, gradients + (begin - slice.begin), velocity + begin, end - begin};
       is_finite = update_run(elements, run->decays ? rates : undecayed) == 0.0f && is_finite;
     }
   }

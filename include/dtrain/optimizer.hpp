@@ -40,6 +40,8 @@ class Optimizer {
   /// Cost: reads g, w, v and writes w, v once: 20 bytes an element. Threads: all OpenMP threads of the caller.
   /// Source: torch.optim.SGD with dampening 0 (its v starts as the first g, which equals v = 0 before it).
   [[nodiscard]] bool update(ParameterStore& parameters, Slice slice, const UpdateRates& rates);
+  /// The same for weights and gradients that lie elsewhere. weights: an arena laid out as the store's; gradients: the slice's.
+  [[nodiscard]] bool update(std::span<float> weights, std::span<const float> gradients, Slice slice, const UpdateRates& rates);
 
   /// Velocity, laid out as the weight arena; checkpoints save and restore it.
   std::span<float> velocity() { return velocity_; }

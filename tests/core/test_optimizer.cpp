@@ -85,6 +85,26 @@ TEST(Optimizer, SaysWhetherTheUpdatedWeightsAreFinite) {
   }
 }
 
+// As on a parameter server, whose weights are no replica's.
+TEST(Optimizer, UpdatesWeightsElsewhereToTheSameBits) {
+  ParameterStore store = weight_and_bias(40);
+  for (std::size_t i = 0; i < store.gradients().size(); ++i) store.gradients()[i] = 0.1f * static_cast<float>(i);
+  std::vector<float> weights(store.weights().begin(), store.weights().end());
+  const std::vector<float> gradients(store.gradients().begin(), store.gradients().end());
+  Optimizer one(OptimizerKind::nesterov, store), other(OptimizerKind::nesterov, store);
+
+  for (int step = 0; step < 3; ++step) {
+    EXPECT_TRUE(one.update(store, whole(store), kRates));
+    for (const Slice slice : {Slice{0, 16}, Slice{16, whole(store).end}}) {
+      const std::span<const float> part = std::span(gradients).subspan(static_cast<std::size_t>(slice.begin));
+      EXPECT_TRUE(other.update(weights, part.first(static_cast<std::size_t>(slice.size())), slice, kRates));
+    }
+  }
+
+  EXPECT_TRUE(std::ranges::equal(weights, store.weights()));
+  EXPECT_THROW((void)other.update(weights, std::span(gradients).first(3), {0, 4}, kRates), std::logic_error);
+}
+
 TEST(Optimizer, WithoutMomentumIsPlainDescent) {
   for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::nesterov}) {
     ParameterStore store = weight_and_bias(1);
