@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace dtrain {
@@ -81,6 +82,13 @@ class Communicator {
 
   void barrier() const;
   void broadcast(std::span<std::byte> bytes, int root = 0) const;
+  /// Of a value that is nothing but its bytes.
+  template <typename Value>
+  Value broadcast_value(Value value, int root = 0) const {
+    static_assert(std::is_trivially_copyable_v<Value>);
+    broadcast(std::as_writable_bytes(std::span(&value, 1)), root);
+    return value;
+  }
   std::string broadcast_text(const std::string& text, int root = 0) const;
   /// Sums in place over all ranks, in rank order on every rank: bitwise equal everywhere and run to run. For statistics and
   /// metrics; gradients go through AllReduce. Cost: up to about 1 MB of values are gathered from all ranks by all, larger ones

@@ -117,6 +117,8 @@ class ParameterWorker {
   /// Waits until the weights of all partitions that overlap `elements` are there; in backup mode until all are.
   /// Errors: CommError: MPI, or a server does not answer (names it and the partition).
   void pull(const Range& elements);
+  /// Sync mode: waits for the sums over all workers, while weights may still be on their way. Errors: as pull.
+  void receive_sums();
   /// Waits for all weights and for the sums: over all workers in sync mode; over those that counted at the first server, in the
   /// last step that it closed, in backup mode; left as they are in async mode. Errors: as pull.
   void finish_step();

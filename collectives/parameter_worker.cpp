@@ -269,6 +269,13 @@ void ParameterWorker::pull(const Range& elements) {
                  static_cast<std::size_t>(last - partitions.begin()), "pulling weights");
 }
 
+void ParameterWorker::receive_sums() {
+  State& state = *state_;
+  check(state.plan.mode == ServerMode::sync && state.is_announced, "ParameterWorker::receive_sums: of a step that was pushed");
+  state.wait_for(state.answers, "waiting for the answer to a push");
+  std::copy_n(state.answered.front().sums.begin(), state.plan.sum_elements, state.sums().begin());
+}
+
 void ParameterWorker::finish_step() {
   State& state = *state_;
   check(state.is_announced && state.pushed == state.plan.partitions.size(), "ParameterWorker::finish_step: all was pushed");

@@ -33,8 +33,24 @@ Option aux_heads_option(bool& field) {
                        field);
 }
 Option allreduce_option(std::string& field) {
-  return text_option("allreduce", "auto|shm|ring|halving-doubling|hierarchical|mpi|none",
-                     "How gradients are summed; none: each rank trains alone. By size: ring:0-64K;mpi:64K-max.", field);
+  return text_option(
+      "allreduce", "auto|shm|ring|halving-doubling|hierarchical|mpi|ps|none",
+      "How gradients are summed; ps: by parameter servers; none: each rank trains alone. By size: ring:0-64K;mpi:64K-max.",
+      field);
+}
+
+/// Of --allreduce ps.
+std::vector<Option> server_options(TrainConfig& c) {
+  return {
+      whole_option("parameter-servers", "Ranks that serve and do not train, spread over the nodes.", 0, c.parameter_servers,
+                   "every rank does both"),
+      text_option("ps-mode", "sync|backup|async",
+                  "Updates from the gradients of all workers; of the first that come; of each by itself.", c.ps_mode),
+      whole_option("backup-workers", "Of --ps-mode backup: gradients of a step that are not waited for.", 1, c.backup_workers,
+                   "1"),
+      whole_option("max-staleness", "Of --ps-mode async: steps that a worker may be ahead of the slowest.", 0, c.max_staleness,
+                   "4"),
+  };
 }
 
 Option mixed_cpus_option(std::string& field) {
@@ -143,6 +159,7 @@ OptionTable train_table(TrainConfig& c) {
                       c.check_replicas),
           stall_timeout_option(c.stall_timeout_s),
       });
+  add_group(table, "Parameter servers", server_options(c));
   add_group(table, "Placement", placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node));
   add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus)});
   add_group(
@@ -224,6 +241,7 @@ OptionTable bench_table(BenchConfig& c) {
                 allreduce_option(shared.allreduce),
                 stall_timeout_option(shared.stall_timeout_s),
             });
+  add_group(table, "Parameter servers", server_options(shared));
   add_group(table, "Placement",
             placement_options(shared.threads, shared.comm_cores, shared.bind, shared.workers, shared.ranks_per_node));
   add_group(table, "Placement", {mixed_cpus_option(shared.mixed_cpus)});

@@ -35,19 +35,16 @@ std::string shown(double value) {
   return buffer.data();
 }
 
-template <typename Whole>
-Option whole_row(std::string name, std::string text, std::int64_t lowest, Whole& field, std::string default_text) {
+template <typename Whole, typename Field>
+Option whole_row(std::string name, std::string text, std::int64_t lowest, Field& field, std::string default_text) {
   const auto apply = [&field, lowest](const std::string& value) -> std::string {
     Whole number{};
     if (!read_number(value, number) || number < lowest) return "a whole number from " + std::to_string(lowest);
     field = number;
     return {};
   };
-  return {.name = std::move(name),
-          .value = "N",
-          .text = std::move(text),
-          .default_text = default_text.empty() ? std::to_string(field) : std::move(default_text),
-          .apply = apply};
+  return {
+      .name = std::move(name), .value = "N", .text = std::move(text), .default_text = std::move(default_text), .apply = apply};
 }
 
 template <typename Number>
@@ -160,11 +157,18 @@ Option text_option(std::string name, std::string value, std::string text, std::s
 }
 
 Option whole_option(std::string name, std::string text, std::int64_t lowest, std::int64_t& field, std::string default_text) {
-  return whole_row(std::move(name), std::move(text), lowest, field, std::move(default_text));
+  return whole_row<std::int64_t>(std::move(name), std::move(text), lowest, field,
+                                 default_text.empty() ? std::to_string(field) : std::move(default_text));
 }
 
 Option whole_option(std::string name, std::string text, std::int64_t lowest, int& field, std::string default_text) {
-  return whole_row(std::move(name), std::move(text), lowest, field, std::move(default_text));
+  return whole_row<int>(std::move(name), std::move(text), lowest, field,
+                        default_text.empty() ? std::to_string(field) : std::move(default_text));
+}
+
+Option whole_option(std::string name, std::string text, std::int64_t lowest, std::optional<std::int64_t>& field,
+                    std::string default_text) {
+  return whole_row<std::int64_t>(std::move(name), std::move(text), lowest, field, std::move(default_text));
 }
 
 Option seed_option(std::string text, std::uint64_t& field) {

@@ -39,6 +39,8 @@ Option text_option(std::string name, std::string value, std::string text, std::s
 Option whole_option(std::string name, std::string text, std::int64_t lowest, std::int64_t& field,
                     std::string default_text = {});
 Option whole_option(std::string name, std::string text, std::int64_t lowest, int& field, std::string default_text = {});
+Option whole_option(std::string name, std::string text, std::int64_t lowest, std::optional<std::int64_t>& field,
+                    std::string default_text);
 Option seed_option(std::string text, std::uint64_t& field);
 Option number_option(std::string name, std::string text, double& field, std::string default_text = {});
 Option number_option(std::string name, std::string text, std::optional<double>& field, std::string default_text);

@@ -151,7 +151,7 @@ TrainConfig run_of(const BenchConfig& config, const Combination& combination, in
   run.precision = combination.precision;
   run.data = "synthetic";
   run.local_batch = combination.batch;
-  run.global_batch = combination.batch * ranks;
+  run.global_batch = combination.batch * std::max(1, training_ranks(config.training, ranks));
   run.steps = config.warmup + config.steps;
   // A whole number of batches, so that no step is smaller; no more of them than an epoch of ImageNet has, whose order is kept.
   run.synthetic_size = run.global_batch * std::clamp<std::int64_t>(run.synthetic_size / run.global_batch, 1, run.steps);

@@ -217,6 +217,76 @@ void check_output(const TrainConfig& config, Faults& faults) {
   faults.at_least(config.log_every, 1, "--log-every");
 }
 
+/// Gradients that are summed by the ranks themselves, or sent to servers.
+void check_exchange(const TrainConfig& config, int ranks, Faults& faults) {
+  if (config.fusion_mb) faults.positive(*config.fusion_mb, "--fusion-mb");
+  faults.require(std::isfinite(config.stall_timeout_s) && config.stall_timeout_s >= kShortestStall_s, "--stall-timeout",
+                 "a number from " + number_text(kShortestStall_s), number_text(config.stall_timeout_s));
+  faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
+  faults.one_of(config.shared_update, {"auto", "on", "off"}, "--shared-update");
+  faults.one_of(config.wire_dtype, {"fp32", "bf16"}, "--wire-dtype");
+  if (config.wire_dtype == "bf16" && ranks == 1) {
+    faults.add({.doing = "--wire-dtype bf16",
+                .expected = "ranks that send gradients to each other",
+                .found = "one rank",
+                .remedy = "--wire-dtype fp32, or start several ranks with mpirun"});
+  }
+  if (!uses_parameter_servers(config)) faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
+  const std::string exchange = "--allreduce " + config.allreduce;
+  if (config.shared_update == "on" && (config.allreduce == "none" || uses_parameter_servers(config))) {
+    faults.add({.doing = "--shared-update on",
+                .expected = "gradients that the ranks of a node sum among themselves",
+                .found = exchange,
+                .remedy = "--shared-update off"});
+  }
+}
+
+/// Ranks: of the whole job.
+void check_servers(const TrainConfig& config, int ranks, Faults& faults) {
+  faults.one_of(config.ps_mode, {"sync", "backup", "async"}, "--ps-mode");
+  if (!uses_parameter_servers(config)) {
+    const auto needs_servers = [&](bool is_given, const char* option) {
+      if (!is_given) return;
+      faults.add({.doing = option,
+                  .expected = "--allreduce ps",
+                  .found = "--allreduce " + config.allreduce + ", which has no parameter servers",
+                  .remedy = "--allreduce ps, or leave the option out"});
+    };
+    needs_servers(config.parameter_servers != 0, "--parameter-servers");
+    needs_servers(config.ps_mode != "sync", "--ps-mode");
+    needs_servers(config.backup_workers.has_value(), "--backup-workers");
+    needs_servers(config.max_staleness.has_value(), "--max-staleness");
+    return;
+  }
+  faults.within(config.parameter_servers, 0, ranks - 1, "--parameter-servers");
+  if (config.wire_dtype == "bf16") {
+    faults.add({.doing = "--wire-dtype bf16",
+                .expected = "gradients that ranks sum among themselves",
+                .found = "--allreduce ps, whose messages are fp32",
+                .remedy = "--wire-dtype fp32"});
+  }
+  const auto belongs_to = [&](bool is_given, const char* option, const char* mode) {
+    if (!is_given || config.ps_mode == mode) return;
+    faults.add({.doing = option,
+                .expected = std::string("--ps-mode ") + mode,
+                .found = "--ps-mode " + config.ps_mode,
+                .remedy = std::string("--ps-mode ") + mode + ", or leave the option out"});
+  };
+  belongs_to(config.backup_workers.has_value(), "--backup-workers", "backup");
+  belongs_to(config.max_staleness.has_value(), "--max-staleness", "async");
+  if (config.ps_mode == "backup") {
+    const int workers = training_ranks(config, ranks);
+    const std::int64_t asked = config.backup_workers.value_or(1);
+    if (asked < 1 || asked >= workers) {
+      faults.add({.doing = "--backup-workers",
+                  .expected = "at least 1, and fewer than the " + std::to_string(workers) + " ranks that train",
+                  .found = std::to_string(asked),
+                  .remedy = "more ranks, or --ps-mode sync"});
+    }
+  }
+  if (config.max_staleness) faults.at_least(*config.max_staleness, 0, "--max-staleness");
+}
+
 /// Building the description finds an unknown name, a picture that is too small, and dropout or auxiliary heads where there are
 /// none.
 void check_model(const std::string& model, const ModelOptions& options, Faults& faults) {
@@ -254,7 +324,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
     if (*config.dropout >= 0.0 && *config.dropout < 1.0) options.dropout = static_cast<float>(*config.dropout);
   }
   check_model(config.model, options, faults);
-  check_shared(config, ranks, faults);
+  check_shared(config, std::max(1, training_ranks(config, ranks)), faults);
   faults.collect("--fuse", [&] { parse_fusions(config.fuse); });
   faults.one_of(config.recompute, {"off", "bn"}, "--recompute");
   if (config.data.empty()) {
@@ -263,25 +333,8 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   if (!config.augment.empty()) faults.one_of(config.augment, {"standard", "light", "none"}, "--augment");
   check_optimizer(config, faults);
   check_rate(config, faults);
-  faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
-  if (config.fusion_mb) faults.positive(*config.fusion_mb, "--fusion-mb");
-  faults.require(std::isfinite(config.stall_timeout_s) && config.stall_timeout_s >= kShortestStall_s, "--stall-timeout",
-                 "a number from " + number_text(kShortestStall_s), number_text(config.stall_timeout_s));
-  faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
-  faults.one_of(config.shared_update, {"auto", "on", "off"}, "--shared-update");
-  if (config.shared_update == "on" && config.allreduce == "none") {
-    faults.add({.doing = "--shared-update on",
-                .expected = "ranks that train together",
-                .found = "--allreduce none",
-                .remedy = "--shared-update off"});
-  }
-  faults.one_of(config.wire_dtype, {"fp32", "bf16"}, "--wire-dtype");
-  if (config.wire_dtype == "bf16" && ranks == 1) {
-    faults.add({.doing = "--wire-dtype bf16",
-                .expected = "ranks that send gradients to each other",
-                .found = "one rank",
-                .remedy = "--wire-dtype fp32, or start several ranks with mpirun"});
-  }
+  check_exchange(config, ranks, faults);
+  check_servers(config, ranks, faults);
   check_output(config, faults);
   return faults.take();
 }

@@ -12,6 +12,9 @@
 
 namespace dtrain {
 
+/// Of --fusion-mb.
+inline constexpr double kBytesPerMb = 1024.0 * 1024.0;
+
 struct TrainConfig {
   // Network
   std::string model = "resnet50";
@@ -62,6 +65,12 @@ struct TrainConfig {
   std::string shared_update = "auto";  ///< auto | on | off: one copy of weights and velocity for the ranks of a node
   double stall_timeout_s = 60.0;       ///< a bucket of gradients that is late by this ends the job
   int ranks_per_node = 0;
+
+  // Parameter servers (allreduce = "ps")
+  int parameter_servers = 0;                   ///< ranks that only serve; 0: every rank trains and serves
+  std::string ps_mode = "sync";                ///< sync | backup | async
+  std::optional<std::int64_t> backup_workers;  ///< backup: gradients of a step that are not waited for; default 1
+  std::optional<std::int64_t> max_staleness;   ///< async: steps that a worker may be ahead of the slowest; default 4
 
   // Placement
   int threads = 0;                    ///< compute threads a rank; 0: chosen
@@ -114,6 +123,13 @@ struct EvalConfig {
   std::string logits;  ///< safetensors file for every sample's logits; empty: none
   std::string report;  ///< file; empty: none
 };
+
+/// Whether weights are updated by parameter servers.
+inline bool uses_parameter_servers(const TrainConfig& config) { return config.allreduce == "ps"; }
+/// Ranks of the job that train.
+inline int training_ranks(const TrainConfig& config, int ranks) {
+  return uses_parameter_servers(config) ? ranks - config.parameter_servers : ranks;
+}
 
 /// All faults of a configuration, each with its option; empty when it can run on `ranks` ranks. No I/O.
 std::vector<std::string> validate(const TrainConfig& config, int ranks);

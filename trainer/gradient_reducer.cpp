@@ -117,8 +117,9 @@ void GradientReducer::before_forward(LayerIndex layer) {
   }
 }
 
-void GradientReducer::begin_backward() {
+void GradientReducer::begin_backward(const StepGradients& step) {
   settle();
+  step_ = step;
   if (comm_thread_) comm_thread_->reset();
   is_updated_.assign(is_updated_.size(), false);
   submitted_ = ready_ = 0;
@@ -135,14 +136,18 @@ void GradientReducer::layer_done(LayerIndex layer) {
   if (overlap_ != Overlap::off) submit_ready();
 }
 
-void GradientReducer::end_backward() {
+StepOutcome GradientReducer::end_backward() {
   const double begin_s = seconds();
   backward_s_ = begin_s - backward_begin_s_;
   for (; ready_ < options_.buckets.size(); ++ready_) times_[ready_].ready_s = backward_s_;
   submit_ready();
   clock_.waited_s += seconds() - begin_s;  // on a core of one's own the comm thread may take over at once
-  if (overlap_ != Overlap::forward) return settle();
-  if (!options_.buckets.empty()) require_updated(static_cast<int>(options_.buckets.size()) - 1);  // has the step's sums
+  if (overlap_ != Overlap::forward) {
+    settle();
+  } else if (!options_.buckets.empty()) {
+    require_updated(static_cast<int>(options_.buckets.size()) - 1);  // has the step's sums
+  }
+  return {.next_step = step_.step + 1};
 }
 
 void GradientReducer::submit_ready() {
@@ -158,7 +163,7 @@ void GradientReducer::require_updated(int bucket) {
   if (comm_thread_) clock_.waited_s += comm_thread_->wait(places_[at]);
   const StallWatch::Subject subject(communicator_.watch(), options_.bucket_names[at], StallWatch::Waiter::beside_mpi);
   const double begin_s = seconds();
-  options_.update(options_.shares_update ? all_reduce_.shard(bucket) : options_.buckets[at]);
+  options_.update(options_.shares_update ? all_reduce_.shard(bucket) : options_.buckets[at], owners_wait_);
   clock_.update_s += seconds() - begin_s;
   is_updated_[at] = true;
 }
@@ -194,13 +199,10 @@ void GradientReducer::plan_overlap() {
       exposed_after_backward_s(times_, order_of_readiness(static_cast<int>(order_.size())), backward_s_);
   const bool is_worthwhile = after_backward_s - in_forward_s > kWorthwhileShare * backward_s_;
   // Rank 0's times speak for all.
-  struct Decision {
-    bool overlaps_forward;
-  } decision{options_.overlap == Overlap::forward || is_worthwhile};
-  std::vector<int> order = decision.overlaps_forward ? by_need : order_of_readiness(static_cast<int>(order_.size()));
-  communicator_.broadcast(std::as_writable_bytes(std::span(&decision, 1)));
+  const bool overlaps_forward = communicator_.broadcast_value(options_.overlap == Overlap::forward || is_worthwhile);
+  std::vector<int> order = overlaps_forward ? by_need : order_of_readiness(static_cast<int>(order_.size()));
   communicator_.broadcast(std::as_writable_bytes(std::span(order)));
-  overlap_ = decision.overlaps_forward ? Overlap::forward : Overlap::backward;
+  overlap_ = overlaps_forward ? Overlap::forward : Overlap::backward;
   order_ = std::move(order);
   places_ = places_in(order_);
 }

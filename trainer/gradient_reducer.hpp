@@ -11,9 +11,9 @@
 
 #include "collectives/all_reduce.hpp"
 #include "collectives/comm_thread.hpp"
-#include "dtrain/layers.hpp"
 #include "schedules/bucket_order.hpp"
 #include "schedules/buckets.hpp"
+#include "trainer/gradient_exchange.hpp"
 
 namespace dtrain {
 
@@ -37,47 +37,29 @@ struct ReducerOptions {
   std::function<void()> on_comm_thread_start;
   /// Updates weights whose gradients are summed: those of a bucket, or of this rank's shard of it, which may be empty; returns
   /// when those of the whole bucket are up to date. Called on the owner's thread, for the same buckets in the same order on all
-  /// ranks.
-  std::function<void(const Range& part)> update;
+  /// ranks. wait: for the other ranks of the node, while buckets may be travelling.
+  std::function<void(const Range& part, const WaitPolicy& wait)> update;
 };
 
-class GradientReducer {
+class GradientReducer final : public GradientExchange {
  public:
   GradientReducer(const Communicator& communicator, NodeWindow& window, ReducerOptions options);
 
-  // A step, in this order. Threads: the owner's alone. Errors of all that wait: what the exchange threw.
-
-  /// Before the step's first layer runs forward.
-  void begin_forward();
-  /// Before a layer runs forward: its weights have been updated after this.
-  void before_forward(LayerIndex layer);
-  /// Gradients will be final from now on. All weights have been updated after this.
-  void begin_backward();
-  /// A layer's gradients are final: buckets that are full now travel, in their order, while the caller goes on.
-  void layer_done(LayerIndex layer);
-  /// All gradients are final: the rest travels. The step's sums are there after this; so are the updated weights, unless they
-  /// are left to the next forward.
-  void end_backward();
-
-  /// Brings the weights up to date, wherever the step stands.
-  void settle();
+  void begin_forward() override;
+  void before_forward(LayerIndex layer) override;
+  void begin_backward(const StepGradients& step) override;
+  void layer_done(LayerIndex layer) override;
+  StepOutcome end_backward() override;
+  void settle() override;
 
   /// After a few steps: from their times, rank 0 decides for all in which order buckets travel, and whether forward overlaps.
   /// Collective; settles first. Changes no bits.
   void plan_overlap();
 
-  /// What the owner's thread spent, since the reducer was made.
-  struct Clock {
-    double waited_s = 0.0;
-    double update_s = 0.0;
-  };
-  const Clock& clock() const { return clock_; }
-  /// Seconds the exchange itself took in the last whole step, hidden or not.
-  double exchange_s() const { return exchange_s_; }
+  const Clock& clock() const override { return clock_; }
+  double exchange_s() const override { return exchange_s_; }
   const AlgorithmTable& algorithms() const { return options_.algorithms; }
   Overlap overlap() const { return overlap_; }
-  /// How the owner waits for the other ranks of its node while buckets may be travelling.
-  const WaitPolicy& owners_wait() const { return owners_wait_; }
 
  private:
   void submit_ready();
@@ -87,7 +69,8 @@ class GradientReducer {
   ReducerOptions options_;
   const Communicator& communicator_;
   AllReduce all_reduce_;
-  Overlap overlap_;                           ///< never automatic
+  Overlap overlap_;  ///< never automatic
+  StepGradients step_;
   BucketOrder order_;                         ///< in which buckets travel
   std::vector<int> places_;                   ///< of each bucket in order_
   std::vector<std::vector<int>> needed_by_;   ///< per node: buckets that its weights lie in, last one first

@@ -25,8 +25,8 @@ struct ProfileShare {
   double bytes = 0.0;
 };
 
-/// All of a step, largest first: convolutions by direction, other layers by kind, bringing weights into working layout, loss and calls in
-/// between, waiting for data and for the exchange, update. Pure.
+/// All of a step, largest first: convolutions by direction, other layers by kind, bringing weights into working layout, loss
+/// and calls in between, waiting for data and for the exchange, update. Pure.
 std::vector<ProfileShare> profile_shares(const StepProfile& profile);
 
 /// A table for people, by kind.

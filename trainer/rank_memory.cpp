@@ -45,6 +45,7 @@ std::vector<RankMemory::Line> RankMemory::lines() const {
           {"gradients_bytes", "gradients", gradients_bytes},
           {"velocity_bytes", "velocity", velocity_bytes},
           {"statistics_bytes", "batch-norm statistics", statistics_bytes},
+          {"serving_bytes", "parameter server", serving_bytes},
           {"kernels_bytes", "kernels (estimated)", kernels_bytes},
           {"pictures_bytes", "pictures loaded ahead", pictures_bytes},
           {"checkpoint_bytes", "checkpoint being written", checkpoint_bytes},
@@ -71,6 +72,7 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
     memory.activations_bytes = std::max(memory.activations_bytes, graph.activations_bytes);  // used in turn
     memory.scratch_bytes = std::max(memory.scratch_bytes, graph.scratchpad_bytes);
   }
+  if (work.serving_bytes) memory.serving_bytes = work.serving_bytes(std::ssize(parameters.weights()));
   memory.statistics_bytes = parameters.statistics().size_bytes();
   // Evaluation has a loader of its own beside the waiting one of training, and room to fill up its last batch.
   memory.pictures_bytes = picture_bytes(network, kPrefetchBatches * work.loader_batch) +

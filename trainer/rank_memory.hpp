@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,9 @@ struct RankWork {
   std::int64_t loader_batch = 0;               ///< pictures of a training batch for which the loader has room
   std::int64_t samples = 0;                    ///< whose order the training loader keeps
   int sharing_ranks = 1;                       ///< of a node that have one copy of weights and velocity
-  bool saves = false;                          ///< writes checkpoints, which are copied row-major first
-  std::size_t resident_bytes = 0;              ///< what the process had before: program, libraries, MPI, list of pictures
+  std::function<std::size_t(std::int64_t parameters)> serving_bytes{};  ///< what serving parameters takes; empty: it does not
+  bool saves = false;              ///< writes checkpoints, which are copied row-major first
+  std::size_t resident_bytes = 0;  ///< what the process had before: program, libraries, MPI, list of pictures
 };
 
 /// The computing of one rank of a training run; the rest is the caller's to fill in.
@@ -35,6 +37,7 @@ struct RankMemory {
   std::size_t gradients_bytes = 0;
   std::size_t velocity_bytes = 0;
   std::size_t statistics_bytes = 0;  ///< of batch-norm, the running ones
+  std::size_t serving_bytes = 0;     ///< weights and buffers of a parameter server
   std::size_t kernels_bytes = 0;     ///< generated code and what describes it; estimated
   std::size_t pictures_bytes = 0;    ///< loaded ahead, and their order
   std::size_t checkpoint_bytes = 0;  ///< one that is being written

@@ -10,8 +10,7 @@
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kStepSumElements = kSlotAlignment;  // one cache line behind the gradients
-constexpr std::int64_t kFlagElements = kSlotAlignment;     // behind weights and velocity; not 0: some weight is not finite
+constexpr std::int64_t kFlagElements = kSlotAlignment;  // behind weights and velocity; not 0: some weight is not finite
 
 }  // namespace
 

@@ -25,6 +25,8 @@ struct StepSums {
   float stops = 0.0f;  ///< ranks that were asked to stop
 };
 
+inline constexpr std::int64_t kStepSumElements = kSlotAlignment;  ///< one cache line behind the gradients
+
 class Replica {
  public:
   /// Collective. Agrees on the parameters' layout with all ranks (plain where they differ) and allocates the gradient window.

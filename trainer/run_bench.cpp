@@ -8,6 +8,7 @@
 #include "dtrain/error.hpp"
 #include "trainer/bench_plan.hpp"
 #include "trainer/bench_report.hpp"
+#include "trainer/parameter_serving.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
@@ -40,13 +41,14 @@ void write_file(const std::string& path, const char* option, const std::string& 
 
 class Bench {
  public:
-  Bench(const BenchConfig& config, Communicator& communicator, const RunEnvironment& environment)
+  Bench(const BenchConfig& config, const Communicator& all, const RunEnvironment& environment)
       : config_(config),
-        communicator_(communicator),
+        ranks_(config.training, all),
+        communicator_(ranks_.workers()),
         environment_(environment),
         memory_bytes_(environment.memory_share_bytes > 0 ? environment.memory_share_bytes + resident_bytes() : 0),
-        setting_{.ranks = communicator.size(),
-                 .nodes = communicator.nodes(),
+        setting_{.ranks = all.size(),
+                 .nodes = all.nodes(),
                  .threads_per_rank = environment.placement.threads,
                  .cpu = cpu_name(),
                  .host = host_name(),
@@ -54,16 +56,17 @@ class Bench {
                  .command = environment.command} {}
 
   int run() {
-    communicator_.require_equal({{"options", options_text(config_)}});
+    ranks_.all().require_equal({{"options", options_text(config_)}});
     require_writable_files();
     print(environment_.placement.summary + "\n");
     for (const Combination& combination : combinations_of(config_)) {
-      print(heading_text(combination, communicator_.size()));
+      print(heading_text(combination, workers()));
       results_.push_back(measure(combination));
       malloc_trim(0);  // what it gave back, the process gives back too, so that the next one has all of it
       write_files();
     }
     print("\n" + results_table(results_));
+    // On a rank that serves alone too, for it has the same results but for their figures.
     const bool has_measured = std::ranges::any_of(results_, [](const BenchResult& result) { return !result.excess; });
     return static_cast<int>(has_measured ? ExitCode::done : ExitCode::usage);
   }
@@ -71,22 +74,28 @@ class Bench {
  private:
   /// Plans, trains, and releases everything again. Collective.
   BenchResult measure(const Combination& combination) {
-    const TrainConfig run = run_of(config_, combination, communicator_.size());
-    const RunData data = open_training_data(run, communicator_.size());
+    const TrainConfig run = run_of(config_, combination, ranks_.all().size());
+    const RunData data = open_training_data(run, ranks_.all().size());
     resident_bytes_ = resident_bytes();
-    if (const auto excess = excess_of(combination, data)) {
+    const auto excess = excess_of(combination, data);
+    if (excess) {
       print(skipped_line(*excess));
       return {.combination = combination, .excess = excess};
     }
     const RunPlan plan = plan_of(run, data);
-    Training training(plan, run, communicator_, environment_.placement);
+    if (!ranks_.trains()) {
+      serve_training(plan, run, ranks_);
+      return {.combination = combination, .excess = std::nullopt};
+    }
+    Training training(plan, run, ranks_, environment_.placement);
     const RankMemory memory = training.replica().compile(work_of(plan));
     initialize(plan.network, plan.seed, training.replica().parameters());
     training.warn_of_slow_exchange();
     training.start(*data.train, 0, nullptr);
-    setting_.allreduce = to_text(training.algorithms());
+    setting_.allreduce = training.exchange_text();
 
     const std::vector<StepReport> steps = measured_steps(training);
+    training.finish();
     const Throughput throughput = throughput_of(steps);
     print(total_line(throughput));
     return {.combination = combination,
@@ -109,49 +118,54 @@ class Bench {
     return steps;
   }
 
+  int workers() const { return training_ranks(config_.training, ranks_.all().size()); }
+
   /// data: of any batch; synthetic pictures are as many as a run asks for.
   RunPlan plan_of(const TrainConfig& run, const RunData& data) const {
     DataFacts facts = facts_of(data);
     facts.samples = run.synthetic_size;
-    return plan_run(run, facts, communicator_.size());
+    return plan_run(run, facts, workers());
   }
 
   RankWork work_of(const RunPlan& plan) const {
-    RankWork work = training_work(plan, communicator_.size(), communicator_.rank(), false);
+    RankWork work = training_work(plan, workers(), ranks_.trains() ? communicator_.rank() : 0, false);
     work.resident_bytes = resident_bytes_;
+    work.serving_bytes = serving_bytes(config_.training, ranks_);
     return work;
   }
 
   std::optional<BatchExcess> excess_of(const Combination& combination, const RunData& data) const {
     const auto memory = [&](std::int64_t batch) {
       const Combination other{combination.model, combination.precision, batch};
-      const RunPlan plan = plan_of(run_of(config_, other, communicator_.size()), data);
+      const RunPlan plan = plan_of(run_of(config_, other, ranks_.all().size()), data);
       return plan_memory(plan.network, plan.compile, work_of(plan));
     };
-    return find_excess({.asked = combination.batch, .available_bytes = memory_bytes_, .memory = memory}, communicator_);
+    // A rank that serves alone plans as if it trained: it takes no more.
+    return find_excess({.asked = combination.batch, .available_bytes = memory_bytes_, .memory = memory}, ranks_.all());
   }
 
   void require_writable_files() const {
-    if (!communicator_.is_root()) return;
+    if (!ranks_.all().is_root()) return;
     require_writable_file(config_.json, "--json");
     require_writable_file(config_.csv, "--csv");
   }
 
   /// After every combination: a measurement that is cut short leaves what it has.
   void write_files() const {
-    if (!communicator_.is_root()) return;
+    if (!ranks_.all().is_root()) return;
     write_file(config_.json, "--json", results_as_json(config_, setting_, results_));
     write_file(config_.csv, "--csv", results_as_csv(setting_, results_));
   }
 
   void print(const std::string& text) const {
-    if (!communicator_.is_root()) return;
+    if (!ranks_.all().is_root()) return;
     std::fputs(text.c_str(), stdout);
     std::fflush(stdout);
   }
 
   const BenchConfig& config_;
-  Communicator& communicator_;
+  TrainingRanks ranks_;
+  const Communicator& communicator_;  ///< of those that train; of those that serve on a rank that does not
   const RunEnvironment& environment_;
   std::size_t memory_bytes_;        ///< that this rank may have, what it held at the start included; 0: not known
   std::size_t resident_bytes_ = 0;  ///< of the process before the present combination is compiled

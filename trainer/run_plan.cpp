@@ -47,6 +47,11 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
        << "\nallreduce=" << config.allreduce
        << "\nfusion_mb=" << (config.fusion_mb ? std::to_string(*config.fusion_mb) : "auto") << "\n";
   if (config.wire_dtype != "fp32") text << "wire_dtype=" << config.wire_dtype << "\n";
+  if (uses_parameter_servers(config)) {
+    text << "parameter_servers=" << config.parameter_servers << "\nps_mode=" << config.ps_mode << "\n";
+    if (config.backup_workers) text << "backup_workers=" << *config.backup_workers << "\n";
+    if (config.max_staleness) text << "max_staleness=" << *config.max_staleness << "\n";
+  }
   if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the options
   return text.str();
 }
@@ -80,6 +85,12 @@ TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t r
 
 std::int64_t default_local_batch(std::int64_t global_batch, int ranks) {
   return std::min((global_batch + ranks - 1) / ranks, kLocalBatchCap);
+}
+
+UpdateRates rates_of_step(const RunPlan& plan, std::int64_t step) {
+  return {.learning_rate = static_cast<float>(learning_rate(plan.rate, step)),
+          .momentum = plan.momentum,
+          .weight_decay = plan.weight_decay};
 }
 
 RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {

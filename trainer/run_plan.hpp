@@ -52,6 +52,9 @@ TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t r
 /// Pictures a rank computes on at once where nothing is said: its share, at most 64.
 std::int64_t default_local_batch(std::int64_t global_batch, int ranks);
 
+/// Of step number `step`, from 0 over the whole run.
+UpdateRates rates_of_step(const RunPlan& plan, std::int64_t step);
+
 /// Pure. Errors: ConfigError (unknown model, too few classes for the data).
 RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks);
 

@@ -12,6 +12,7 @@
 #include "trainer/evaluation.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
+#include "trainer/parameter_serving.hpp"
 #include "trainer/profile.hpp"
 #include "trainer/replica_agreement.hpp"
 #include "trainer/report.hpp"
@@ -22,19 +23,46 @@
 namespace dtrain {
 namespace {
 
+/// Where ranks do not wait for each other, they do so once in so many steps, to ask whether one of them was told to stop.
+constexpr std::int64_t kStepsBetweenQuestions = 20;
+
+/// What a rank without data must know to make the same plan as the others.
+struct RunFacts {
+  DataFacts data;
+  std::int64_t local_batch = 0;
+};
+
+void agree_with_servers(const RunFacts& facts, const RunPlan& plan, const Communicator& all) {
+  all.broadcast_value(facts);
+  all.require_equal({{"configuration", plan.recipe}});
+}
+
+/// The run of a rank that serves alone.
+int serve(const TrainConfig& config, const TrainingRanks& ranks) {
+  require_valid(validate(config, ranks.all().size()));
+  const RunFacts facts = ranks.all().broadcast_value(RunFacts{});
+  TrainConfig same = config;
+  same.local_batch = facts.local_batch;
+  const RunPlan plan = plan_run(same, facts.data, training_ranks(config, ranks.all().size()));
+  ranks.all().require_equal({{"configuration", plan.recipe}});
+  serve_training(plan, config, ranks);
+  return static_cast<int>(ExitCode::done);
+}
+
 /// What stays the same over a run, built in the order in which the members stand.
 class TrainingRun {
  public:
-  TrainingRun(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment)
+  TrainingRun(const TrainConfig& config, const TrainingRanks& ranks, const RunEnvironment& environment)
       : begin_s_(seconds()),
         config_(config),
-        communicator_(communicator),
+        ranks_(ranks),
+        communicator_(ranks.workers()),
         environment_(environment),
-        data_(open_training_data(config, communicator.size())),
+        data_(open_training_data(config, ranks.all().size())),
         resident_bytes_(resident_bytes()),
         plan_(agreed_plan()),
-        keeper_(config, plan_, communicator),
-        training_(plan_, config, communicator, environment.placement),
+        keeper_(config, plan_, communicator_),
+        training_(plan_, config, ranks, environment.placement),
         replica_(training_.replica()) {}
 
   int run() {
@@ -42,13 +70,14 @@ class TrainingRun {
     compile();
     const std::int64_t first_step = load_weights();
     log_start();
+    training_.start(*data_.train, first_step, environment_.stop_requested);
+    report_.allreduce = training_.exchange_text();
     if (first_step == plan_.total_steps) {
+      training_.finish();
       log_root(communicator_, "nothing left to do: " + std::to_string(first_step) + " of as many steps are done");
       return static_cast<int>(ExitCode::done);
     }
 
-    training_.start(*data_.train, first_step, environment_.stop_requested);
-    report_.allreduce = to_text(training_.algorithms());
     if (communicator_.is_root()) require_writable_file(output_file(config_.report, "report.json"), "--report");
     if (communicator_.is_root()) require_writable_file(config_.profile, "--profile");
     MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step);
@@ -80,6 +109,7 @@ class TrainingRun {
         require_equal_replicas(replica_.parameters(), communicator_, step.step);
       }
       if (evaluates) run_evaluation(step, metrics, progress);
+      if (saves && keeper_.is_enabled()) training_.gather_optimizer_state();
       if (saves) keeper_.save(replica_, training_.optimizer(), step.step);
       if (stops) {
         if (communicator_.is_root()) progress.finish_line();
@@ -89,6 +119,7 @@ class TrainingRun {
         break;
       }
     }
+    training_.finish();
     if (communicator_.is_root()) progress.finish_line();
     warn_of_damaged(training_.faults(), "training");
     finish_profile();
@@ -101,6 +132,7 @@ class TrainingRun {
     const bool evaluates = data_.validation && !plan.eval_every.is_off();
     RankWork work = training_work(plan, communicator_.size(), communicator_.rank(), evaluates);
     work.saves = communicator_.is_root() && !config_.out.empty();
+    work.serving_bytes = serving_bytes(config_, ranks_);
     work.resident_bytes = resident_bytes_;
     return work;
   }
@@ -130,7 +162,9 @@ class TrainingRun {
         communicator_);
     if (batch < usual.local_batch && communicator_.is_root())
       spdlog::warn("local batch {} instead of {}, so that the memory plan fits the node", batch, usual.local_batch);
-    return plan_with(batch);
+    RunPlan plan = plan_with(batch);
+    if (ranks_.has_dedicated_servers()) agree_with_servers({facts_of(data_), batch}, plan, ranks_.all());
+    return plan;
   }
 
   bool profiles() const { return !config_.profile.empty(); }
@@ -173,9 +207,13 @@ class TrainingRun {
     return config_.out.empty() ? std::filesystem::path() : std::filesystem::path(config_.out) / default_name;
   }
 
-  /// Signals reach ranks at different times: the flag travels with the gradients, so that all stop after the same step.
-  bool stop_requested(const StepReport& step) const {
-    return ranks_train_apart() ? communicator_.any(step.stop_requested) : step.stop_requested;
+  /// Signals reach ranks at different times: the flag travels with the gradients, so that all stop after the same step. Where
+  /// it does not, they ask each other now and then.
+  bool stop_requested(const StepReport& step) {
+    if (training_.sums_all_ranks()) return step.stop_requested;
+    if (!ranks_train_apart() && step.step % kStepsBetweenQuestions != 0) return false;
+    training_.settle();
+    return communicator_.any(environment_.stop_requested != nullptr && environment_.stop_requested->load());
   }
 
   bool ranks_train_apart() const { return communicator_.size() > 1 && report_.allreduce == to_text(AllReduceAlgorithm::none); }
@@ -216,6 +254,7 @@ class TrainingRun {
       spdlog::info("{} auxiliary head(s) in training; the loss shown is the main one, theirs is aux_loss in the metrics",
                    plan_.network.outputs.size() - 1);
     }
+    if (ranks_.roles()) spdlog::info("parameter servers: {}", training_.exchange_text());
     spdlog::info("{} ranks on {} node(s), global batch {}, {} a rank in micro-batches of at most {}", ranks,
                  communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
     spdlog::info("{} samples, {} steps an epoch, {} steps, peak learning rate {:.4g}, schedule {}", plan_.samples,
@@ -243,7 +282,8 @@ class TrainingRun {
 
   double begin_s_;
   const TrainConfig& config_;
-  Communicator& communicator_;
+  const TrainingRanks& ranks_;
+  const Communicator& communicator_;  ///< of those that train
   const RunEnvironment& environment_;
   RunData data_;
   std::size_t resident_bytes_;  ///< of the process before anything is compiled
@@ -258,7 +298,8 @@ class TrainingRun {
 }  // namespace
 
 int run_training(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment) {
-  return TrainingRun(config, communicator, environment).run();
+  const TrainingRanks ranks(config, communicator);
+  return ranks.trains() ? TrainingRun(config, ranks, environment).run() : serve(config, ranks);
 }
 
 RankMemory plan_training_memory(const TrainConfig& config) {

@@ -7,17 +7,18 @@
 
 #include "dtrain/error.hpp"
 #include "trainer/clock.hpp"
+#include "trainer/divergence.hpp"
 
 namespace dtrain {
 
 Trainer::Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader,
-                 GradientReducer& reducer, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
+                 GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
                  std::int64_t first_step)
     : plan_(plan),
       communicator_(communicator),
       replica_(replica),
       loader_(loader),
-      reducer_(reducer),
+      exchange_(exchange),
       optimizer_(optimizer),
       stop_requested_(stop_requested),
       step_(first_step),
@@ -26,42 +27,42 @@ Trainer::Trainer(const RunPlan& plan, const Communicator& communicator, Replica&
 StepReport Trainer::step() {
   const double begin_s = seconds();
   const StepPosition position = step_position(step_, plan_.samples, plan_.global_batch);
-  const StepShare share = step_share(position, communicator_.size(), communicator_.rank(), plan_.local_batch);
+  const StepShare share = share_of(position);
   true_batch_ = position.positions.size();
   sums_ = {};
   phases_ = {};
 
-  const GradientReducer::Clock before = reducer_.clock();
-  reducer_.begin_forward();
+  const GradientExchange::Clock before = exchange_.clock();
+  exchange_.begin_forward();
   for (std::size_t index = 0; index < share.micro_batches.size(); ++index) {
     run_micro_batch(share.micro_batches[index], index, share);
   }
-  reducer_.end_backward();
-  phases_.exchange = reducer_.clock().waited_s - before.waited_s;
-  phases_.update = reducer_.clock().update_s - before.update_s;
-  return finish_report(position, begin_s);
+  const StepOutcome outcome = exchange_.end_backward();
+  phases_.exchange = exchange_.clock().waited_s - before.waited_s;
+  phases_.update = exchange_.clock().update_s - before.update_s;
+  return finish_report(outcome, begin_s);
 }
 
 void Trainer::settle() {
-  reducer_.settle();
+  exchange_.settle();
   require_finite(0.0);
 }
 
-void Trainer::update(const Range& part) {
+void Trainer::update(const Range& part, const WaitPolicy& wait) {
   const auto trained = static_cast<std::int64_t>(replica_.parameters().gradients().size());
   const Slice slice{std::min(part.begin, trained), std::min(part.end, trained)};  // behind them lie the step's sums
   const bool are_finite = optimizer_.update(replica_.parameters(), slice, rates_);
-  weights_are_finite_ = replica_.meet_after_update(are_finite, reducer_.owners_wait()) && weights_are_finite_;
+  weights_are_finite_ = replica_.meet_after_update(are_finite, wait) && weights_are_finite_;
 }
 
 void Trainer::run_micro_batch(const Range& positions, std::size_t index, const StepShare& share) {
   const auto releases = [&](LayerIndex layer) {
-    if (index + 1 == share.micro_batches.size()) reducer_.layer_done(layer);
+    if (index + 1 == share.micro_batches.size()) exchange_.layer_done(layer);
   };
   const auto begin_backward = [&] {
     if (index > 0) return;
-    reducer_.begin_backward();
-    rates_ = rates_at(step_);
+    exchange_.begin_backward({.step = step_, .samples = share.positions.size(), .batch_samples = true_batch_});
+    rates_ = rates_of_step(plan_, step_);
   };
   if (positions.size() == 0) {  // fewer samples than ranks: this rank adds nothing
     begin_backward();
@@ -74,12 +75,12 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
   phases_.data += loader_.waited_s();
 
   const double forward_s = seconds();
-  const GradientReducer::Clock at_forward = reducer_.clock();
+  const GradientExchange::Clock at_forward = exchange_.clock();
   const PassOptions pass{.step = step_,
                          .first_sample = positions.begin,
                          .is_first_micro_batch = index == 0,
                          .statistics_share = static_cast<float>(positions.size()) / static_cast<float>(share.positions.size())};
-  const Tensor& logits = graph.forward(batch.images, pass, [&](LayerIndex layer) { reducer_.before_forward(layer); });
+  const Tensor& logits = graph.forward(batch.images, pass, [&](LayerIndex layer) { exchange_.before_forward(layer); });
   const auto diff_logits = diff_logits_.values().first(logits.values().size());
   sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, plan_.label_smoothing,
                          1.0f / static_cast<float>(true_batch_), diff_logits);
@@ -88,7 +89,7 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
 
   const double backward_s = seconds();
   graph.backward(diff_logits, releases);
-  const GradientReducer::Clock& clock = reducer_.clock();
+  const GradientExchange::Clock& clock = exchange_.clock();
   phases_.forward += backward_s - forward_s - (clock.waited_s - at_forward.waited_s) - (clock.update_s - at_forward.update_s);
   phases_.backward += seconds() - backward_s;
 }
@@ -102,14 +103,23 @@ void Trainer::write_step_sums() {
   step_sums.stops = stop_requested_ != nullptr && stop_requested_->load() ? 1.0f : 0.0f;
 }
 
-UpdateRates Trainer::rates_at(std::int64_t step) const {
-  return {.learning_rate = static_cast<float>(learning_rate(plan_.rate, step)),
-          .momentum = plan_.momentum,
-          .weight_decay = plan_.weight_decay};
+StepShare Trainer::share_of(const StepPosition& position) const {
+  return step_share(position, communicator_.size(), communicator_.rank(), plan_.local_batch);
 }
 
-StepReport Trainer::finish_report(const StepPosition& position, double begin_s) {
+void Trainer::skip_to(std::int64_t step) {
+  for (; step_ < step; ++step_) {
+    const StepShare share = share_of(step_position(step_, plan_.samples, plan_.global_batch));
+    for (const Range& positions : share.micro_batches) {
+      if (positions.size() > 0) loader_.next();
+    }
+  }
+}
+
+StepReport Trainer::finish_report(const StepOutcome& outcome, double begin_s) {
   ++step_;
+  skip_to(outcome.next_step);
+  const StepPosition position = step_position(step_ - 1, plan_.samples, plan_.global_batch);
   ++replica_.parameters().batches_tracked;
   const StepSums& step_sums = replica_.step_sums();
   StepReport report{.step = step_,
@@ -119,10 +129,10 @@ StepReport Trainer::finish_report(const StepPosition& position, double begin_s) 
                     .top1 = step_sums.top1 / step_sums.samples,
                     .learning_rate = rates_.learning_rate,
                     .weight_decay = rates_.weight_decay,
-                    .samples = true_batch_,
+                    .samples = outcome.is_partial ? std::llround(step_sums.samples) : true_batch_,
                     .step_s = seconds() - begin_s,
                     .phases = phases_,
-                    .exchange_s = reducer_.exchange_s(),
+                    .exchange_s = exchange_.exchange_s(),
                     .stop_requested = step_sums.stops > 0.0f};
   if (plan_.network.outputs.size() > 1) report.aux_loss = step_sums.aux_loss / step_sums.samples;
   require_finite(report.loss + report.aux_loss.value_or(0.0));
@@ -131,15 +141,7 @@ StepReport Trainer::finish_report(const StepPosition& position, double begin_s) 
 
 // Weights that a step's forward brings up to date are those of the step before, and found out with this one.
 void Trainer::require_finite(double loss) const {
-  if (std::isfinite(loss) && weights_are_finite_) return;
-  throw DivergedError(
-      Fault{.doing = "training step " + std::to_string(step_),
-            .expected = "a finite loss and finite weights",
-            .found = (std::isfinite(loss) ? "" : "loss " + std::to_string(loss)) +
-                     std::string(std::isfinite(loss) || weights_are_finite_ ? "" : " and ") +
-                     (weights_are_finite_ ? "" : "weights that are not finite") + " at learning rate " +
-                     std::to_string(rates_.learning_rate),
-            .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
+  if (!std::isfinite(loss) || !weights_are_finite_) throw diverged_at(step_, rates_.learning_rate, loss, weights_are_finite_);
 }
 
 BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::int64_t first_step) {

@@ -9,7 +9,7 @@
 #include "dtrain/loss.hpp"
 #include "dtrain/optimizer.hpp"
 #include "schedules/shards.hpp"
-#include "trainer/gradient_reducer.hpp"
+#include "trainer/gradient_exchange.hpp"
 #include "trainer/replica.hpp"
 #include "trainer/run_plan.hpp"
 
@@ -32,7 +32,7 @@ struct StepReport {
   double top1 = 0.0;                 ///< share of the global batch
   double learning_rate = 0.0;
   double weight_decay = 0.0;
-  std::int64_t samples = 0;  ///< true size of the global batch
+  std::int64_t samples = 0;  ///< true size of the global batch, or as much of it as counted
   double step_s = 0.0;
   StepPhases phases;
   double exchange_s = 0.0;      ///< duration of the exchange itself, hidden or not
@@ -42,32 +42,35 @@ struct StepReport {
 class Trainer {
  public:
   /// All references outlive the trainer. stop_requested: set by a signal; may be null. first_step: steps done before (resumed).
-  Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader, GradientReducer& reducer,
-          Optimizer& optimizer, const std::atomic<bool>* stop_requested, std::int64_t first_step);
+  Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader,
+          GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested, std::int64_t first_step);
 
-  /// One step of all ranks; may leave updates of weights to the next one, or to settle(). Errors: CommError, DataError;
-  /// DivergedError on all ranks alike when the loss or a weight is not finite.
+  /// One step of all ranks, or, where they did not wait for this one, all that they did meanwhile; may leave updates of weights
+  /// to the next one, or to settle(). Errors: CommError, DataError; DivergedError on all ranks alike when the loss or a weight
+  /// is not finite.
   StepReport step();
   /// Brings the weights up to date. Errors: CommError, DivergedError.
   void settle();
-  /// The reducer's: gradients are summed, of a bucket or of this rank's part of it.
-  void update(const Range& part);
+  /// For a GradientReducer: gradients are summed, of a bucket or of this rank's part of it.
+  void update(const Range& part, const WaitPolicy& wait);
   std::int64_t steps_done() const { return step_; }
 
  private:
-  UpdateRates rates_at(std::int64_t step) const;
   void require_finite(double loss) const;
   /// Forward, loss and backward of one micro-batch; the last one releases the buckets.
   void run_micro_batch(const Range& positions, std::size_t index, const StepShare& share);
   /// Puts the sums so far where the last bucket takes them along.
   void write_step_sums();
-  StepReport finish_report(const StepPosition& position, double begin_s);
+  StepShare share_of(const StepPosition& position) const;
+  /// Passes over the pictures of steps that the other ranks did without this one.
+  void skip_to(std::int64_t step);
+  StepReport finish_report(const StepOutcome& outcome, double begin_s);
 
   const RunPlan& plan_;
   const Communicator& communicator_;
   Replica& replica_;
   DataLoader& loader_;
-  GradientReducer& reducer_;
+  GradientExchange& exchange_;
   Optimizer& optimizer_;
   const std::atomic<bool>* stop_requested_;
   std::int64_t step_;

@@ -1,11 +1,13 @@
 // Putting a rank's training together; see training.hpp.
 #include "trainer/training.hpp"
 
+#include <omp.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "trainer/bucket_names.hpp"
+#include "trainer/parameter_serving.hpp"
 #include "trainer/rank_memory.hpp"
 #include "trainer/start.hpp"
 
@@ -13,11 +15,11 @@ namespace dtrain {
 namespace {
 
 constexpr double kFirstBucketMb = 1.0;
-constexpr double kBytesPerMb = 1024.0 * 1024.0;
 
-/// Ranks that train apart have weights of their own.
+/// Ranks that train apart have weights of their own; so have those that are sent them.
 bool wants_shared_update(const TrainConfig& config) {
-  return config.shared_update != "off" && !parse_algorithm_table(config.allreduce).uses(AllReduceAlgorithm::none);
+  return config.shared_update != "off" && !uses_parameter_servers(config) &&
+         !parse_algorithm_table(config.allreduce).uses(AllReduceAlgorithm::none);
 }
 
 constexpr std::int64_t kStepsBeforePlan = 3;  ///< from whose last one the overlap is planned
@@ -39,12 +41,13 @@ DataFacts facts_of(const RunData& data) {
   return {.samples = data.train->size(), .classes = static_cast<std::int64_t>(data.train->class_names().size())};
 }
 
-Training::Training(const RunPlan& plan, const TrainConfig& config, const Communicator& communicator, const Placement& placement)
+Training::Training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks, const Placement& placement)
     : plan_(plan),
       config_(config),
-      communicator_(communicator),
+      ranks_(ranks),
+      communicator_(ranks.workers()),
       placement_(placement),
-      replica_(plan.network, plan.compile, communicator, wants_shared_update(config)),
+      replica_(plan.network, plan.compile, communicator_, wants_shared_update(config)),
       optimizer_(plan.optimizer, replica_.parameters(), replica_.common_velocity()) {
   const std::string& reason = replica_.update_is_private_because();
   if (config.shared_update == "on" && !reason.empty()) {
@@ -65,16 +68,66 @@ void Training::warn_of_slow_exchange() const {
 }
 
 void Training::start(const Dataset& dataset, std::int64_t first_step, const std::atomic<bool>* stop_requested) {
-  reducer_.emplace(communicator_, replica_.window(), reducer_options());
+  if (ranks_.has_dedicated_servers()) {
+    introduce_servers(ranks_, {replica_.parameters(), optimizer_.velocity(), first_step}, replica_.has_plain_layout());
+  }
+  if (ranks_.roles()) {
+    served_.emplace(ranks_, served_options(first_step));
+  } else {
+    reducer_.emplace(communicator_, replica_.window(), reducer_options());
+  }
+  GradientExchange& exchange = served_ ? static_cast<GradientExchange&>(*served_) : *reducer_;
   loader_.emplace(dataset, loader_options(), training_sequence(plan_, communicator_.size(), communicator_.rank(), first_step));
   overlap_planned_at_ = first_step + kStepsBeforePlan;
-  trainer_.emplace(plan_, communicator_, replica_, *loader_, *reducer_, optimizer_, stop_requested, first_step);
+  trainer_.emplace(plan_, communicator_, replica_, *loader_, exchange, optimizer_, stop_requested, first_step);
 }
 
 StepReport Training::step() {
   // The first steps are slower: pages are touched, caches filled.
-  if (steps_done() == overlap_planned_at_) reducer_->plan_overlap();
+  if (reducer_ && steps_done() == overlap_planned_at_) reducer_->plan_overlap();
   return trainer_->step();
+}
+
+void Training::gather_optimizer_state() {
+  if (served_) served_->gather(optimizer_.velocity());
+}
+
+void Training::finish() {
+  settle();
+  if (served_) served_->end();
+}
+
+bool Training::sums_all_ranks() const {
+  const bool are_apart = reducer_ && communicator_.size() > 1 && reducer_->algorithms() == AllReduceAlgorithm::none;
+  return !are_apart && !(served_ && parse_server_mode(config_.ps_mode) != ServerMode::sync);
+}
+
+std::string Training::exchange_text() const {
+  if (reducer_) return to_text(reducer_->algorithms());
+  const std::string servers =
+      ranks_.has_dedicated_servers() ? std::to_string(ranks_.roles()->servers.size()) + " server(s)" : "co-located servers";
+  return "ps: " + servers + ", " + config_.ps_mode;
+}
+
+ServedOptions Training::served_options(std::int64_t first_step) {
+  const std::span<float> weights = replica_.parameters().weights();
+  ServedOptions options{.plan = plan_parameter_servers(config_, *ranks_.roles(), std::ssize(weights), first_step),
+                        .memory = {.gradients = replica_.window().own(), .weights = weights},
+                        .gradient_ranges = replica_.gradient_ranges(),
+                        .overlap = parse_overlap(config_.overlap),
+                        .wait = placement_.has_comm_core ? kEagerWait : kPoliteWait,
+                        .on_comm_thread_start = [bind = placement_.bind_comm_thread] {
+                          bind();
+                          omp_set_num_threads(1);  // updates here leave the other cores to the layers
+                        }};
+  options.wait.timeout_s = config_.stall_timeout_s;
+  options.wait.watch = &ranks_.all().watch();
+  if (ranks_.has_dedicated_servers()) return options;
+  served_weights_ = AlignedMemory(weights.size_bytes());
+  options.served_weights = served_weights_.floats().first(weights.size());
+  copy_served(options.plan, ranks_.all().rank(), weights, options.served_weights);
+  options.update = make_server_update(plan_, options.plan, options.served_weights, optimizer_);
+  return options;
 }
 
 ReducerOptions Training::reducer_options() {
@@ -104,7 +157,7 @@ ReducerOptions Training::reducer_options() {
           .stall_timeout_s = config_.stall_timeout_s,
           .bucket_names = std::move(names),
           .on_comm_thread_start = placement_.bind_comm_thread,
-          .update = [this](const Range& bucket) { trainer_->update(bucket); }};
+          .update = [this](const Range& part, const WaitPolicy& wait) { trainer_->update(part, wait); }};
 }
 
 LoaderOptions Training::loader_options() const {

@@ -15,7 +15,9 @@
 #include "trainer/placement.hpp"
 #include "trainer/replica.hpp"
 #include "trainer/run_plan.hpp"
+#include "trainer/served_exchange.hpp"
 #include "trainer/trainer.hpp"
+#include "trainer/training_ranks.hpp"
 
 namespace dtrain {
 
@@ -27,8 +29,8 @@ DataFacts facts_of(const RunData& data);
 
 class Training {
  public:
-  /// Collective, as Replica's. All references outlive this.
-  Training(const RunPlan& plan, const TrainConfig& config, const Communicator& communicator, const Placement& placement);
+  /// Collective over the workers, as Replica's. All references outlive this.
+  Training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks, const Placement& placement);
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
 
@@ -38,29 +40,41 @@ class Training {
   /// Warns, on the root, when gradients or weights could not be laid out as the exchange and the layers like them.
   void warn_of_slow_exchange() const;
   /// Starts the exchange, and loading for the step after `first_step`. The replica is compiled and has its weights; once.
-  /// stop_requested: as the trainer's. Errors: ConfigError: --allreduce cannot be had here.
+  /// stop_requested: as the trainer's. Collective over all ranks. Errors: ConfigError: --allreduce cannot be had here.
   void start(const Dataset& dataset, std::int64_t first_step, const std::atomic<bool>* stop_requested);
 
   // After start():
   StepReport step();
-  /// Brings the weights up to date: a step may leave updates to the next one. To be called before they are read.
+  /// Brings the weights up to date: a step may leave updates to the next one. To be called before they are read, and before the
+  /// ranks meet otherwise than in a step. Collective.
   void settle() { trainer_->settle(); }
+  /// The optimizer's state, which servers may have, on the root too. Collective, after settle().
+  void gather_optimizer_state();
+  /// After the last step. Collective.
+  void finish();
   std::int64_t steps_done() const { return trainer_->steps_done(); }
-  const AlgorithmTable& algorithms() const { return reducer_->algorithms(); }
+  /// Whether a step's sums are over all ranks.
+  bool sums_all_ranks() const;
+  /// For people and reports: "ring", "ps: 2 servers, sync".
+  std::string exchange_text() const;
   DataFaults faults() const { return loader_->faults(); }
 
  private:
   ReducerOptions reducer_options();
+  ServedOptions served_options(std::int64_t first_step);
   LoaderOptions loader_options() const;
 
   const RunPlan& plan_;
   const TrainConfig& config_;
-  const Communicator& communicator_;
+  const TrainingRanks& ranks_;
+  const Communicator& communicator_;  ///< of the workers
   const Placement& placement_;
   Replica replica_;
   Optimizer optimizer_;
-  std::int64_t overlap_planned_at_ = 0;  ///< steps done by then
-  std::optional<GradientReducer> reducer_;
+  std::int64_t overlap_planned_at_ = 0;     ///< steps done by then
+  std::optional<GradientReducer> reducer_;  ///< this or the next
+  AlignedMemory served_weights_;            ///< on a worker that also serves
+  std::optional<ServedExchange> served_;
   std::optional<DataLoader> loader_;
   std::optional<Trainer> trainer_;
 };

@@ -17,6 +17,12 @@ inline constexpr double kLimitS = 120.0;
 /// Within this a job has ended that does not wait for anything in vain.
 inline constexpr double kPromptlyS = 20.0;
 
+using Words = std::vector<std::string>;
+inline Words operator+(Words first, const Words& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
 struct Command {
   int ranks = 0;                           ///< under mpirun; 0: without mpirun
   std::vector<std::string> arguments;      ///< of dtrain

@@ -43,6 +43,34 @@ TEST_P(Learning, TwoRanksLearnTheDemoDataSet) {
   EXPECT_LT(report.at("loss_last").get<double>(), report.at("loss_first").get<double>());
 }
 
+class LearningFromServers : public testing::TestWithParam<std::pair<int, Words>> {};
+
+// At a rate that late gradients bear (0.1, at which the others learn, is too much for them). Every worker's gradient by itself;
+// the first gradients of each step; with ranks that serve, and with those that do both.
+TEST_P(LearningFromServers, WorkersThatDoNotWaitForEachOtherLearnTheDemoDataSet) {
+  const auto& [ranks, servers] = GetParam();
+  const fs::path out = new_path("run");
+
+  const Outcome outcome =
+      run({.ranks = ranks,
+           .arguments = training_on(large_demo_data(), Words{"--global-batch", "32", "--epochs", "6", "--lr", "0.02", "--out",
+                                                             out.string(), "--allreduce", "ps"} +
+                                                           servers)});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_GE(metrics_lines(out / "metrics.jsonl", "val_top1").back().at("val_top1").get<double>(), 0.35) << outcome;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ps, LearningFromServers,
+                         testing::Values(std::pair{2, Words{"--ps-mode", "async"}},
+                                         std::pair{3, Words{"--parameter-servers", "1", "--ps-mode", "async"}},
+                                         std::pair{3, Words{"--ps-mode", "backup"}},
+                                         std::pair{4, Words{"--parameter-servers", "1", "--ps-mode", "backup"}}),
+                         [](const auto& run) {
+                           const Words& words = run.param.second;
+                           return words.back() + (words.size() > 2 ? "_apart" : "_colocated");
+                         });
+
 INSTANTIATE_TEST_SUITE_P(In, Learning, testing::Values("fp32", "bf16"), [](const auto& precision) { return precision.param; });
 
 }  // namespace

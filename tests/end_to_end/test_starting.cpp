@@ -9,13 +9,6 @@
 namespace dtrain {
 namespace {
 
-using Words = std::vector<std::string>;
-
-Words operator+(Words first, const Words& second) {
-  first.insert(first.end(), second.begin(), second.end());
-  return first;
-}
-
 void expect_refused_once(const Outcome& outcome, int exit_code, const Words& says) {
   EXPECT_EQ(outcome.exit_code, exit_code) << outcome;
   for (const std::string& text : says) EXPECT_EQ(outcome.count(text), 1) << "\"" << text << "\" in " << outcome;

@@ -104,6 +104,8 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
                                       "off",
                                       "--ranks-per-node",
                                       "2",
+                                      "--check-replicas",
+                                      "7",
                                       "--threads",
                                       "4",
                                       "--comm-cores",
@@ -226,6 +228,19 @@ TEST(CommandLine, ReportsAllFaultsTogether) {
 TEST(CommandLine, ValuesOfUnknownOptionsAreNotFaultsOfTheirOwn) {
   expect_error({"--modle", "resnet50"}, {"1 fault\n"});
   expect_error({"--modle=resnet50"}, {"1 fault\n"});
+}
+
+TEST(CommandLine, EveryOptionOfParameterServersReachesItsField) {
+  const auto backup = std::get<TrainConfig>(
+      parse_command_line({"--allreduce", "ps", "--parameter-servers", "2", "--ps-mode", "backup", "--backup-workers", "3"}, 8));
+  EXPECT_EQ(backup.allreduce, "ps");
+  EXPECT_EQ(backup.parameter_servers, 2);
+  EXPECT_EQ(backup.ps_mode, "backup");
+  EXPECT_EQ(backup.backup_workers, 3);
+  const auto async = std::get<BenchConfig>(
+      parse_command_line({"bench", "--allreduce", "ps", "--ps-mode", "async", "--max-staleness", "0"}, 8));
+  EXPECT_EQ(async.training.ps_mode, "async");
+  EXPECT_EQ(async.training.max_staleness, 0);
 }
 
 TEST(CommandLine, ANumberMustBeANumberToItsEnd) {
@@ -469,6 +484,10 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
                            "--stall-timeout",
                            "--wire-dtype",
                            "--overlap",
+                           "--parameter-servers",
+                           "--ps-mode",
+                           "--backup-workers",
+                           "--max-staleness",
                            "--threads",
                            "--comm-cores",
                            "--bind",

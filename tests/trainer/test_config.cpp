@@ -117,6 +117,58 @@ TEST(Config, SharesNoUpdateAmongRanksThatTrainApart) {
       "--shared-update");
 }
 
+/// A configuration whose weights are updated by servers, as `change` has it.
+std::vector<std::string> faults_with_servers(int ranks, const std::function<void(TrainConfig&)>& change) {
+  TrainConfig config;
+  config.allreduce = "ps";
+  change(config);
+  return validate(config, ranks);
+}
+
+TEST(Config, LeavesARankToTrainBesideTheServers) {
+  for (const int servers : {0, 1, 2, 3}) {
+    EXPECT_TRUE(faults_with_servers(4, [=](TrainConfig& c) { c.parameter_servers = servers; }).empty()) << servers;
+  }
+  EXPECT_EQ(faults_with_servers(4, [](TrainConfig& c) { c.parameter_servers = 4; }).size(), 1u);
+  EXPECT_EQ(faults_with_servers(1, [](TrainConfig& c) { c.parameter_servers = 1; }).size(), 1u);
+}
+
+TEST(Config, CountsTheRanksThatTrain) {
+  const auto with_batch = [](std::int64_t batch) {
+    return faults_with_servers(4, [=](TrainConfig& c) { c.parameter_servers = 1, c.global_batch = batch; });
+  };
+
+  EXPECT_TRUE(with_batch(3).empty());
+  EXPECT_EQ(with_batch(2).size(), 1u);
+}
+
+TEST(Config, LeavesOutAsManyGradientsAsThereAreOthers) {
+  const auto with_backup = [](int ranks, std::optional<std::int64_t> backup) {
+    return faults_with_servers(ranks, [=](TrainConfig& c) { c.ps_mode = "backup", c.backup_workers = backup; });
+  };
+
+  EXPECT_TRUE(with_backup(2, std::nullopt).empty());
+  EXPECT_TRUE(with_backup(4, 3).empty());
+  EXPECT_EQ(with_backup(4, 4).size(), 1u);
+  EXPECT_EQ(with_backup(1, std::nullopt).size(), 1u);
+}
+
+TEST(Config, RefusesWhatServersCannotGive) {
+  for (const auto& change : std::vector<std::function<void(TrainConfig&)>>{
+           [](TrainConfig& c) { c.ps_mode = "asynchronous"; }, [](TrainConfig& c) { c.backup_workers = 1; },
+           [](TrainConfig& c) { c.max_staleness = 1; }, [](TrainConfig& c) { c.shared_update = "on"; },
+           [](TrainConfig& c) { c.wire_dtype = "bf16"; }, [](TrainConfig& c) { c.ps_mode = "async", c.max_staleness = -1; }}) {
+    EXPECT_EQ(faults_with_servers(4, change).size(), 1u);
+  }
+}
+
+TEST(Config, RefusesOptionsOfServersWhereThereAreNone) {
+  expect_one_fault([](TrainConfig& c) { c.parameter_servers = 1; }, "--parameter-servers");
+  expect_one_fault([](TrainConfig& c) { c.ps_mode = "async"; }, "--ps-mode");
+  expect_one_fault([](TrainConfig& c) { c.backup_workers = 1; }, "--backup-workers");
+  expect_one_fault([](TrainConfig& c) { c.max_staleness = 1; }, "--max-staleness");
+}
+
 TEST(Config, WantsPeersForABf16Wire) {
   TrainConfig config;
   config.wire_dtype = "bf16";

@@ -1,0 +1,165 @@
+// Training with parameter servers: the same training as by all-reduce where all gradients count, and one that learns where they
+// do not; what is saved, resumed and stopped.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
+
+namespace dtrain {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Words kColocated{"--allreduce", "ps"};
+Words dedicated(int servers) { return {"--allreduce", "ps", "--parameter-servers", std::to_string(servers)}; }
+
+/// Steps of an uneven batch in micro-batches, small partitions, a checkpoint and an evaluation in the middle.
+Words short_run(const Words& more) {
+  return Words{"--steps",     "7",   "--global-batch",     "26", "--local-batch", "5",       "--optimizer", "nesterov",
+               "--fusion-mb", "0.1", "--checkpoint-every", "3",  "--schedule",    "constant"} +
+         more;
+}
+
+/// The directory of a run that succeeded.
+fs::path served_run(int ranks, const Words& more) {
+  const fs::path out = new_path("run");
+  const Outcome outcome = run({.ranks = ranks, .arguments = training_into(out, short_run(more))});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  return out;
+}
+
+std::string weights_of(const fs::path& out) { return read_text(out / "last.safetensors"); }
+
+std::vector<double> losses_of(const fs::path& out) {
+  std::vector<double> losses;
+  for (const Json& line : metrics_lines(out / "metrics.jsonl", "loss")) losses.push_back(line.at("loss"));
+  for (const Json& line : metrics_lines(out / "metrics.jsonl", "val_loss")) losses.push_back(line.at("val_loss"));
+  return losses;
+}
+
+void expect_equal_runs(const fs::path& a, const fs::path& b) {
+  EXPECT_EQ(fingerprint(a / "report.json"), fingerprint(b / "report.json"));
+  EXPECT_EQ(losses_of(a), losses_of(b));
+  EXPECT_TRUE(weights_of(a) == weights_of(b)) << "last.safetensors differs";
+  for (const std::int64_t step : {3, 6}) {
+    EXPECT_TRUE(read_text(checkpoint(a, step)) == read_text(checkpoint(b, step))) << "the checkpoint after step " << step;
+  }
+}
+
+// The sum of two floats does not depend on their order. Checkpoints name the exchange in their recipe, so that they are not
+// compared here, but their velocity goes into what comes after.
+TEST(ParameterServers, GiveTwoWorkersTheBitsOfTheAllReduce) {
+  const fs::path reduced = served_run(2, {"--allreduce", "ring"});
+  for (const Words& overlap : {Words{"on"}, Words{"off"}, Words{"backward"}, Words{"forward"}}) {
+    SCOPED_TRACE(overlap.front());
+    for (const auto& [ranks, servers] :
+         {std::pair{2, kColocated}, std::pair{3, dedicated(1)}, std::pair{4, dedicated(2)}, std::pair{5, dedicated(3)}}) {
+      SCOPED_TRACE(ranks);
+      const fs::path served = served_run(ranks, servers + Words{"--overlap"} + overlap);
+
+      EXPECT_EQ(fingerprint(served / "report.json"), fingerprint(reduced / "report.json"));
+      EXPECT_EQ(losses_of(served), losses_of(reduced));
+      EXPECT_TRUE(weights_of(served) == weights_of(reduced));
+    }
+  }
+}
+
+// After one step: with more, batch-norm enlarges what differs. A sum of three floats in another order has an error of 2⁻²⁴ of
+// its terms, which where they cancel is a larger share of the sum.
+TEST(ParameterServers, GiveThreeWorkersTheSumsOfTheAllReduceButForTheirOrder) {
+  const fs::path start = new_path("start.safetensors");
+  ASSERT_EQ(run({.arguments = {"init", "--model", "resnet20", "--num-classes", "10", "--out", start.string()}}).exit_code, 0);
+  const auto one_step = [&](const Words& exchange) {
+    const fs::path out = new_path("run");
+    const Outcome outcome =
+        run({.ranks = 3,
+             .arguments =
+                 training_into(out, Words{"--steps", "1", "--global-batch", "26", "--init-from", start.string()} + exchange)});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome;
+    return read_tensor_file(out / "last.safetensors");
+  };
+
+  const double apart = distance_per_way(one_step(kColocated), one_step({"--allreduce", "ring"}), read_tensor_file(start));
+
+  EXPECT_LE(apart, 1e-6);
+  EXPECT_GT(apart, 0.0) << "the order should be another";
+}
+
+TEST(ParameterServers, GiveTheSameBitsTwiceAndWhereverTheyAre) {
+  const fs::path once = served_run(3, kColocated);
+
+  expect_equal_runs(served_run(3, kColocated), once);
+  const fs::path apart = served_run(5, dedicated(2) + Words{"--ranks-per-node", "2"});
+  EXPECT_EQ(fingerprint(apart / "report.json"), fingerprint(once / "report.json"));
+  EXPECT_TRUE(weights_of(apart) == weights_of(once));
+}
+
+TEST(ParameterServers, ResumeAsIfTheRunHadNotBeenStopped) {
+  for (const auto& [ranks, servers] : {std::pair{2, kColocated}, std::pair{4, dedicated(2)}}) {
+    SCOPED_TRACE(ranks);
+    const fs::path whole = served_run(ranks, servers);
+    const fs::path out = new_path("run");
+    const auto first_steps = [&](const std::string& steps, const Words& more) {
+      Words options = short_run(servers + more);
+      options[1] = steps;
+      return run({.ranks = ranks, .arguments = training_into(out, options)});
+    };
+    ASSERT_EQ(first_steps("4", {}).exit_code, 0);
+
+    const Outcome resumed = first_steps("7", {"--resume", "auto"});
+
+    ASSERT_EQ(resumed.exit_code, 0) << resumed;
+    EXPECT_TRUE(resumed.says("after step 4")) << resumed;
+    EXPECT_EQ(fingerprint(out / "report.json"), fingerprint(whole / "report.json"));
+    const Outcome again = first_steps("7", {"--resume", "auto"});
+    EXPECT_EQ(again.exit_code, 0) << again;
+    EXPECT_TRUE(again.says("nothing left to do")) << again;
+  }
+}
+
+// The flag of the rank that is told does not travel with gradients that may not count.
+TEST(ParameterServers, StopAllRanksSoonAndSaveWhereOneIsTold) {
+  for (const Words& mode : {Words{"sync"}, Words{"backup"}, Words{"async"}}) {
+    SCOPED_TRACE(mode.front());
+    const fs::path out = new_path("stopped");
+    Job job({.ranks = 3,
+             .arguments = training_into(out, Words{"--global-batch", "8", "--steps", "10000000", "--checkpoint-every", "10",
+                                                   "--eval-every", "off", "--log-every", "1", "--ps-mode"} +
+                                                 mode + dedicated(1))});
+    job.wait_until([&] { return fs::exists(checkpoint(out, 10)); });
+
+    job.signal_rank(1, SIGUSR1);
+    const Outcome outcome = job.wait(kPromptlyS);
+
+    EXPECT_EQ(outcome.exit_code, 75) << outcome;
+    EXPECT_TRUE(outcome.says("stopped on request; saved after step")) << outcome;
+    std::vector<std::string> skipped;
+    EXPECT_FALSE(find_newest_checkpoint(CheckpointPaths{.out = out}, skipped).empty());
+    EXPECT_TRUE(skipped.empty());
+  }
+}
+
+TEST(ParameterServers, SayThatTheTrainingDiverged) {
+  for (const auto& [ranks, servers] : {std::pair{2, kColocated}, std::pair{3, dedicated(1)}}) {
+    SCOPED_TRACE(ranks);
+    const Outcome outcome =
+        run({.ranks = ranks, .arguments = training(Words{"--steps", "50", "--lr", "1e20"} + servers)}, kPromptlyS);
+
+    EXPECT_EQ(outcome.exit_code, 5) << outcome;
+    EXPECT_TRUE(outcome.says("a finite loss and finite weights")) << outcome;
+  }
+}
+
+TEST(ParameterServers, AreMeasuredByBench) {
+  const Outcome outcome = run({.ranks = 3,
+                               .arguments = Words{"bench", "--models", "lenet5", "--batches", "2,4", "--steps", "3", "--warmup",
+                                                  "1", "--threads", "1"} +
+                                            dedicated(1)});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(outcome.count("total images/sec"), 2) << outcome;
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,113 @@
+// Updates on servers and the protocol beside the steps; see parameter_serving.hpp.
+#include "trainer/parameter_serving.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+
+#include "dtrain/graph.hpp"
+#include "trainer/divergence.hpp"
+#include "trainer/replica.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr double kPartitionMb = 4.0;
+constexpr std::int64_t kDefaultStaleness = 4;
+
+/// What rank 0 tells of the run before the first step.
+struct Introduction {
+  std::int64_t first_step;
+  bool has_plain_layout;
+};
+
+void require_equal_layouts(const Communicator& all, const ParameterStore& parameters) {
+  all.require_equal({{"layout of the weights (depends on the CPU)", std::to_string(parameters.layout_digest())}});
+}
+
+void broadcast_state(const Communicator& all, std::span<float> weights, std::span<float> velocity, std::int64_t first_step) {
+  all.broadcast(std::as_writable_bytes(weights));
+  if (first_step > 0) all.broadcast(std::as_writable_bytes(velocity));
+}
+
+}  // namespace
+
+ParameterServerPlan plan_parameter_servers(const TrainConfig& config, const ServerRoles& roles, std::int64_t elements,
+                                           std::int64_t first_step) {
+  const double partition_elements = config.fusion_mb.value_or(kPartitionMb) * kBytesPerMb / sizeof(float);
+  const ServerMode mode = parse_server_mode(config.ps_mode);
+  return {.roles = roles,
+          .partitions = plan_parameter_shards(
+              {.elements = elements,
+               .servers = static_cast<int>(roles.servers.size()),
+               .partition_elements = std::max<std::int64_t>(kSlotAlignment, static_cast<std::int64_t>(partition_elements)),
+               .alignment = kSlotAlignment}),
+          .sum_elements = kStepSumElements,
+          .mode = mode,
+          .backup_workers = mode == ServerMode::backup ? static_cast<int>(config.backup_workers.value_or(1)) : 0,
+          .max_staleness = mode == ServerMode::async ? config.max_staleness.value_or(kDefaultStaleness) : 0,
+          .first_step = first_step};
+}
+
+std::function<std::size_t(std::int64_t parameters)> serving_bytes(const TrainConfig& config, const TrainingRanks& ranks) {
+  if (!ranks.roles() || ranks.has_dedicated_servers()) return {};
+  return [&config, &ranks](std::int64_t parameters) {
+    const int rank = ranks.all().rank();
+    const ParameterServerPlan plan = plan_parameter_servers(config, *ranks.roles(), parameters, 0);
+    std::int64_t own = 0;
+    for (const ParameterPartition& partition : plan.partitions) {
+      if (plan.roles.servers[static_cast<std::size_t>(partition.server)] == rank) own += partition.range.size();
+    }
+    return ParameterServer::buffer_bytes(plan, rank) + static_cast<std::size_t>(own) * sizeof(float);
+  };
+}
+
+ParameterUpdate make_server_update(const RunPlan& plan, const ParameterServerPlan& servers, std::span<float> weights,
+                                   Optimizer& optimizer) {
+  const float decay_share = servers.mode == ServerMode::async ? 1.0f / static_cast<float>(servers.roles.workers.size()) : 1.0f;
+  return [&plan, &optimizer, weights, decay_share](const Range& partition, std::span<const float> gradient, std::int64_t step) {
+    UpdateRates rates = rates_of_step(plan, step);
+    rates.weight_decay *= decay_share;
+    if (optimizer.update(weights, gradient, {partition.begin, partition.end}, rates)) return;
+    throw diverged_at(step + 1, rates.learning_rate, 0.0, false);
+  };
+}
+
+void copy_served(const ParameterServerPlan& plan, int rank, std::span<const float> from, std::span<float> to) {
+  for (const ParameterPartition& partition : plan.partitions) {
+    if (plan.roles.servers[static_cast<std::size_t>(partition.server)] != rank) continue;
+    std::copy(from.begin() + partition.range.begin, from.begin() + partition.range.end, to.begin() + partition.range.begin);
+  }
+}
+
+void tell_servers(const Communicator& all, ServerTask task) { all.broadcast_value(task); }
+
+void introduce_servers(const TrainingRanks& ranks, const ServedState& state, bool has_plain_layout) {
+  ranks.all().broadcast_value(Introduction{state.first_step, has_plain_layout});
+  require_equal_layouts(ranks.all(), state.parameters);
+  broadcast_state(ranks.all(), state.parameters.weights(), state.velocity, state.first_step);
+}
+
+void serve_training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks) {
+  const Communicator& all = ranks.all();
+  const auto [first_step, has_plain_layout] = all.broadcast_value(Introduction{});
+  ParameterStore parameters(Graph::plan_parameters(plan.network, plan.compile, has_plain_layout));
+  require_equal_layouts(all, parameters);
+  Optimizer optimizer(plan.optimizer, parameters);
+  broadcast_state(all, parameters.weights(), optimizer.velocity(), first_step);
+
+  const ParameterServerPlan servers =
+      plan_parameter_servers(config, *ranks.roles(), std::ssize(parameters.weights()), first_step);
+  ParameterServer server(all, servers, parameters.weights(), make_server_update(plan, servers, parameters.weights(), optimizer),
+                         {.spins = kPoliteWait.spins, .timeout_s = config.stall_timeout_s, .watch = &all.watch()});
+  for (ServerTask task = ServerTask::serve; task != ServerTask::end; task = all.broadcast_value(ServerTask::end)) {
+    if (task == ServerTask::give_velocity) {
+      broadcast_partitions(all, servers, optimizer.velocity());
+      continue;
+    }
+    server.serve();
+    if (servers.mode == ServerMode::async) broadcast_partitions(all, servers, parameters.weights());
+  }
+}
+
+}  // namespace dtrain
