@@ -111,11 +111,14 @@ bool Replica::meet_after_update(bool are_finite, const WaitPolicy& wait) {
 }
 
 void Replica::average_statistics() {
-  if (communicator_.size() == 1) return;
+  double all_pictures = static_cast<double>(pictures_);
+  communicator_.sum(std::span(&all_pictures, 1));
+  if (communicator_.size() == 1 || all_pictures == 0.0) return;
+  const auto share = static_cast<float>(static_cast<double>(pictures_) / all_pictures);
   const auto statistics = parameters_->statistics();
+  for (float& value : statistics) value *= share;
   communicator_.sum(statistics);
-  const auto ranks = static_cast<float>(communicator_.size());
-  for (float& value : statistics) value /= ranks;
+  pictures_ = 0;
 }
 
 }  // namespace dtrain

@@ -67,7 +67,10 @@ class Replica {
 
   bool has_plain_layout() const { return has_plain_layout_; }
 
-  /// Averages the batch-norm statistics over the ranks. Collective.
+  /// Batch-norm statistics have moved by this many pictures.
+  void count_pictures(std::int64_t pictures) { pictures_ += pictures; }
+  /// Averages the batch-norm statistics over the ranks, each by the pictures that it counted since the last time; without any,
+  /// they are alike already. Collective.
   void average_statistics();
 
  private:
@@ -84,6 +87,7 @@ class Replica {
   std::vector<Graph> training_graphs_;   ///< largest batch first
   std::vector<Graph> evaluation_graph_;  ///< none or one
   AlignedMemory arena_;
+  std::int64_t pictures_ = 0;  ///< since statistics were averaged
 };
 
 }  // namespace dtrain

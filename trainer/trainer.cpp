@@ -84,6 +84,7 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
   const auto diff_logits = diff_logits_.values().first(logits.values().size());
   sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, plan_.label_smoothing,
                          1.0f / static_cast<float>(true_batch_), diff_logits);
+  replica_.count_pictures(positions.size());
   begin_backward();
   write_step_sums();
 

@@ -1,6 +1,7 @@
 // The comparison of replicas, on real ranks: silence while they agree, and the slot, ranks and hosts when they do not.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -47,6 +48,32 @@ TEST_F(Replicas, AreRefusedWithTheFirstSlotThatDiffersOnEveryRank) {
     EXPECT_NE(text.find(host_name()), std::string::npos) << text;
   }
   communicator_.barrier();
+}
+
+TEST(ReplicaStatistics, AreAveragedByThePicturesThatEachRankSaw) {
+  const Communicator communicator;
+  const NetworkSpec network = build_model("resnet20", {.num_classes = 10});
+  Replica replica(network, CompileOptions{.batch = 2}, communicator);
+  // Rank r has seen r pictures, and has r everywhere: Σr² / Σr.
+  const auto rank = static_cast<float>(communicator.rank());
+  std::ranges::fill(replica.parameters().statistics(), rank);
+  replica.count_pictures(communicator.rank());
+
+  replica.average_statistics();
+
+  const int last = communicator.size() - 1;
+  const float expected = static_cast<float>(2 * last + 1) / 3.0f;
+  for (const float value : replica.parameters().statistics()) {
+    if (last > 0) {
+      ASSERT_NEAR(value, expected, 1e-6f);
+    } else {
+      ASSERT_EQ(value, 0.0f);
+    }
+  }
+  // Nobody has seen another one.
+  std::ranges::fill(replica.parameters().statistics(), rank);
+  replica.average_statistics();
+  EXPECT_EQ(replica.parameters().statistics().front(), rank);
 }
 
 }  // namespace
