@@ -146,7 +146,7 @@ OptionTable train_table(TrainConfig& c) {
       table, "Exchange",
       {
           allreduce_option(c.allreduce),
-          number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb, "4 to 64, from a cost model"),
+          number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb, "4 to 64, from a cost model; with ps 0.5"),
           text_option("wire-dtype", "fp32|bf16", "Type in which gradients travel between ranks; sums are fp32.", c.wire_dtype),
           text_option("overlap", "on|forward|backward|off",
                       "When gradients travel: while backward runs, or into the next forward too; on: whichever waits less.",

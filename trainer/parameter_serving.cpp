@@ -5,6 +5,7 @@
 #include <iterator>
 #include <string>
 
+#include "collectives/exchange.hpp"
 #include "dtrain/graph.hpp"
 #include "trainer/divergence.hpp"
 #include "trainer/replica.hpp"
@@ -12,7 +13,6 @@
 namespace dtrain {
 namespace {
 
-constexpr double kPartitionMb = 4.0;
 constexpr std::int64_t kDefaultStaleness = 4;
 
 /// What rank 0 tells of the run before the first step.
@@ -34,7 +34,9 @@ void broadcast_state(const Communicator& all, std::span<float> weights, std::spa
 
 ParameterServerPlan plan_parameter_servers(const TrainConfig& config, const ServerRoles& roles, std::int64_t elements,
                                            std::int64_t first_step) {
-  const double partition_elements = config.fusion_mb.value_or(kPartitionMb) * kBytesPerMb / sizeof(float);
+  // Larger ones would be asked for before they are sent: see Note [Segments are sent at once].
+  const double partition_elements =
+      config.fusion_mb ? *config.fusion_mb * kBytesPerMb / sizeof(float) : static_cast<double>(Exchange::segment_elements());
   const ServerMode mode = parse_server_mode(config.ps_mode);
   return {.roles = roles,
           .partitions = plan_parameter_shards(
