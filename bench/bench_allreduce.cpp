@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
+#include <ctime>
 #include <cxxopts.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -48,6 +49,7 @@ struct Measurement {
   std::string algorithm;
   double p50_s = 0.0;
   double p99_s = 0.0;
+  double cpu_s = 0.0;        ///< of a rank's core, on the rank that takes most: what the exchange costs beside computing
   double predicted_s = 0.0;  ///< 0: not
 };
 
@@ -154,20 +156,24 @@ class AllReduceBench {
     std::vector<int> prepared;
     prepared.reserve(algorithms_.size());
     for (AllReduce& algorithm : algorithms_) prepared.push_back(algorithm.prepare({0, count}));
-    std::vector<std::vector<double>> times_s(algorithms_.size() + (options_.alone ? 0 : 1));
+    std::vector<std::vector<double>> times_s(algorithms_.size() + (options_.alone ? 0 : 1)), cpu_s(times_s.size());
     for (int repetition = -kWarmUps; repetition < options_.repetitions; ++repetition) {
       for (std::size_t i = 0; i < times_s.size(); ++i) {
         for (int call = 0; call < calls; ++call) {
-          const double time_s = i < algorithms_.size() ? time_call(algorithms_[i], prepared[i], count) : time_loop(count);
-          if (repetition >= 0) times_s[i].push_back(time_s);
+          const CallTimes times = i < algorithms_.size() ? time_call(algorithms_[i], prepared[i], count) : time_loop(count);
+          if (repetition < 0) continue;
+          times_s[i].push_back(times.elapsed_s);
+          cpu_s[i].push_back(times.cpu_s);
         }
       }
     }
     std::vector<Measurement> measurements;
     for (std::size_t i = 0; i < times_s.size(); ++i) {
       const std::vector<double> slowest_s = slowest(communicator_, times_s[i]);
-      Measurement measurement{
-          .algorithm = "loop", .p50_s = percentile(slowest_s, 0.5), .p99_s = percentile(slowest_s, 0.99), .predicted_s = 0.0};
+      Measurement measurement{.algorithm = "loop",
+                              .p50_s = percentile(slowest_s, 0.5),
+                              .p99_s = percentile(slowest_s, 0.99),
+                              .cpu_s = percentile(slowest(communicator_, cpu_s[i]), 0.5)};
       if (i < algorithms_.size()) {
         const AllReduceAlgorithm algorithm = algorithms_[i].algorithm(prepared[i]);
         measurement.algorithm = to_text(algorithm);
@@ -199,23 +205,37 @@ class AllReduceBench {
                              options_.wait);
   }
 
-  /// Seconds on this rank. Before each call every rank writes its contribution, as a backward pass does, so that the data lie
+  /// Seconds of one call on this rank.
+  struct CallTimes {
+    double elapsed_s = 0.0;
+    double cpu_s = 0.0;  ///< of this process, its MPI library's threads included
+  };
+
+  static double cpu_seconds() {
+    timespec spent{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+    return static_cast<double>(spent.tv_sec) + 1e-9 * static_cast<double>(spent.tv_nsec);
+  }
+
+  /// Before each call every rank writes its contribution, as a backward pass does, so that the data lie
   /// in the caches of the ranks that made them; then all start together.
-  double time_call(AllReduce& all_reduce, int prepared, std::int64_t count) {
+  CallTimes time_call(AllReduce& all_reduce, int prepared, std::int64_t count) {
     const auto slice = window_.own().first(static_cast<std::size_t>(count));
     std::copy_n(given_.begin(), count, slice.begin());
     check_mpi(MPI_Barrier(communicator_.handles().world), "MPI_Barrier");
     const double begin_s = MPI_Wtime();
+    const double begin_cpu_s = cpu_seconds();
     all_reduce.run(prepared);
-    const double elapsed_s = MPI_Wtime() - begin_s;
+    const CallTimes times{.elapsed_s = MPI_Wtime() - begin_s, .cpu_s = cpu_seconds() - begin_cpu_s};
     planned_bytes_ += all_reduce.bytes_to_other_nodes(prepared);
     wrong_sums_ += std::equal(slice.begin(), slice.end(), expected_.begin()) ? 0 : 1;
-    return elapsed_s;
+    return times;
   }
 
-  double time_loop(std::int64_t count) {
+  CallTimes time_loop(std::int64_t count) {
     check_mpi(MPI_Barrier(communicator_.handles().world), "MPI_Barrier");
-    return loop_.seconds(count);
+    const double time_s = loop_.seconds(count);
+    return {.elapsed_s = time_s, .cpu_s = time_s};
   }
 
   const Communicator& communicator_;
@@ -288,8 +308,8 @@ int run(int argc, char** argv) {
     }
     std::printf("in a node %.1f us, %.1f GB/s, memory %.1f GB/s\n", rates.node_latency_s * 1e6, rates.node_bytes_per_s / 1e9,
                 rates.memory_bytes_per_s / 1e9);
-    std::printf("%12s  %-16s %12s %12s %9s %9s %12s %9s %9s\n", "bytes", "algorithm", "p50 us", "p99 us", "algbw", "busbw",
-                "predicted us", "/measured", "vs MPI");
+    std::printf("%12s  %-16s %12s %12s %12s %9s %9s %12s %9s %9s\n", "bytes", "algorithm", "p50 us", "p99 us", "cpu us",
+                "algbw", "busbw", "predicted us", "/measured", "vs MPI");
   }
   const double bus_share = 2.0 * (communicator.size() - 1) / communicator.size();
   for (const std::int64_t count : options.elements) {
@@ -302,13 +322,14 @@ int run(int argc, char** argv) {
                                      {"algorithm", m.algorithm},
                                      {"p50_s", m.p50_s},
                                      {"p99_s", m.p99_s},
+                                     {"cpu_s", m.cpu_s},
                                      {"algbw_gb_per_s", algbw},
                                      {"busbw_gb_per_s", algbw * bus_share},
                                      {"predicted_s", m.predicted_s},
                                      {"over_mpi", over_mpi}});
       if (!speaks) continue;
-      std::printf("%12lld  %-16s %12.2f %12.2f %9.3f %9.3f ", static_cast<long long>(count * 4), m.algorithm.c_str(),
-                  m.p50_s * 1e6, m.p99_s * 1e6, algbw, algbw * bus_share);
+      std::printf("%12lld  %-16s %12.2f %12.2f %12.2f %9.3f %9.3f ", static_cast<long long>(count * 4), m.algorithm.c_str(),
+                  m.p50_s * 1e6, m.p99_s * 1e6, m.cpu_s * 1e6, algbw, algbw * bus_share);
       if (m.predicted_s > 0.0) std::printf("%12.2f %9.2f ", m.predicted_s * 1e6, m.predicted_s / m.p50_s);
       if (m.predicted_s <= 0.0) std::printf("%12s %9s ", "", "");
       std::printf("%9.2f\n", over_mpi);
