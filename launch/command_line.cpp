@@ -68,7 +68,7 @@ Option stall_timeout_option(double& field) {
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
   return {
       whole_option("threads", "Compute threads of a rank.", 1, threads, "one per core, or OMP_NUM_THREADS"),
-      whole_option("comm-cores", "Cores of a rank reserved for the exchange.", 0, comm_cores, "1 from 16 cores a rank, else 0"),
+      whole_option("comm-cores", "Cores of a rank reserved for the exchange.", 0, comm_cores, "1 from 16 cores a rank, between hosts; else 0"),
       text_option("bind", "auto|numa|socket|core|none",
                   "To what compute threads are bound; none leaves them to the environment.", bind),
       whole_option("workers", "Loader threads of a rank.", 1, workers, "a quarter of its cores, at most 8"),

@@ -73,7 +73,7 @@ struct CoreUse {
 CoreUse choose_core_use(int cores, const PlacementRequest& request) {
   const int idle = request.threads > 0 ? cores - request.threads : 0;
   const bool has_room = request.threads == 0 || idle >= 1;
-  const bool pays = has_room && (cores >= kCommCoreFrom || idle >= 2);
+  const bool pays = has_room && ((request.machines > 1 && cores >= kCommCoreFrom) || idle >= 2);
   int reserved = request.ranks > 1 && pays ? 1 : 0;
   if (request.comm_cores >= 0) reserved = std::min(request.comm_cores, cores - 1);
   return {.compute = cores - reserved, .reserved = reserved};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <sstream>
 
 #include "collectives/launcher.hpp"
@@ -69,15 +70,18 @@ MachinePlan plan_machine(const Communicator& communicator, PlacementRequest requ
   const CpuSet own = usable_cpus();
   const CpuSet offered = cpus_of_own_launcher(plan.topology.allowed, own);
   std::vector<RankCpus> members;
+  std::set<std::string> machines;
   const std::vector<std::string> sites = communicator.gather_texts(self + "\n" + cpu_list(own) + "\n" + cpu_list(offered));
   for (std::size_t rank = 0; rank < sites.size(); ++rank) {
     const std::vector<std::string> lines = lines_of(sites[rank]);
+    machines.insert(lines.at(0));
     if (lines.at(0) != self) continue;
     if (static_cast<int>(rank) == communicator.rank()) plan.self = plan.ranks.size();
     plan.ranks.push_back(static_cast<int>(rank));
     members.push_back(
         {.rank = static_cast<int>(rank), .usable = parse_cpu_list(lines.at(1)), .offered = parse_cpu_list(lines.at(2))});
   }
+  request.machines = static_cast<int>(machines.size());
   limit_to_grant(plan.topology, members);
   std::vector<CpuSet> usable;
   for (const RankCpus& member : members) {

@@ -100,7 +100,8 @@ TEST(Placement, KeepsItsInvariantsOnEveryMachineForEveryRequest) {
       for (const int threads : {0, 1, 3, 8, 24, 48, 200}) {
         for (const int comm_cores : {-1, 0, 1, 2}) {
           for (const BindPolicy bind : {BindPolicy::automatic, BindPolicy::numa, BindPolicy::socket, BindPolicy::none}) {
-            const PlacementRequest request{.threads = threads, .comm_cores = comm_cores, .bind = bind, .ranks = ranks};
+            const PlacementRequest request{
+                .threads = threads, .comm_cores = comm_cores, .bind = bind, .ranks = ranks, .machines = 2};
             SCOPED_TRACE(std::string(description) + ", ranks " + std::to_string(ranks) + ", threads " +
                          std::to_string(threads) + ", comm cores " + std::to_string(comm_cores));
             const auto usable = same_for_all(machine, ranks);
@@ -125,8 +126,8 @@ TEST(Placement, OneRankComputesOnEveryCoreAndReservesNone) {
   EXPECT_FALSE(placement.has_comm_core);
 }
 
-TEST(Placement, TwoRanksOfTwentyFourCoresReserveOneEach) {
-  const auto plan = plan_all(kTwoSockets, 2);
+TEST(Placement, TwoRanksOfTwentyFourCoresReserveOneEachBetweenMachines) {
+  const auto plan = plan_all(kTwoSockets, 2, {.machines = 2});
 
   EXPECT_EQ(plan[0].placement.threads, 23);
   EXPECT_EQ(cpu_list(plan[0].placement.compute_cpus), "0-22");
@@ -138,8 +139,15 @@ TEST(Placement, TwoRanksOfTwentyFourCoresReserveOneEach) {
   EXPECT_EQ(warnings_of(plan), "");
 }
 
+TEST(Placement, RanksOfOneMachineComputeOnAllOfTheirCores) {
+  for (const RankPlacement& rank : plan_all(kTwoSockets, 2)) {
+    EXPECT_EQ(rank.placement.threads, 24);
+    EXPECT_FALSE(rank.placement.has_comm_core);
+  }
+}
+
 TEST(Placement, ARankWithFewCoresKeepsThemAllForComputing) {
-  const auto plan = plan_all(kNps4, 4);  // 8 cores each
+  const auto plan = plan_all(kNps4, 4, {.machines = 2});  // 8 cores each
 
   for (const RankPlacement& rank : plan) {
     EXPECT_EQ(rank.placement.threads, 8);
@@ -148,12 +156,12 @@ TEST(Placement, ARankWithFewCoresKeepsThemAllForComputing) {
 }
 
 TEST(Placement, TheReservedCoreBeginsAtSixteenCores) {
-  EXPECT_TRUE(plan_all("package:1 numa:2 core:16 pu:1", 2)[0].placement.has_comm_core);
-  EXPECT_FALSE(plan_all("package:1 numa:2 core:15 pu:1", 2)[0].placement.has_comm_core);
+  EXPECT_TRUE(plan_all("package:1 numa:2 core:16 pu:1", 2, {.machines = 2})[0].placement.has_comm_core);
+  EXPECT_FALSE(plan_all("package:1 numa:2 core:15 pu:1", 2, {.machines = 2})[0].placement.has_comm_core);
 }
 
 TEST(Placement, SiblingsLoadWhileFirstHardwareThreadsCompute) {
-  const auto plan = plan_all(kTwoSocketsSmt, 2);  // core c has CPUs 2c and 2c+1
+  const auto plan = plan_all(kTwoSocketsSmt, 2, {.machines = 2});  // core c has CPUs 2c and 2c+1
 
   const Placement& placement = plan[0].placement;
   EXPECT_EQ(placement.threads, 23);
@@ -257,8 +265,8 @@ TEST(Placement, RespectsBindingsOfTheLauncherThatAreDisjoint) {
 
   const auto plan = plan_placement(machine, usable, {.ranks = 2, .launcher = Launcher::mpirun});
 
-  EXPECT_EQ(cpu_list(plan[0].placement.compute_cpus), "24-46");
-  EXPECT_EQ(cpu_list(plan[1].placement.compute_cpus), "0-22");
+  EXPECT_EQ(cpu_list(plan[0].placement.compute_cpus), "24-47");
+  EXPECT_EQ(cpu_list(plan[1].placement.compute_cpus), "0-23");
   EXPECT_EQ(warnings_of(plan), "");
 }
 
@@ -349,7 +357,7 @@ TEST(Placement, BindingToADomainLetsThreadsMoveInside) {
 TEST(Placement, NothingIsBoundWhenThatIsAsked) {
   const auto plan = plan_all(kTwoSockets, 2, {.bind = BindPolicy::none});
 
-  EXPECT_EQ(plan[0].placement.threads, 23);
+  EXPECT_EQ(plan[0].placement.threads, 24);
   EXPECT_TRUE(plan[0].placement.compute_cpus.empty());
   EXPECT_NE(plan[0].placement.summary.find("not bound"), std::string::npos);
 }

@@ -73,7 +73,7 @@ TEST_F(LauncherEnvironment, ABatchScriptIsNotARank) {
 
 TEST(Map, ShowsEveryRankOfTheMachine) {
   MachinePlan plan{.host = "node7", .topology = read_synthetic("package:2 numa:1 core:24 pu:2"), .ranks = {4, 5}};
-  plan.places = plan_placement(plan.topology, {plan.topology.allowed, plan.topology.allowed}, {.ranks = 16});
+  plan.places = plan_placement(plan.topology, {plan.topology.allowed, plan.topology.allowed}, {.ranks = 16, .machines = 8});
 
   const std::string text = map_text(plan);
 
