@@ -66,11 +66,18 @@ Json result_json(const BenchResult& result) {
 
 Json options_json(const BenchConfig& config) {
   const TrainConfig& shared = config.training;
-  return {{"models", config.models},   {"batches", config.batches},       {"precision", config.precision},
-          {"steps", config.steps},     {"warmup", config.warmup},         {"crop", shared.crop},
-          {"conv", shared.conv},       {"recompute", shared.recompute},   {"allreduce", shared.allreduce},
-          {"threads", shared.threads}, {"comm_cores", shared.comm_cores}, {"bind", shared.bind},
-          {"workers", shared.workers}};
+  Json json{{"models", config.models},   {"batches", config.batches},       {"precision", config.precision},
+            {"steps", config.steps},     {"warmup", config.warmup},         {"crop", shared.crop},
+            {"conv", shared.conv},       {"recompute", shared.recompute},   {"allreduce", shared.allreduce},
+            {"threads", shared.threads}, {"comm_cores", shared.comm_cores}, {"bind", shared.bind},
+            {"workers", shared.workers}};
+  if (uses_parameter_servers(shared)) {
+    json["parameter_servers"] = shared.parameter_servers;
+    json["ps_mode"] = shared.ps_mode;
+    if (shared.backup_workers) json["backup_workers"] = *shared.backup_workers;
+    if (shared.max_staleness) json["max_staleness"] = *shared.max_staleness;
+  }
+  return json;
 }
 
 }  // namespace

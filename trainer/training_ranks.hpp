@@ -11,7 +11,8 @@ namespace dtrain {
 
 class TrainingRanks {
  public:
-  /// Collective. The configuration is valid for all.size() ranks. all: outlives this.
+  /// Collective. The configuration is valid for all.size() ranks. all: outlives this. Errors: CommError: ranks are told of
+  /// different servers.
   TrainingRanks(const TrainConfig& config, const Communicator& all);
   TrainingRanks(const TrainingRanks&) = delete;
   TrainingRanks& operator=(const TrainingRanks&) = delete;

@@ -151,6 +151,22 @@ TEST(ParameterServers, SayThatTheTrainingDiverged) {
   }
 }
 
+TEST(ParameterServers, AreTheSameOnAllRanks) {
+  const Words bench{"bench", "--models", "lenet5", "--batches", "2", "--threads", "1"};
+  for (const Words& command : {training({"--steps", "2"}), bench}) {
+    for (const auto& [here, there] : {std::pair{dedicated(1), kColocated}, std::pair{kColocated, Words{"--allreduce", "ring"}},
+                                      std::pair{kColocated + Words{"--ps-mode", "async"}, kColocated}}) {
+      const Outcome outcome =
+          run({.line = Words{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", "1", DTRAIN_BINARY} + command +
+                       here + Words{":", "-np", "2", DTRAIN_BINARY} + command + there},
+              kPromptlyS);
+
+      EXPECT_EQ(outcome.exit_code, 4) << outcome;
+      EXPECT_TRUE(outcome.says("ranks that differ: 1, 2")) << outcome;
+    }
+  }
+}
+
 TEST(ParameterServers, AreMeasuredByBench) {
   const Outcome outcome = run({.ranks = 3,
                                .arguments = Words{"bench", "--models", "lenet5", "--batches", "2,4", "--steps", "3", "--warmup",
