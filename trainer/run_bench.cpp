@@ -108,11 +108,14 @@ class Bench {
   }
 
   std::vector<StepReport> measured_steps(Training& training) {
-    for (std::int64_t step = 0; step < config_.warmup; ++step) training.step();
     print(kStepColumns);
     std::vector<StepReport> steps;
-    for (std::int64_t step = 1; step <= config_.steps; ++step) {
-      steps.push_back(training.step());
+    // Counted as the run counts them: a rank for which others did not wait makes fewer itself, but always the last one.
+    while (training.steps_done() < config_.warmup + config_.steps) {
+      const StepReport report = training.step();
+      const std::int64_t step = report.step - config_.warmup;
+      if (step < 1) continue;
+      steps.push_back(report);
       if (has_line(step, config_.steps)) print(step_line(step, throughput_of(steps), steps.back().loss));
     }
     return steps;

@@ -167,6 +167,17 @@ TEST(ParameterServers, AreTheSameOnAllRanks) {
   }
 }
 
+// A rank that is late passes over steps, and comes to the run's last one with the others.
+TEST(ParameterServers, AreMeasuredByBenchWhereTheyDoNotWaitForAll) {
+  const Outcome outcome = run({.ranks = 3,
+                               .arguments = Words{"bench", "--models", "lenet5", "--batches", "2,4,8", "--steps", "300",
+                                                  "--warmup", "1", "--threads", "1", "--ps-mode", "backup"} +
+                                            kColocated});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(outcome.count("total images/sec"), 3) << outcome;
+}
+
 TEST(ParameterServers, AreMeasuredByBench) {
   const Outcome outcome = run({.ranks = 3,
                                .arguments = Words{"bench", "--models", "lenet5", "--batches", "2,4", "--steps", "3", "--warmup",
