@@ -89,14 +89,14 @@ void ParameterServer::State::send_weights(int worker, int k, const float* from) 
   ++sends;
 }
 
-void ParameterServer::State::send_answer(int worker, std::int64_t step) {
+void ParameterServer::State::send_answer(int worker, std::int64_t step, const std::array<float, kMostSums>& its_sums) {
   if (answer_of(worker) != MPI_REQUEST_NULL) {  // received already: the worker has asked again
     wait_for_requests({&answer_of(worker), 1}, wait, [] { return std::string("sending an answer of a parameter server"); });
     --sends;
   }
   ServerMessage& answer = record_of(worker).answer;
   answer.step = step;
-  answer.sums = sums;
+  answer.sums = its_sums;
   check_mpi(MPI_Isend(&answer, static_cast<int>(sizeof(ServerMessage)), MPI_BYTE, rank_of(worker), kAnswerTag, comm,
                       &answer_of(worker)),
             "MPI_Isend");

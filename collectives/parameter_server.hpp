@@ -119,8 +119,8 @@ class ParameterWorker {
   void pull(const Range& elements);
   /// Sync mode: waits for the sums over all workers, while weights may still be on their way. Errors: as pull.
   void receive_sums();
-  /// Waits for all weights and for the sums: over all workers in sync mode; over those that counted at the first server, in the
-  /// last step that it closed, in backup mode; left as they are in async mode. Errors: as pull.
+  /// Waits for all weights and for the sums: over all workers in sync mode; in backup mode over those that counted at the first
+  /// server, in all steps from this one up to the next to go on with; left as they are in async mode. Errors: as pull.
   void finish_step();
   /// After finish_step: the step to go on with, the next one unless backup workers were too late.
   std::int64_t next_step() const;

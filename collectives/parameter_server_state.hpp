@@ -51,7 +51,8 @@ struct OwnPartition {
 
 struct WorkerRecord {
   ServerMessage received, answer;
-  ServerMessage push;  ///< the last request of that kind
+  ServerMessage push;                     ///< the last request of that kind
+  std::array<float, kMostSums> unsent{};  ///< backup: sums of the steps that were closed since the last answer
   bool has_announced = false;
   int landed = 0;                ///< backup: partitions that are here
   std::int64_t awaits = kNever;  ///< backup: answered once this step is open
@@ -91,7 +92,7 @@ struct ParameterServer::State {
   std::int64_t open_step;  ///< sync (of the sums), backup
   int announced = 0;       ///< pushes that have begun: in sync mode until all sums are here, in backup mode until it has ended
   std::vector<int> counted;             ///< backup: workers whose gradient is here
-  std::array<float, kMostSums> sums{};  ///< of the last step that was closed
+  std::array<float, kMostSums> sums{};  ///< sync: of the last step
   std::int64_t sends = 0;               ///< on their way
   std::int64_t unanswered = 0;          ///< gradients here whose weights were not sent yet
   std::int64_t pauses_passed = 0;       ///< by all workers, and followed by resume()
@@ -115,7 +116,7 @@ struct ParameterServer::State {
   void receive_gradient(int worker, int slot);
   void receive_request(int worker);
   void send_weights(int worker, int k, const float* from);
-  void send_answer(int worker, std::int64_t step);
+  void send_answer(int worker, std::int64_t step, const std::array<float, kMostSums>& its_sums);
 
   // What comes.
   bool progress();

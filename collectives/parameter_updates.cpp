@@ -43,7 +43,7 @@ void ParameterServer::State::sum_sums() {
   for (auto from = record.begin() + 1; from != record.end(); ++from) {
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += from->push.sums[i];
   }
-  for (int worker = 0; worker < workers; ++worker) send_answer(worker, open_step);
+  for (int worker = 0; worker < workers; ++worker) send_answer(worker, open_step, sums);
 }
 
 // --- backup ---------------------------------------------------------------------------------------------------------------
@@ -85,9 +85,10 @@ void ParameterServer::State::close_step(std::int64_t samples, std::int64_t batch
     }
     update(partition.range, sum, open_step);
   }
-  sums = {};
   for (const int worker : counted) {
-    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += record_of(worker).push.sums[i];
+    for (WorkerRecord& to : record) {
+      for (std::size_t i = 0; i < to.unsent.size(); ++i) to.unsent[i] += record_of(worker).push.sums[i];
+    }
   }
   ++open_step;
   counted.clear();
@@ -109,7 +110,8 @@ void ParameterServer::State::answer_if_due(int worker) {
     std::copy_n(weights.data() + partition.range.begin, partition.elements(), landing_elements(worker, k));
     send_weights(worker, k, landing_elements(worker, k));
   }
-  send_answer(worker, open_step);
+  send_answer(worker, open_step, to.unsent);
+  to.unsent = {};
 }
 
 // --- async ----------------------------------------------------------------------------------------------------------------

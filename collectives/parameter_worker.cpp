@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -87,6 +88,7 @@ struct ParameterWorker::State {
   bool is_finished = false;
   std::size_t pushed = 0;  ///< partitions
   std::int64_t next_step;
+  std::array<float, kMostSums> earlier_sums{};  ///< backup: of the first server's answers in this step before the last one
   PollPace pace;
 
   // While the comm thread has no job.
@@ -147,6 +149,7 @@ void ParameterWorker::State::send_request(int server, RequestKind kind, std::int
 
 void ParameterWorker::State::announce() {
   is_announced = true;
+  earlier_sums = {};
   if (own_server != nullptr) own_server->resume();
   for (int server = 0; server < servers(); ++server) {
     if (!is_asked(plan, server)) continue;
@@ -178,6 +181,7 @@ bool ParameterWorker::State::ask_those_behind() {
   for (int server = 0; server < servers(); ++server) {
     if (answered[static_cast<std::size_t>(server)].step == next_step) continue;
     has_asked = true;
+    if (server == 0) std::ranges::transform(earlier_sums, answered.front().sums, earlier_sums.begin(), std::plus<>());
     for (std::size_t partition = 0; partition < plan.partitions.size(); ++partition) {
       if (plan.partitions[partition].server == server) receive_weights(partition);
     }
@@ -283,7 +287,8 @@ void ParameterWorker::finish_step() {
   state.receive_all();
   state.is_finished = true;
   if (state.plan.mode == ServerMode::async) return;
-  std::copy_n(state.answered.front().sums.begin(), state.plan.sum_elements, state.sums().begin());
+  const auto& last_sums = state.answered.front().sums;
+  for (std::size_t i = 0; i < state.sums().size(); ++i) state.sums()[i] = state.earlier_sums[i] + last_sums[i];
 }
 
 std::int64_t ParameterWorker::next_step() const { return state_->next_step; }

@@ -121,6 +121,7 @@ StepReport Trainer::finish_report(const StepOutcome& outcome, double begin_s) {
   ++step_;
   skip_to(outcome.next_step);
   const StepPosition position = step_position(step_ - 1, plan_.samples, plan_.global_batch);
+  const UpdateRates rates = rates_of_step(plan_, step_ - 1);
   ++replica_.parameters().batches_tracked;
   const StepSums& step_sums = replica_.step_sums();
   StepReport report{.step = step_,
@@ -128,8 +129,8 @@ StepReport Trainer::finish_report(const StepOutcome& outcome, double begin_s) {
                              static_cast<double>(position.positions.end) / static_cast<double>(plan_.samples),
                     .loss = step_sums.loss / step_sums.samples,
                     .top1 = step_sums.top1 / step_sums.samples,
-                    .learning_rate = rates_.learning_rate,
-                    .weight_decay = rates_.weight_decay,
+                    .learning_rate = rates.learning_rate,
+                    .weight_decay = rates.weight_decay,
                     .samples = outcome.is_partial ? std::llround(step_sums.samples) : true_batch_,
                     .step_s = seconds() - begin_s,
                     .phases = phases_,
