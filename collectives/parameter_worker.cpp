@@ -91,6 +91,7 @@ struct ParameterWorker::State {
   std::array<float, kMostSums> earlier_sums{};  ///< backup: of the first server's answers in this step before the last one
   PollPace pace;
 
+  bool is_paused = false;  ///< no MPI before the next push: other threads may be in it
   // While the comm thread has no job.
   bool is_idle = false;
   Clock::time_point last_served;
@@ -149,6 +150,7 @@ void ParameterWorker::State::send_request(int server, RequestKind kind, std::int
 
 void ParameterWorker::State::announce() {
   is_announced = true;
+  is_paused = false;
   earlier_sums = {};
   if (own_server != nullptr) own_server->resume();
   for (int server = 0; server < servers(); ++server) {
@@ -297,6 +299,7 @@ void ParameterWorker::pause() {
   State& state = *state_;
   for (int server = 0; server < state.servers(); ++server) state.send_request(server, RequestKind::pause, state.next_step);
   state.wait_for(state.requests, "telling of a pause");
+  state.is_paused = true;
   if (state.own_server == nullptr) return;
   // The other workers may have several steps to go.
   wait_until(
@@ -311,6 +314,7 @@ void ParameterWorker::pause() {
 
 bool ParameterWorker::progress_while_idle() {
   State& state = *state_;
+  if (state.is_paused) return false;
   const bool serves = state.own_server != nullptr && !state.own_server->is_paused();
   const bool has_served = serves && state.own_server->progress();
   const bool has_all = are_done(state.weights) && are_done(state.answers);
