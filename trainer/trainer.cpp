@@ -123,20 +123,20 @@ StepReport Trainer::finish_report(const StepOutcome& outcome, double begin_s) {
   const StepPosition position = step_position(step_ - 1, plan_.samples, plan_.global_batch);
   const UpdateRates rates = rates_of_step(plan_, step_ - 1);
   ++replica_.parameters().batches_tracked;
-  const StepSums& step_sums = replica_.step_sums();
+  if (replica_.step_sums().samples > 0.0f) seen_ = replica_.step_sums();
   StepReport report{.step = step_,
                     .epoch = static_cast<double>(position.epoch) +
                              static_cast<double>(position.positions.end) / static_cast<double>(plan_.samples),
-                    .loss = step_sums.loss / step_sums.samples,
-                    .top1 = step_sums.top1 / step_sums.samples,
+                    .loss = seen_.loss / seen_.samples,
+                    .top1 = seen_.top1 / seen_.samples,
                     .learning_rate = rates.learning_rate,
                     .weight_decay = rates.weight_decay,
-                    .samples = outcome.is_partial ? std::llround(step_sums.samples) : true_batch_,
+                    .samples = outcome.is_partial ? std::llround(seen_.samples) : true_batch_,
                     .step_s = seconds() - begin_s,
                     .phases = phases_,
                     .exchange_s = exchange_.exchange_s(),
-                    .stop_requested = step_sums.stops > 0.0f};
-  if (plan_.network.outputs.size() > 1) report.aux_loss = step_sums.aux_loss / step_sums.samples;
+                    .stop_requested = replica_.step_sums().stops > 0.0f};
+  if (plan_.network.outputs.size() > 1) report.aux_loss = seen_.aux_loss / seen_.samples;
   require_finite(report.loss + report.aux_loss.value_or(0.0));
   return report;
 }

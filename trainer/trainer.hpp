@@ -77,6 +77,9 @@ class Trainer {
   UpdateRates rates_;  ///< of the last step whose backward has begun
   bool weights_are_finite_ = true;
   std::int64_t true_batch_ = 0;  ///< samples of the step over all ranks
+  /// Of the last step with a picture: a rank whose sums are its own has none in a batch that is smaller than the ranks are
+  /// many.
+  StepSums seen_{.samples = 1.0f};
   LossSums sums_;
   StepPhases phases_;
   Tensor diff_logits_;  ///< of all outputs

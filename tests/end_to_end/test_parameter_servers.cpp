@@ -151,6 +151,22 @@ TEST(ParameterServers, SayThatTheTrainingDiverged) {
   }
 }
 
+// A rank without a picture has no loss of its own, which is no reason to end.
+TEST(ParameterServers, TrainOnBatchesOfFewerPicturesThanWorkers) {
+  for (const char* mode : {"sync", "backup", "async"}) {
+    SCOPED_TRACE(mode);
+    const fs::path out = new_path("run");
+    // Of 80 pictures, the last of an epoch is a batch by itself.
+    const Outcome outcome =
+        run({.ranks = 3,
+             .arguments = training_into(
+                 out, Words{"--steps", "4", "--global-batch", "79", "--lr", "0.001", "--ps-mode", mode} + kColocated)});
+
+    EXPECT_EQ(outcome.exit_code, 0) << outcome;
+    EXPECT_EQ(losses_of(out).size(), 4U + 2U);
+  }
+}
+
 TEST(ParameterServers, AreTheSameOnAllRanks) {
   const Words bench{"bench", "--models", "lenet5", "--batches", "2", "--threads", "1"};
   for (const Words& command : {training({"--steps", "2"}), bench}) {
