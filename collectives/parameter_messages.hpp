@@ -30,8 +30,7 @@ struct ServerMessage {
 
 inline constexpr int kRequestTag = 16;
 inline constexpr int kAnswerTag = 17;
-/// MPI promises tags up to 32767.
-inline constexpr std::int64_t kMostPartitions = 16000;
+/// MPI promises tags up to 32767: enough for kMostPartitions.
 inline int gradient_tag(int partition) { return 18 + 2 * partition; }
 inline int weights_tag(int partition) { return 19 + 2 * partition; }
 

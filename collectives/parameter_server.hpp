@@ -42,6 +42,7 @@ struct ParameterServerPlan {
   std::int64_t first_step = 0;     ///< steps done before
 };
 inline constexpr std::int64_t kMostSums = 16;
+inline constexpr std::int64_t kMostPartitions = 16000;  ///< of a plan
 
 /// Applies a gradient to the server's weights. partition: of the arena; gradient: as long, valid during the call; step: from 0,
 /// over the whole run; in async mode that of the worker whose gradient it is.

@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <iterator>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "collectives/exchange.hpp"
+#include "dtrain/error.hpp"
 #include "dtrain/graph.hpp"
 #include "trainer/divergence.hpp"
 #include "trainer/replica.hpp"
@@ -21,6 +24,14 @@ struct Introduction {
   bool has_plain_layout;
 };
 
+void require_few(const std::vector<ParameterPartition>& partitions, std::int64_t elements) {
+  if (std::ssize(partitions) <= kMostPartitions) return;
+  throw ConfigError(Fault{.doing = "cutting " + std::to_string(elements) + " weights among parameter servers (--fusion-mb)",
+                          .expected = "at most " + std::to_string(kMostPartitions) + " partitions",
+                          .found = std::to_string(partitions.size()),
+                          .remedy = "a larger --fusion-mb, or leave it out"});
+}
+
 void require_equal_layouts(const Communicator& all, const ParameterStore& parameters) {
   all.require_equal({{"layout of the weights (depends on the CPU)", std::to_string(parameters.layout_digest())}});
 }
@@ -34,16 +45,20 @@ void broadcast_state(const Communicator& all, std::span<float> weights, std::spa
 
 ParameterServerPlan plan_parameter_servers(const TrainConfig& config, const ServerRoles& roles, std::int64_t elements,
                                            std::int64_t first_step) {
-  // Larger ones would be asked for before they are sent: see Note [Segments are sent at once].
-  const double partition_elements =
+  // By default no larger than what is sent without asking, see Note [Segments are sent at once]. Where it is larger than all
+  // parameters it makes no difference, but might not fit the integer.
+  const double asked_elements =
       config.fusion_mb ? *config.fusion_mb * kBytesPerMb / sizeof(float) : static_cast<double>(Exchange::segment_elements());
+  const double partition_elements = std::min(asked_elements, static_cast<double>(elements) + kSlotAlignment);
   const ServerMode mode = parse_server_mode(config.ps_mode);
+  std::vector<ParameterPartition> partitions = plan_parameter_shards(
+      {.elements = elements,
+       .servers = static_cast<int>(roles.servers.size()),
+       .partition_elements = std::max<std::int64_t>(kSlotAlignment, static_cast<std::int64_t>(partition_elements)),
+       .alignment = kSlotAlignment});
+  require_few(partitions, elements);
   return {.roles = roles,
-          .partitions = plan_parameter_shards(
-              {.elements = elements,
-               .servers = static_cast<int>(roles.servers.size()),
-               .partition_elements = std::max<std::int64_t>(kSlotAlignment, static_cast<std::int64_t>(partition_elements)),
-               .alignment = kSlotAlignment}),
+          .partitions = std::move(partitions),
           .sum_elements = kStepSumElements,
           .mode = mode,
           .backup_workers = mode == ServerMode::backup ? static_cast<int>(config.backup_workers.value_or(1)) : 0,

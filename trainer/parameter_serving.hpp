@@ -20,7 +20,8 @@
 
 namespace dtrain {
 
-/// The plan of a configuration that uses servers, for parameters of so many elements. first_step: steps done before.
+/// The plan of a configuration that uses servers, for parameters of so many elements. first_step: steps done before. Errors:
+/// ConfigError: --fusion-mb cuts them into too many partitions.
 ParameterServerPlan plan_parameter_servers(const TrainConfig& config, const ServerRoles& roles, std::int64_t elements,
                                            std::int64_t first_step);
 

@@ -167,6 +167,17 @@ TEST(ParameterServers, TrainOnBatchesOfFewerPicturesThanWorkers) {
   }
 }
 
+TEST(ParameterServers, RefuseMorePartitionsThanMessagesHaveTags) {
+  for (const auto& [ranks, servers] : {std::pair{2, kColocated}, std::pair{3, dedicated(1)}}) {
+    const Outcome outcome =
+        run({.ranks = ranks, .arguments = training(Words{"--steps", "2", "--fusion-mb", "0.00001"} + servers)}, kPromptlyS);
+
+    EXPECT_EQ(outcome.exit_code, 2) << outcome;
+    EXPECT_TRUE(outcome.says("expected at most 16000 partitions, found ")) << outcome;
+    EXPECT_TRUE(outcome.says("a larger --fusion-mb")) << outcome;
+  }
+}
+
 TEST(ParameterServers, AreTheSameOnAllRanks) {
   const Words bench{"bench", "--models", "lenet5", "--batches", "2", "--threads", "1"};
   for (const Words& command : {training({"--steps", "2"}), bench}) {
