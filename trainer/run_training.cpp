@@ -86,12 +86,16 @@ class TrainingRun {
 
     report_.startup_s = seconds() - begin_s_;
     const std::int64_t profile_from = first_step + warmup_steps_of(plan_.total_steps - first_step);
+    bool has_profile_begun = false;
     ExitCode exit_code = ExitCode::done;
     while (training_.steps_done() < plan_.total_steps) {
-      if (profiles() && training_.steps_done() == profile_from) replica_.largest_training_graph().start_profile();
+      if (profiles() && !has_profile_begun && training_.steps_done() >= profile_from) {  // may have passed over that very step
+        replica_.largest_training_graph().start_profile();
+        has_profile_begun = true;
+      }
       const StepReport step = training_.step();
       report_.steps.push_back(step);
-      if (profiles() && step.step > profile_from) profile_.steps.push_back(step);
+      if (has_profile_begun) profile_.steps.push_back(step);
       if (communicator_.is_root()) {
         metrics.write(step);
         if (progress.is_log_step(step)) metrics.flush();
