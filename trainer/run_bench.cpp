@@ -8,6 +8,7 @@
 #include "dtrain/error.hpp"
 #include "trainer/bench_plan.hpp"
 #include "trainer/bench_report.hpp"
+#include "trainer/clock.hpp"
 #include "trainer/parameter_serving.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
@@ -112,9 +113,14 @@ class Bench {
     std::vector<StepReport> steps;
     // Counted as the run counts them: a rank for which others did not wait makes fewer itself, but always the last one.
     while (training.steps_done() < config_.warmup + config_.steps) {
-      const StepReport report = training.step();
+      StepReport report = training.step();
       const std::int64_t step = report.step - config_.warmup;
       if (step < 1) continue;
+      if (step == config_.steps && training.waits_between_steps()) {
+        const double begin_s = seconds();
+        training.settle();
+        report.add_wait(seconds() - begin_s);
+      }
       steps.push_back(report);
       if (has_line(step, config_.steps)) print(step_line(step, throughput_of(steps), steps.back().loss));
     }

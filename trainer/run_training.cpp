@@ -93,7 +93,16 @@ class TrainingRun {
         replica_.largest_training_graph().start_profile();
         has_profile_begun = true;
       }
-      const StepReport step = training_.step();
+      StepReport step = training_.step();
+      const bool is_last = step.step == plan_.total_steps;
+      const bool evaluates = data_.validation && !plan_.eval_every.is_off() &&
+                             (is_last || is_due(plan_.eval_every, step.step, plan_.steps_per_epoch));
+      const double met_s = seconds();
+      const bool stops = !is_last && stop_requested(step);
+      const bool saves = is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch);
+      const bool compares = !ranks_train_apart() && is_due(plan_.check_replicas, step.step, plan_.steps_per_epoch);
+      if (evaluates || saves || compares) training_.settle();
+      if (training_.waits_between_steps()) step.add_wait(seconds() - met_s);
       report_.steps.push_back(step);
       if (has_profile_begun) profile_.steps.push_back(step);
       if (communicator_.is_root()) {
@@ -101,13 +110,6 @@ class TrainingRun {
         if (progress.is_log_step(step)) metrics.flush();
         progress.show(step);
       }
-      const bool is_last = step.step == plan_.total_steps;
-      const bool evaluates = data_.validation && !plan_.eval_every.is_off() &&
-                             (is_last || is_due(plan_.eval_every, step.step, plan_.steps_per_epoch));
-      const bool stops = !is_last && stop_requested(step);
-      const bool saves = is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch);
-      const bool compares = !ranks_train_apart() && is_due(plan_.check_replicas, step.step, plan_.steps_per_epoch);
-      if (evaluates || saves || compares) training_.settle();
       // What is saved has been compared, unless nothing is.
       if (compares || (saves && !plan_.check_replicas.is_off() && !ranks_train_apart())) {
         require_equal_replicas(replica_.parameters(), communicator_, step.step);

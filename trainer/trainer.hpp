@@ -37,6 +37,12 @@ struct StepReport {
   StepPhases phases;
   double exchange_s = 0.0;      ///< duration of the exchange itself, hidden or not
   bool stop_requested = false;  ///< a rank was asked to stop (all ranks learn it in the same step)
+
+  /// For the other ranks, after the step.
+  void add_wait(double wait_s) {
+    step_s += wait_s;
+    phases.exchange += wait_s;
+  }
 };
 
 class Trainer {

@@ -99,8 +99,10 @@ void Training::finish() {
 
 bool Training::sums_all_ranks() const {
   const bool are_apart = reducer_ && communicator_.size() > 1 && reducer_->algorithms() == AllReduceAlgorithm::none;
-  return !are_apart && !(served_ && parse_server_mode(config_.ps_mode) != ServerMode::sync);
+  return !are_apart && !waits_between_steps();
 }
+
+bool Training::waits_between_steps() const { return served_ && parse_server_mode(config_.ps_mode) != ServerMode::sync; }
 
 std::string Training::exchange_text() const {
   if (reducer_) return to_text(reducer_->algorithms());

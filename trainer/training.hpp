@@ -55,6 +55,8 @@ class Training {
   std::int64_t steps_done() const { return trainer_->steps_done(); }
   /// Whether a step's sums are over all ranks.
   bool sums_all_ranks() const;
+  /// Whether workers wait for each other less in a step than in settle(), which is then a part of training.
+  bool waits_between_steps() const;
   /// For people and reports: "ring", "ps: 2 servers, sync".
   std::string exchange_text() const;
   DataFaults faults() const { return loader_->faults(); }

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <chrono>
+#include <thread>
+
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
 
@@ -192,6 +195,27 @@ TEST(ParameterServers, AreTheSameOnAllRanks) {
       EXPECT_TRUE(outcome.says("ranks that differ: 1, 2")) << outcome;
     }
   }
+}
+
+TEST(ParameterServers, CountTheTimeOfTheSlowestWhoeverReports) {
+  constexpr double kHeldS = 5.0;  // far more than the steps take
+  const fs::path out = new_path("run");
+  Job job({.ranks = 3,
+           .arguments =
+               training_into(out, Words{"--global-batch", "8", "--steps", "100", "--checkpoint-every", "off", "--log-every",
+                                        "1", "--eval-every", "off", "--ps-mode", "async", "--max-staleness", "1000"} +
+                                      dedicated(1))});
+  job.wait_until([&] { return !read_text(out / "metrics.jsonl").empty(); });
+
+  job.signal_rank(1, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::duration<double>(kHeldS));
+  job.signal_rank(1, SIGCONT);
+  const Outcome outcome = job.wait();
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  double steps_s = 0.0;
+  for (const Json& line : metrics_lines(out / "metrics.jsonl", "loss")) steps_s += line.at("step_s").get<double>();
+  EXPECT_GE(steps_s, 0.9 * kHeldS) << "rank 0 ran ahead, and waited after its steps";
 }
 
 // A rank that is late passes over steps, and comes to the run's last one with the others.
