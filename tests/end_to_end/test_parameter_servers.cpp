@@ -218,6 +218,27 @@ TEST(ParameterServers, CountTheTimeOfTheSlowestWhoeverReports) {
   EXPECT_GE(steps_s, 0.9 * kHeldS) << "rank 0 ran ahead, and waited after its steps";
 }
 
+TEST(ParameterServers, ProfileARankThatPassedOverTheFirstStepToProfile) {
+  const fs::path out = new_path("run");
+  const fs::path profile = new_path("profile.json");
+  Job job({.ranks = 4,
+           .arguments =
+               training_into(out, Words{"--global-batch", "48", "--steps", "100", "--checkpoint-every", "off", "--log-every",
+                                        "1", "--eval-every", "off", "--ps-mode", "backup", "--profile", profile.string()} +
+                                      dedicated(1))});
+  job.wait_until([&] { return !read_text(out / "metrics.jsonl").empty(); });
+
+  job.signal_rank(0, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::seconds(3));  // the others go on to step 20, where they ask who was told to stop
+  job.signal_rank(0, SIGCONT);
+  const Outcome outcome = job.wait();
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  const auto steps = whole_numbers(metrics_lines(out / "metrics.jsonl", "loss"), "step");
+  EXPECT_LT(steps.size(), 100U) << "rank 0 was not late";
+  EXPECT_FALSE(read_json(profile).at("layers").empty());
+}
+
 // A rank that is late passes over steps, and comes to the run's last one with the others.
 TEST(ParameterServers, AreMeasuredByBenchWhereTheyDoNotWaitForAll) {
   const Outcome outcome = run({.ranks = 3,
