@@ -48,8 +48,8 @@ std::vector<Option> server_options(TrainConfig& c) {
                   "Updates from the gradients of all workers; of the first that come; of each by itself.", c.ps_mode),
       whole_option("backup-workers", "Of --ps-mode backup: gradients of a step that are not waited for.", 1, c.backup_workers,
                    "1"),
-      whole_option("max-staleness", "Of --ps-mode async: steps that a worker may be ahead of the slowest.", 0, c.max_staleness,
-                   "4"),
+      whole_option("max-staleness", "Of --ps-mode async: steps that a worker may be ahead of the slowest, up to 20.", 0,
+                   c.max_staleness, "4"),
   };
 }
 
@@ -68,7 +68,8 @@ Option stall_timeout_option(double& field) {
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
   return {
       whole_option("threads", "Compute threads of a rank.", 1, threads, "one per core, or OMP_NUM_THREADS"),
-      whole_option("comm-cores", "Cores of a rank reserved for the exchange.", 0, comm_cores, "1 from 16 cores a rank, between hosts; else 0"),
+      whole_option("comm-cores", "Cores of a rank reserved for the exchange.", 0, comm_cores,
+                   "1 from 16 cores a rank, between hosts; else 0"),
       text_option("bind", "auto|numa|socket|core|none",
                   "To what compute threads are bound; none leaves them to the environment.", bind),
       whole_option("workers", "Loader threads of a rank.", 1, workers, "a quarter of its cores, at most 8"),
@@ -146,7 +147,8 @@ OptionTable train_table(TrainConfig& c) {
       table, "Exchange",
       {
           allreduce_option(c.allreduce),
-          number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb, "4 to 64, from a cost model; with ps 0.5"),
+          number_option("fusion-mb", "Gradients that travel together, MiB.", c.fusion_mb,
+                        "4 to 64, from a cost model; with ps 0.5"),
           text_option("wire-dtype", "fp32|bf16", "Type in which gradients travel between ranks; sums are fp32.", c.wire_dtype),
           text_option("overlap", "on|forward|backward|off",
                       "When gradients travel: while backward runs, or into the next forward too; on: whichever waits less.",

@@ -276,7 +276,7 @@ void check_servers(const TrainConfig& config, int ranks, Faults& faults) {
   belongs_to(config.max_staleness.has_value(), "--max-staleness", "async");
   if (config.ps_mode == "backup") {
     const int workers = training_ranks(config, ranks);
-    const std::int64_t asked = config.backup_workers.value_or(1);
+    const std::int64_t asked = backup_workers_of(config);
     if (asked < 1 || asked >= workers) {
       faults.add({.doing = "--backup-workers",
                   .expected = "at least 1, and fewer than the " + std::to_string(workers) + " ranks that train",
@@ -284,7 +284,7 @@ void check_servers(const TrainConfig& config, int ranks, Faults& faults) {
                   .remedy = "more ranks, or --ps-mode sync"});
     }
   }
-  if (config.max_staleness) faults.at_least(*config.max_staleness, 0, "--max-staleness");
+  if (config.max_staleness) faults.within(*config.max_staleness, 0, kStepsBetweenQuestions, "--max-staleness");
 }
 
 /// Building the description finds an unknown name, a picture that is too small, and dropout or auxiliary heads where there are

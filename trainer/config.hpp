@@ -131,6 +131,11 @@ inline int training_ranks(const TrainConfig& config, int ranks) {
   return uses_parameter_servers(config) ? ranks - config.parameter_servers : ranks;
 }
 
+/// Where ranks do not wait for each other, they do so once in so many steps, to ask whether one of them was told to stop.
+inline constexpr std::int64_t kStepsBetweenQuestions = 20;
+inline std::int64_t backup_workers_of(const TrainConfig& config) { return config.backup_workers.value_or(1); }
+inline std::int64_t max_staleness_of(const TrainConfig& config) { return config.max_staleness.value_or(4); }
+
 /// All faults of a configuration, each with its option; empty when it can run on `ranks` ranks. No I/O.
 std::vector<std::string> validate(const TrainConfig& config, int ranks);
 std::vector<std::string> validate(const EvalConfig& config, int ranks);

@@ -11,12 +11,11 @@
 #include "dtrain/error.hpp"
 #include "dtrain/graph.hpp"
 #include "trainer/divergence.hpp"
+#include "trainer/rank_memory.hpp"
 #include "trainer/replica.hpp"
 
 namespace dtrain {
 namespace {
-
-constexpr std::int64_t kDefaultStaleness = 4;
 
 /// What rank 0 tells of the run before the first step.
 struct Introduction {
@@ -30,6 +29,18 @@ void require_few(const std::vector<ParameterPartition>& partitions, std::int64_t
                           .expected = "at most " + std::to_string(kMostPartitions) + " partitions",
                           .found = std::to_string(partitions.size()),
                           .remedy = "a larger --fusion-mb, or leave it out"});
+}
+
+/// Of a rank that serves alone.
+void require_memory(const ParameterServerPlan& plan, std::size_t weights_bytes, int rank, std::size_t available_bytes) {
+  const std::size_t needed = 2 * weights_bytes + ParameterServer::buffer_bytes(plan, rank);  // with the velocity
+  if (available_bytes == 0 || needed <= available_bytes) return;
+  throw ConfigError(Fault{
+      .doing = "serving parameters on rank " + std::to_string(rank) + " of " + host_name(),
+      .expected = gigabytes_text(needed) + " for weights, velocity and the gradients of " +
+                  std::to_string(plan.roles.workers.size()) + " workers",
+      .found = gigabytes_text(available_bytes) + " available to this rank",
+      .remedy = "more --parameter-servers, --ps-mode sync, which keeps no worker's gradient, or fewer ranks on the node"});
 }
 
 void require_equal_layouts(const Communicator& all, const ParameterStore& parameters) {
@@ -61,8 +72,8 @@ ParameterServerPlan plan_parameter_servers(const TrainConfig& config, const Serv
           .partitions = std::move(partitions),
           .sum_elements = kStepSumElements,
           .mode = mode,
-          .backup_workers = mode == ServerMode::backup ? static_cast<int>(config.backup_workers.value_or(1)) : 0,
-          .max_staleness = mode == ServerMode::async ? config.max_staleness.value_or(kDefaultStaleness) : 0,
+          .backup_workers = mode == ServerMode::backup ? static_cast<int>(backup_workers_of(config)) : 0,
+          .max_staleness = mode == ServerMode::async ? max_staleness_of(config) : 0,
           .first_step = first_step};
 }
 
@@ -105,16 +116,16 @@ void introduce_servers(const TrainingRanks& ranks, const ServedState& state, boo
   broadcast_state(ranks.all(), state.parameters.weights(), state.velocity, state.first_step);
 }
 
-void serve_training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks) {
+void serve_training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks, std::size_t available_bytes) {
   const Communicator& all = ranks.all();
   const auto [first_step, has_plain_layout] = all.broadcast_value(Introduction{});
   ParameterStore parameters(Graph::plan_parameters(plan.network, plan.compile, has_plain_layout));
   require_equal_layouts(all, parameters);
-  Optimizer optimizer(plan.optimizer, parameters);
-  broadcast_state(all, parameters.weights(), optimizer.velocity(), first_step);
-
   const ParameterServerPlan servers =
       plan_parameter_servers(config, *ranks.roles(), std::ssize(parameters.weights()), first_step);
+  require_memory(servers, parameters.weights().size_bytes(), all.rank(), available_bytes);
+  Optimizer optimizer(plan.optimizer, parameters);
+  broadcast_state(all, parameters.weights(), optimizer.velocity(), first_step);
   ParameterServer server(all, servers, parameters.weights(), make_server_update(plan, servers, parameters.weights(), optimizer),
                          {.spins = kPoliteWait.spins, .timeout_s = config.stall_timeout_s, .watch = &all.watch()});
   for (ServerTask task = ServerTask::serve; task != ServerTask::end; task = all.broadcast_value(ServerTask::end)) {

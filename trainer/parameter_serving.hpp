@@ -52,7 +52,8 @@ struct ServedState {
 /// out weights otherwise (another CPU).
 void introduce_servers(const TrainingRanks& ranks, const ServedState& state, bool has_plain_layout);
 
-/// On a rank that serves alone: from the workers' introduction until they end. Collective. Errors: CommError, DivergedError.
-void serve_training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks);
+/// On a rank that serves alone: from the workers' introduction until they end. available_bytes: of memory; 0: not known.
+/// Collective. Errors: ConfigError: it takes more memory; CommError, DivergedError.
+void serve_training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks, std::size_t available_bytes);
 
 }  // namespace dtrain

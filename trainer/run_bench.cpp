@@ -85,7 +85,7 @@ class Bench {
     }
     const RunPlan plan = plan_of(run, data);
     if (!ranks_.trains()) {
-      serve_training(plan, run, ranks_);
+      serve_training(plan, run, ranks_, environment_.memory_share_bytes);
       return {.combination = combination, .excess = std::nullopt};
     }
     Training training(plan, run, ranks_, environment_.placement);
@@ -149,7 +149,7 @@ class Bench {
       const RunPlan plan = plan_of(run_of(config_, other, ranks_.all().size()), data);
       return plan_memory(plan.network, plan.compile, work_of(plan));
     };
-    // A rank that serves alone plans as if it trained: it takes no more.
+    // A rank that serves alone answers as if it trained; what it takes itself, it checks before it serves.
     return find_excess({.asked = combination.batch, .available_bytes = memory_bytes_, .memory = memory}, ranks_.all());
   }
 

@@ -49,8 +49,8 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
   if (config.wire_dtype != "fp32") text << "wire_dtype=" << config.wire_dtype << "\n";
   if (uses_parameter_servers(config)) {
     text << "parameter_servers=" << config.parameter_servers << "\nps_mode=" << config.ps_mode << "\n";
-    if (config.backup_workers) text << "backup_workers=" << *config.backup_workers << "\n";
-    if (config.max_staleness) text << "max_staleness=" << *config.max_staleness << "\n";
+    if (config.ps_mode == "backup") text << "backup_workers=" << backup_workers_of(config) << "\n";
+    if (config.ps_mode == "async") text << "max_staleness=" << max_staleness_of(config) << "\n";
   }
   if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the options
   return text.str();

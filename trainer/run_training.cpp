@@ -23,9 +23,6 @@
 namespace dtrain {
 namespace {
 
-/// Where ranks do not wait for each other, they do so once in so many steps, to ask whether one of them was told to stop.
-constexpr std::int64_t kStepsBetweenQuestions = 20;
-
 /// What a rank without data must know to make the same plan as the others.
 struct RunFacts {
   DataFacts data;
@@ -38,14 +35,14 @@ void agree_with_servers(const RunFacts& facts, const RunPlan& plan, const Commun
 }
 
 /// The run of a rank that serves alone.
-int serve(const TrainConfig& config, const TrainingRanks& ranks) {
+int serve(const TrainConfig& config, const TrainingRanks& ranks, const RunEnvironment& environment) {
   require_valid(validate(config, ranks.all().size()));
   const RunFacts facts = ranks.all().broadcast_value(RunFacts{});
   TrainConfig same = config;
   same.local_batch = facts.local_batch;
   const RunPlan plan = plan_run(same, facts.data, training_ranks(config, ranks.all().size()));
   ranks.all().require_equal({{"configuration", plan.recipe}});
-  serve_training(plan, config, ranks);
+  serve_training(plan, config, ranks, environment.memory_share_bytes);
   return static_cast<int>(ExitCode::done);
 }
 
@@ -94,15 +91,7 @@ class TrainingRun {
         has_profile_begun = true;
       }
       StepReport step = training_.step();
-      const bool is_last = step.step == plan_.total_steps;
-      const bool evaluates = data_.validation && !plan_.eval_every.is_off() &&
-                             (is_last || is_due(plan_.eval_every, step.step, plan_.steps_per_epoch));
-      const double met_s = seconds();
-      const bool stops = !is_last && stop_requested(step);
-      const bool saves = is_last || stops || is_due(plan_.checkpoint_every, step.step, plan_.steps_per_epoch);
-      const bool compares = !ranks_train_apart() && is_due(plan_.check_replicas, step.step, plan_.steps_per_epoch);
-      if (evaluates || saves || compares) training_.settle();
-      if (training_.waits_between_steps()) step.add_wait(seconds() - met_s);
+      const Pause pause = pause_after(step);
       report_.steps.push_back(step);
       if (has_profile_begun) profile_.steps.push_back(step);
       if (communicator_.is_root()) {
@@ -110,14 +99,11 @@ class TrainingRun {
         if (progress.is_log_step(step)) metrics.flush();
         progress.show(step);
       }
-      // What is saved has been compared, unless nothing is.
-      if (compares || (saves && !plan_.check_replicas.is_off() && !ranks_train_apart())) {
-        require_equal_replicas(replica_.parameters(), communicator_, step.step);
-      }
-      if (evaluates) run_evaluation(step, metrics, progress);
-      if (saves && keeper_.is_enabled()) training_.gather_optimizer_state();
-      if (saves) keeper_.save(replica_, training_.optimizer(), step.step);
-      if (stops) {
+      if (pause.compares) require_equal_replicas(replica_.parameters(), communicator_, step.step);
+      if (pause.evaluates) run_evaluation(step, metrics, progress);
+      if (pause.saves && keeper_.is_enabled()) training_.gather_optimizer_state();
+      if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step);
+      if (pause.stops) {
         if (communicator_.is_root()) progress.finish_line();
         log_root(communicator_, keeper_.is_enabled() ? "stopped on request; saved after step " + std::to_string(step.step)
                                                      : "stopped on request; nothing saved, for --out is not given");
@@ -134,6 +120,26 @@ class TrainingRun {
   }
 
  private:
+  /// What is done between a step and the next.
+  struct Pause {
+    bool evaluates = false, stops = false, saves = false, compares = false;
+  };
+
+  /// The weights are up to date after this where anything is done. Waits for ranks that were behind count with the step.
+  Pause pause_after(StepReport& step) {
+    const auto ends = [&](const Interval& interval) { return is_due(interval, step.step, plan_.steps_per_epoch); };
+    const bool is_last = step.step == plan_.total_steps;
+    const double begin_s = seconds();
+    Pause pause{.evaluates = data_.validation && !plan_.eval_every.is_off() && (is_last || ends(plan_.eval_every)),
+                .stops = !is_last && stop_requested(step)};
+    pause.saves = is_last || pause.stops || ends(plan_.checkpoint_every);
+    // What is saved has been compared, unless nothing is.
+    pause.compares = !ranks_train_apart() && (ends(plan_.check_replicas) || (pause.saves && !plan_.check_replicas.is_off()));
+    if (pause.evaluates || pause.saves || pause.compares) training_.settle();
+    if (training_.waits_between_steps()) step.add_wait(seconds() - begin_s);
+    return pause;
+  }
+
   RankWork work(const RunPlan& plan) const {
     const bool evaluates = data_.validation && !plan.eval_every.is_off();
     RankWork work = training_work(plan, communicator_.size(), communicator_.rank(), evaluates);
@@ -260,7 +266,8 @@ class TrainingRun {
       spdlog::info("{} auxiliary head(s) in training; the loss shown is the main one, theirs is aux_loss in the metrics",
                    plan_.network.outputs.size() - 1);
     }
-    if (ranks_.roles()) spdlog::info("parameter servers: {}", training_.exchange_text());
+    if (ranks_.roles()) spdlog::info("exchange by {}", training_.exchange_text());
+    if (config_.ps_mode == "async") spdlog::info("loss and top-1 of training are those of rank 0's pictures");
     spdlog::info("{} ranks on {} node(s), global batch {}, {} a rank in micro-batches of at most {}", ranks,
                  communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
     spdlog::info("{} samples, {} steps an epoch, {} steps, peak learning rate {:.4g}, schedule {}", plan_.samples,
@@ -305,7 +312,7 @@ class TrainingRun {
 
 int run_training(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment) {
   const TrainingRanks ranks(config, communicator);
-  return ranks.trains() ? TrainingRun(config, ranks, environment).run() : serve(config, ranks);
+  return ranks.trains() ? TrainingRun(config, ranks, environment).run() : serve(config, ranks, environment);
 }
 
 RankMemory plan_training_memory(const TrainConfig& config) {

@@ -202,8 +202,8 @@ TEST(ParameterServers, CountTheTimeOfTheSlowestWhoeverReports) {
   const fs::path out = new_path("run");
   Job job({.ranks = 3,
            .arguments =
-               training_into(out, Words{"--global-batch", "8", "--steps", "100", "--checkpoint-every", "off", "--log-every",
-                                        "1", "--eval-every", "off", "--ps-mode", "async", "--max-staleness", "1000"} +
+               training_into(out, Words{"--global-batch", "8", "--steps", "600", "--checkpoint-every", "off", "--log-every",
+                                        "1", "--eval-every", "off", "--ps-mode", "async", "--max-staleness", "20"} +
                                       dedicated(1))});
   job.wait_until([&] { return !read_text(out / "metrics.jsonl").empty(); });
 
@@ -223,7 +223,7 @@ TEST(ParameterServers, ProfileARankThatPassedOverTheFirstStepToProfile) {
   const fs::path profile = new_path("profile.json");
   Job job({.ranks = 4,
            .arguments =
-               training_into(out, Words{"--global-batch", "48", "--steps", "100", "--checkpoint-every", "off", "--log-every",
+               training_into(out, Words{"--global-batch", "48", "--steps", "300", "--checkpoint-every", "off", "--log-every",
                                         "1", "--eval-every", "off", "--ps-mode", "backup", "--profile", profile.string()} +
                                       dedicated(1))});
   job.wait_until([&] { return !read_text(out / "metrics.jsonl").empty(); });
@@ -235,7 +235,7 @@ TEST(ParameterServers, ProfileARankThatPassedOverTheFirstStepToProfile) {
 
   EXPECT_EQ(outcome.exit_code, 0) << outcome;
   const auto steps = whole_numbers(metrics_lines(out / "metrics.jsonl", "loss"), "step");
-  EXPECT_LT(steps.size(), 100U) << "rank 0 was not late";
+  EXPECT_LT(steps.size(), 300U) << "rank 0 was not late";
   EXPECT_FALSE(read_json(profile).at("layers").empty());
 }
 

@@ -157,7 +157,8 @@ TEST(Config, RefusesWhatServersCannotGive) {
   for (const auto& change : std::vector<std::function<void(TrainConfig&)>>{
            [](TrainConfig& c) { c.ps_mode = "asynchronous"; }, [](TrainConfig& c) { c.backup_workers = 1; },
            [](TrainConfig& c) { c.max_staleness = 1; }, [](TrainConfig& c) { c.shared_update = "on"; },
-           [](TrainConfig& c) { c.wire_dtype = "bf16"; }, [](TrainConfig& c) { c.ps_mode = "async", c.max_staleness = -1; }}) {
+           [](TrainConfig& c) { c.wire_dtype = "bf16"; }, [](TrainConfig& c) { c.ps_mode = "async", c.max_staleness = -1; },
+           [](TrainConfig& c) { c.ps_mode = "async", c.max_staleness = 21; }}) {
     EXPECT_EQ(faults_with_servers(4, change).size(), 1u);
   }
 }
