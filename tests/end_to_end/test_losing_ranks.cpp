@@ -161,6 +161,31 @@ TEST(LosingRanks, TheRootIsOneLikeTheOthers) {
   expect_nothing_left(ending);
 }
 
+TEST(LosingRanks, WorkersAndParameterServersAreMissedLikeOthers) {
+  for (const std::string mode : {"sync", "backup", "async"}) {
+    for (const int victim : {1, 3}) {  // the last rank serves alone
+      for (const int signal : {SIGKILL, SIGSTOP}) {
+        SCOPED_TRACE(mode + ", rank " + std::to_string(victim) + ", signal " + std::to_string(signal));
+        const fs::path out = new_path("lost");
+        Job job({.ranks = kRanks,
+                 .arguments = endless_run(out, {"--allreduce", "ps", "--parameter-servers", "1", "--ps-mode", mode})});
+
+        const Ending ending = end_of(job, out, victim, signal);
+
+        EXPECT_EQ(ending.outcome.exit_code, signal == SIGKILL ? 128 + SIGKILL : 4) << ending.outcome;
+        EXPECT_LT(ending.after_s, kStallTimeoutS + kAfterwardsS);
+        for (int rank = 0; rank < kRanks; ++rank) {
+          if (rank == victim) continue;
+          EXPECT_NE(report_of(ending.outcome, rank).find("no answer from rank " + std::to_string(victim) + " on "),
+                    std::string::npos)
+              << "rank " << rank << ": " << ending.outcome;
+        }
+        expect_nothing_left(ending);
+      }
+    }
+  }
+}
+
 // A rank that is only slow to continue: the others wait, and say so.
 TEST(LosingRanks, OneThatIsContinuedInTimeIsForgiven) {
   const fs::path out = new_path("continued");
