@@ -162,27 +162,29 @@ TEST(LosingRanks, TheRootIsOneLikeTheOthers) {
 }
 
 TEST(LosingRanks, WorkersAndParameterServersAreMissedLikeOthers) {
-  for (const std::string mode : {"sync", "backup", "async"}) {
-    for (const int victim : {1, 3}) {  // the last rank serves alone
-      for (const int signal : {SIGKILL, SIGSTOP}) {
-        SCOPED_TRACE(mode + ", rank " + std::to_string(victim) + ", signal " + std::to_string(signal));
-        const fs::path out = new_path("lost");
-        Job job({.ranks = kRanks,
-                 .arguments = endless_run(out, {"--allreduce", "ps", "--parameter-servers", "1", "--ps-mode", mode})});
+  struct Loss {
+    std::string mode;
+    int victim;  ///< the last rank serves alone
+    int signal;
+  };
+  for (const auto& [mode, victim, signal] :
+       {Loss{"sync", 1, SIGKILL}, Loss{"sync", 3, SIGSTOP}, Loss{"backup", 1, SIGSTOP}, Loss{"async", 3, SIGKILL}}) {
+    SCOPED_TRACE(mode + ", rank " + std::to_string(victim) + ", signal " + std::to_string(signal));
+    const fs::path out = new_path("lost");
+    Job job(
+        {.ranks = kRanks, .arguments = endless_run(out, {"--allreduce", "ps", "--parameter-servers", "1", "--ps-mode", mode})});
 
-        const Ending ending = end_of(job, out, victim, signal);
+    const Ending ending = end_of(job, out, victim, signal);
 
-        EXPECT_EQ(ending.outcome.exit_code, signal == SIGKILL ? 128 + SIGKILL : 4) << ending.outcome;
-        EXPECT_LT(ending.after_s, kStallTimeoutS + kAfterwardsS);
-        for (int rank = 0; rank < kRanks; ++rank) {
-          if (rank == victim) continue;
-          EXPECT_NE(report_of(ending.outcome, rank).find("no answer from rank " + std::to_string(victim) + " on "),
-                    std::string::npos)
-              << "rank " << rank << ": " << ending.outcome;
-        }
-        expect_nothing_left(ending);
-      }
+    EXPECT_EQ(ending.outcome.exit_code, signal == SIGKILL ? 128 + SIGKILL : 4) << ending.outcome;
+    EXPECT_LT(ending.after_s, kStallTimeoutS + kAfterwardsS);
+    for (int rank = 0; rank < kRanks; ++rank) {
+      if (rank == victim) continue;
+      EXPECT_NE(report_of(ending.outcome, rank).find("no answer from rank " + std::to_string(victim) + " on "),
+                std::string::npos)
+          << "rank " << rank << ": " << ending.outcome;
     }
+    expect_nothing_left(ending);
   }
 }
 
