@@ -3,6 +3,7 @@
 #   bash launch/packages.sh                  what building and running needs
 #   bash launch/packages.sh --with-tests     also what some tests need
 #   bash launch/packages.sh --with-pytorch   also what the tests that compare with PyTorch need
+#   bash launch/packages.sh --with-pictures  also what bench/ draws with
 # As root or with passwordless sudo it installs; otherwise it prints the line to run and stops with exit code 1.
 set -euo pipefail
 
@@ -22,8 +23,9 @@ for argument in "$@"; do
     --with-tests) packages+=(mpich git) ;;
     # Without libopenblas0-pthread, PyTorch's linear layers crawl.
     --with-pytorch) packages+=(python3-torch python3-torchvision libopenblas0-pthread) ;;
+    --with-pictures) packages+=(python3-matplotlib) ;;
     *)
-      echo "packages.sh: unknown argument '$argument'; known: --with-tests, --with-pytorch" >&2
+      echo "packages.sh: unknown argument '$argument'; known: --with-tests, --with-pytorch, --with-pictures" >&2
       exit 2
       ;;
   esac

@@ -6,6 +6,7 @@ its own, with as fast a link as the others.
 """
 
 import argparse
+import importlib.util
 import json
 import statistics
 import tempfile
@@ -114,6 +115,8 @@ def main():
     parser.add_argument("--svg", help="the picture (default: none; needs python3-matplotlib)")
     parser.add_argument("--from-json", help="draws and prints what an earlier run measured")
     options = parser.parse_args()
+    if options.svg and importlib.util.find_spec("matplotlib") is None:
+        raise SystemExit("--svg: expected python3-matplotlib, found none; try: bash launch/packages.sh --with-pictures")
     if options.from_json:
         kept = json.loads(Path(options.from_json).read_text())
         conditions, settings, results = kept["conditions"], kept["settings"], kept["results"]
