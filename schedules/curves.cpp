@@ -18,13 +18,32 @@ struct KnownCurve {
   std::string_view usage;
 };
 
-constexpr std::array<KnownCurve, 5> kKnownCurves{{
+constexpr std::array<KnownCurve, 9> kKnownCurves{{
     {Curve::Kind::constant, "constant", "constant"},
     {Curve::Kind::step, "step", "step:every=30,gamma=0.1"},
     {Curve::Kind::multistep, "multistep", "multistep:at=30/60/80,gamma=0.1"},
     {Curve::Kind::poly, "poly", "poly:power=2,end=0"},
+    {Curve::Kind::poly_published, "poly-published", "poly-published:power=2,end=0"},
     {Curve::Kind::cosine, "cosine", "cosine:end=0"},
+    {Curve::Kind::exponential, "exp", "exp:gamma=0.95"},
+    {Curve::Kind::inverse, "inv", "inv:gamma=0.1,power=0.75"},
+    {Curve::Kind::sigmoid, "sigmoid", "sigmoid:at=45,gamma=0.2"},
 }};
+
+// Which parameters a curve has.
+bool has_power(Curve::Kind kind) {
+  return kind == Curve::Kind::poly || kind == Curve::Kind::poly_published || kind == Curve::Kind::inverse;
+}
+bool decays_over(Curve::Kind kind) {
+  return kind == Curve::Kind::poly || kind == Curve::Kind::poly_published || kind == Curve::Kind::cosine;
+}
+bool has_gamma(Curve::Kind kind) { return kind != Curve::Kind::constant && !decays_over(kind); }
+
+std::string names() {
+  std::string text;
+  for (const KnownCurve& known : kKnownCurves) text += (text.empty() ? "" : ", ") + std::string(known.name);
+  return text;
+}
 
 std::string usages() {
   std::string text;
@@ -59,7 +78,12 @@ std::string number_text(double value) {
 /// Reads the parameters of one curve and collects what is wrong with them.
 class CurveParser {
  public:
-  explicit CurveParser(const KnownCurve& known) : known_(known) { curve_.kind = known.kind; }
+  explicit CurveParser(const KnownCurve& known) : known_(known) {
+    curve_.kind = known.kind;
+    if (known.kind == Curve::Kind::exponential) curve_.gamma = 0.95;
+    if (known.kind == Curve::Kind::inverse) curve_.power = 0.75;
+    if (known.kind == Curve::Kind::sigmoid) curve_.gamma = 0.2;
+  }
 
   void read_parameter(std::string_view text) {
     const std::size_t equals = text.find('=');
@@ -71,24 +95,30 @@ class CurveParser {
 
     using Kind = Curve::Kind;
     const Kind kind = curve_.kind;
-    if (key == "gamma" && (kind == Kind::step || kind == Kind::multistep)) {
+    if (key == "gamma" && has_gamma(kind)) {
       read_number(key, value, curve_.gamma, Bound::positive);
     } else if (key == "every" && kind == Kind::step) {
       read_number(key, value, curve_.every_epochs, Bound::positive);
     } else if (key == "at" && kind == Kind::multistep) {
       read_milestones(value);
-    } else if (key == "power" && kind == Kind::poly) {
+    } else if (key == "at" && kind == Kind::sigmoid) {
+      read_number(key, value, curve_.at_epochs.emplace_back(), Bound::positive);
+    } else if (key == "power" && has_power(kind)) {
       read_number(key, value, curve_.power, Bound::positive);
-    } else if (key == "end" && (kind == Kind::poly || kind == Kind::cosine)) {
+    } else if (key == "end" && decays_over(kind)) {
       read_number(key, value, curve_.end, Bound::not_negative);
+    } else if (key == "over" && decays_over(kind)) {
+      read_number(key, value, curve_.over_epochs, Bound::positive);
     } else {
       fault(std::string(known_.name) + " has no parameter " + quoted(key));
     }
   }
 
   Curve finish(std::string_view text) {
-    if (curve_.kind == Curve::Kind::multistep && std::find(seen_.begin(), seen_.end(), "at") == seen_.end()) {
-      fault("at, the epochs of the drops, is missing");
+    const bool needs_at = curve_.kind == Curve::Kind::multistep || curve_.kind == Curve::Kind::sigmoid;
+    if (needs_at && std::find(seen_.begin(), seen_.end(), "at") == seen_.end()) {
+      fault(curve_.kind == Curve::Kind::sigmoid ? "at, the epoch of half the rate, is missing"
+                                                : "at, the epochs of the drops, is missing");
     }
     if (!faults_.empty()) {
       throw ConfigError(Fault{.doing = "reading the schedule " + quoted(text),
@@ -157,6 +187,22 @@ std::int64_t drops_passed(const Curve& curve, std::int64_t step, std::int64_t st
   return passed;
 }
 
+/// ",end=0,over=12", the latter where it is given.
+std::string decay_text(const Curve& curve) {
+  const std::string over = curve.over_epochs > 0.0 ? ",over=" + number_text(curve.over_epochs) : "";
+  return ",end=" + number_text(curve.end) + over;
+}
+
+/// Share of the decay that is behind step t, at most 1.
+double decayed_share(const RatePlan& plan, std::int64_t step) {
+  const auto warmup = static_cast<double>(warmup_steps(plan));
+  const double over = plan.curve.over_epochs > 0.0
+                          ? std::max(1.0, std::round(plan.curve.over_epochs * static_cast<double>(epoch_steps(plan))))
+                          : static_cast<double>(plan.total_steps) - warmup;
+  const auto t = static_cast<double>(step);
+  return std::min(1.0, plan.curve.kind == Curve::Kind::poly_published ? t / (warmup + over) : (t - warmup) / over);
+}
+
 }  // namespace
 
 Curve parse_curve(std::string_view text) {
@@ -166,7 +212,7 @@ Curve parse_curve(std::string_view text) {
       std::find_if(kKnownCurves.begin(), kKnownCurves.end(), [&](const KnownCurve& k) { return k.name == name; });
   if (known == kKnownCurves.end()) {
     throw ConfigError(Fault{.doing = "reading the schedule " + quoted(text),
-                            .expected = "one of constant, step, multistep, poly, cosine",
+                            .expected = "one of " + names(),
                             .found = quoted(name),
                             .remedy = usages()});
   }
@@ -192,9 +238,17 @@ std::string to_text(const Curve& curve) {
       return "multistep:at=" + at + ",gamma=" + number_text(curve.gamma);
     }
     case Curve::Kind::poly:
-      return "poly:power=" + number_text(curve.power) + ",end=" + number_text(curve.end);
+      return "poly:power=" + number_text(curve.power) + decay_text(curve);
+    case Curve::Kind::poly_published:
+      return "poly-published:power=" + number_text(curve.power) + decay_text(curve);
     case Curve::Kind::cosine:
-      return "cosine:end=" + number_text(curve.end);
+      return "cosine:" + decay_text(curve).substr(1);
+    case Curve::Kind::exponential:
+      return "exp:gamma=" + number_text(curve.gamma);
+    case Curve::Kind::inverse:
+      return "inv:gamma=" + number_text(curve.gamma) + ",power=" + number_text(curve.power);
+    case Curve::Kind::sigmoid:
+      return "sigmoid:at=" + number_text(curve.at_epochs.front()) + ",gamma=" + number_text(curve.gamma);
   }
   check(false, "a curve is of a known kind");
   return {};
@@ -218,7 +272,9 @@ double learning_rate(const RatePlan& plan, std::int64_t step) {
     const auto w = static_cast<double>(warmup);
     return (t * plan.peak + (w - t) * plan.warmup_start) / w;
   }
-  const double progress = static_cast<double>(step - warmup) / static_cast<double>(plan.total_steps - warmup);  // in [0, 1)
+  const double epochs = static_cast<double>(step) / static_cast<double>(epoch_steps(plan));
+  const double warm_epochs = static_cast<double>(step - warmup) / static_cast<double>(epoch_steps(plan));
+  const auto decayed_to = [&](double share) { return curve.end + (plan.peak - curve.end) * share; };
   switch (curve.kind) {
     case Curve::Kind::constant:
       return plan.peak;
@@ -226,14 +282,24 @@ double learning_rate(const RatePlan& plan, std::int64_t step) {
     case Curve::Kind::multistep:
       return plan.peak * std::pow(curve.gamma, static_cast<double>(drops_passed(curve, step, epoch_steps(plan))));
     case Curve::Kind::poly:
-      return curve.end + (plan.peak - curve.end) * std::pow(1.0 - progress, curve.power);
+    case Curve::Kind::poly_published:
+      return decayed_to(std::pow(1.0 - decayed_share(plan, step), curve.power));
     case Curve::Kind::cosine:
-      return curve.end + (plan.peak - curve.end) * 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
+      return decayed_to(0.5 * (1.0 + std::cos(std::numbers::pi * decayed_share(plan, step))));
+    case Curve::Kind::exponential:
+      return plan.peak * std::pow(curve.gamma, warm_epochs);
+    case Curve::Kind::inverse:
+      return plan.peak * std::pow(1.0 + curve.gamma * warm_epochs, -curve.power);
+    case Curve::Kind::sigmoid:
+      return plan.peak / (1.0 + std::exp(curve.gamma * (epochs - curve.at_epochs.front())));
   }
   check(false, "a curve is of a known kind");
   return 0.0;
 }
 
-double scaled_rate(double base_lr, std::int64_t global_batch) { return base_lr * static_cast<double>(global_batch) / 256.0; }
+double scaled_rate(double base_lr, std::int64_t global_batch, BatchScaling scaling) {
+  const double batches = static_cast<double>(global_batch) / 256.0;
+  return base_lr * (scaling == BatchScaling::linear ? batches : std::sqrt(batches));
+}
 
 }  // namespace dtrain

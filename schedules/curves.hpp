@@ -8,27 +8,35 @@
 
 namespace dtrain {
 
-/// Shape of the learning rate after warm-up, t in steps, T the run's steps, W warm-up steps, b the peak rate:
-///   constant                       b
-///   step:every=30,gamma=0.1        b·gamma^⌊epoch/every⌋          (epochs, fractions allowed)
-///   multistep:at=30/60/80,gamma=0.1  b·gamma^(milestones passed)  (epochs)
-///   poly:power=2,end=0             end + (b−end)·(1−(t−W)/(T−W))^power   (continuous at t = W)
-///   cosine:end=0                   end + (b−end)·(1+cos(π(t−W)/(T−W)))/2
+/// Shape of the learning rate after warm-up. t: steps; e: epochs, fractions allowed; T: the run's steps; W: warm-up steps;
+/// b: the peak rate; D: steps of the decay, T−W, or as many epochs as over= says, whereupon the rate stays what it is:
+///   constant                         b
+///   step:every=30,gamma=0.1          b·gamma^⌊e/every⌋
+///   multistep:at=30/60/80,gamma=0.1  b·gamma^(milestones passed)       (epochs)
+///   poly:power=2,end=0               end + (b−end)·(1−(t−W)/D)^power   (continuous at t = W)
+///   poly-published:power=2,end=0     end + (b−end)·(1−t/(W+D))^power   (below the peak at once when warm-up ends)
+///   cosine:end=0                     end + (b−end)·(1+cos(π(t−W)/D))/2
+///   exp:gamma=0.95                   b·gamma^(e−W's epochs)
+///   inv:gamma=0.1,power=0.75         b·(1+gamma·(e−W's epochs))^−power
+///   sigmoid:at=45,gamma=0.2          b/(1+exp(gamma·(e−at)))           (half of the peak at epoch `at`)
 /// Warm-up, t < W: (t·b + (W−t)·s)/W, from start rate s (linear).
-/// Source: Goyal et al. 2017 §2.2 (warm-up, linear scaling); Loshchilov & Hutter 2017 (cosine).
+/// A cycle that is stopped before it has decayed is a poly with over= longer than the run.
+/// Source: Goyal et al. 2017 §2.2 (warm-up, linear scaling); Loshchilov & Hutter 2017 (cosine); Caffe's solvers
+/// (poly-published, as its warm-up branch has it, exp, inv, sigmoid; there over iterations).
 struct Curve {
-  enum class Kind { constant, step, multistep, poly, cosine };
+  enum class Kind { constant, step, multistep, poly, poly_published, cosine, exponential, inverse, sigmoid };
   Kind kind = Kind::constant;
   double gamma = 0.1;
   double every_epochs = 30.0;
-  std::vector<double> at_epochs{};
+  std::vector<double> at_epochs{};  ///< multistep; sigmoid: one
   double power = 1.0;
   double end = 0.0;
+  double over_epochs = 0.0;  ///< poly, cosine: 0: the rest of the run
 
   bool operator==(const Curve&) const = default;
 };
 
-/// Parses a schedule's text. Parameters that are left out have the values shown above, poly's power is 1 then, and multistep's
+/// Parses a schedule's text. Parameters that are left out have the values shown above, but for poly's power, which is 1 then;
 /// `at` must be given. Errors: ConfigError: unknown name (lists the known ones), unknown, doubled, missing or malformed
 /// parameters (all of them in one message).
 Curve parse_curve(std::string_view text);
@@ -54,7 +62,10 @@ std::int64_t warmup_steps(const RatePlan& plan);
 /// is behind it, so that a milestone of m epochs takes effect with step ⌈m·S⌉, the first step of its epoch when m is whole.
 double learning_rate(const RatePlan& plan, std::int64_t step);
 
-/// base_lr · global_batch / 256. Source: Goyal et al. 2017, linear scaling rule.
-double scaled_rate(double base_lr, std::int64_t global_batch);
+/// How a rate per 256 samples becomes that of a larger batch.
+enum class BatchScaling { linear, square_root };
+/// base_lr · global_batch / 256 (Goyal et al. 2017: the mean gradient of a batch stands for that of as many steps), or
+/// base_lr · √(global_batch / 256) (Krizhevsky 2014: keeps the variance of the steps).
+double scaled_rate(double base_lr, std::int64_t global_batch, BatchScaling scaling = BatchScaling::linear);
 
 }  // namespace dtrain
