@@ -121,28 +121,30 @@ OptionTable train_table(TrainConfig& c) {
                 on_off_option("shuffle", "New random order in every epoch.", c.shuffle),
             });
   add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
-  add_group(
-      table, "Training",
-      {
-          whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
-          whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch,
-                       "the rank's share, at most 64, as memory allows"),
-          positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
-          whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
-          text_option("optimizer", "sgd|nesterov|…", "How gradients change weights (lars, rmsprop, adamw: not built yet).",
-                      c.optimizer),
-          number_option("lr", "Peak learning rate, absolute.", c.lr, "from --base-lr"),
-          number_option("base-lr", "Peak learning rate per 256 pictures of the global batch.", c.base_lr, "0.1"),
-          number_option("momentum", "0 to below 1.", c.momentum),
-          number_option("weight-decay", "Of convolution and linear weights.", c.weight_decay),
-          number_option("label-smoothing", "0 to below 1.", c.label_smoothing),
-          text_option("schedule", "TEXT",
-                      "constant, step:every=30,gamma=0.1, multistep:at=30/60/80, poly:power=2 or cosine; parameters in epochs.",
-                      c.schedule),
-          number_option("warmup-epochs", "Linear growth of the rate at the start.", c.warmup_epochs),
-          number_option("warmup-start-lr", "Rate at step 0 of the warm-up.", c.warmup_start_lr),
-          seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
-      });
+  add_group(table, "Training",
+            {
+                whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
+                whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch,
+                             "the rank's share, at most 64, as memory allows"),
+                positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
+                whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
+                text_option("optimizer", "sgd|nesterov|…",
+                            "How gradients change weights (lars, rmsprop, adamw: not built yet).", c.optimizer),
+                number_option("lr", "Peak learning rate, absolute.", c.lr, "from --base-lr"),
+                number_option("base-lr", "Peak learning rate per 256 pictures of the global batch.", c.base_lr, "0.1"),
+                text_option("lr-scaling", "linear|sqrt", "How --base-lr grows with the global batch.", c.lr_scaling),
+                number_option("momentum", "0 to below 1.", c.momentum),
+                number_option("weight-decay", "Of convolution and linear weights.", c.weight_decay),
+                number_option("label-smoothing", "0 to below 1.", c.label_smoothing),
+                text_option(
+                    "schedule", "TEXT",
+                    "constant, step:every=30,gamma=0.1, multistep:at=30/60/80, poly:power=2, poly-published:power=2, cosine, "
+                    "exp:gamma=0.95, inv:gamma=0.1,power=0.75 or sigmoid:at=45,gamma=0.2; in epochs, over=N those of a decay.",
+                    c.schedule),
+                number_option("warmup-epochs", "Linear growth of the rate at the start.", c.warmup_epochs),
+                number_option("warmup-start-lr", "Rate at step 0 of the warm-up.", c.warmup_start_lr),
+                seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
+            });
   add_group(
       table, "Exchange",
       {

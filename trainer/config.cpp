@@ -176,6 +176,13 @@ void check_rate(const TrainConfig& config, Faults& faults) {
                 .found = "both",
                 .remedy = "--lr for an absolute rate, --base-lr for a rate that grows with the global batch"});
   }
+  faults.one_of(config.lr_scaling, {"linear", "sqrt"}, "--lr-scaling");
+  if (config.lr && config.lr_scaling != "linear") {
+    faults.add({.doing = "--lr-scaling",
+                .expected = "--base-lr, a rate that grows with the global batch",
+                .found = "--lr, which is absolute",
+                .remedy = "--base-lr instead of --lr"});
+  }
   faults.collect("--schedule", [&] { parse_curve(config.schedule); });
 
   if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");

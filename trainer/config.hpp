@@ -42,13 +42,14 @@ struct TrainConfig {
   std::int64_t synthetic_size = 1281167;
 
   // Training
-  std::int64_t global_batch = 0;  ///< 0: 32 a rank
-  std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64 and what fits the memory
-  double epochs = 0.0;            ///< 0: 90 unless steps is given
-  std::int64_t steps = 0;         ///< 0: from epochs
-  std::string optimizer = "sgd";  ///< sgd | nesterov
-  std::optional<double> lr;       ///< absolute
-  std::optional<double> base_lr;  ///< per 256 samples; default 0.1
+  std::int64_t global_batch = 0;      ///< 0: 32 a rank
+  std::int64_t local_batch = 0;       ///< 0: the rank's share, at most 64 and what fits the memory
+  double epochs = 0.0;                ///< 0: 90 unless steps is given
+  std::int64_t steps = 0;             ///< 0: from epochs
+  std::string optimizer = "sgd";      ///< sgd | nesterov
+  std::optional<double> lr;           ///< absolute
+  std::optional<double> base_lr;      ///< per 256 samples; default 0.1
+  std::string lr_scaling = "linear";  ///< linear | sqrt: how base_lr becomes that of the global batch
   double momentum = 0.9;
   double weight_decay = 1e-4;
   double label_smoothing = 0.0;

@@ -121,13 +121,16 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   plan.momentum = static_cast<float>(config.momentum);
   plan.weight_decay = static_cast<float>(config.weight_decay);
   plan.label_smoothing = static_cast<float>(config.label_smoothing);
-  plan.rate = RatePlan{.curve = parse_curve(config.schedule),
-                       .peak = config.lr ? *config.lr : scaled_rate(config.base_lr.value_or(0.1), plan.global_batch),
-                       .warmup_start = config.warmup_start_lr,
-                       .warmup_epochs = config.warmup_epochs,
-                       .total_steps = plan.total_steps,
-                       .samples = plan.samples,
-                       .global_batch = plan.global_batch};
+  plan.rate =
+      RatePlan{.curve = parse_curve(config.schedule),
+               .peak = config.lr ? *config.lr
+                                 : scaled_rate(config.base_lr.value_or(0.1), plan.global_batch,
+                                               config.lr_scaling == "sqrt" ? BatchScaling::square_root : BatchScaling::linear),
+               .warmup_start = config.warmup_start_lr,
+               .warmup_epochs = config.warmup_epochs,
+               .total_steps = plan.total_steps,
+               .samples = plan.samples,
+               .global_batch = plan.global_batch};
   plan.shuffle = config.shuffle;
   plan.seed = config.seed;
   plan.checkpoint_every = parse_interval(config.checkpoint_every);

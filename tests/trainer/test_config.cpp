@@ -102,6 +102,8 @@ TEST(Config, RefusesUnknownNamesAndOffersTheNearest) {
   expect_one_fault([](TrainConfig& c) { c.augment = "standart"; }, "try: --augment standard");
   expect_one_fault([](TrainConfig& c) { c.optimizer = "nestrov"; }, "try: --optimizer nesterov");
   expect_one_fault([](TrainConfig& c) { c.schedule = "cosinus"; }, "--schedule");
+  expect_one_fault([](TrainConfig& c) { c.lr_scaling = "root"; }, "--lr-scaling");
+  expect_one_fault([](TrainConfig& c) { c.lr = 0.1, c.lr_scaling = "sqrt"; }, "--lr-scaling: expected --base-lr");
   expect_one_fault([](TrainConfig& c) { c.allreduce = "rng"; }, "--allreduce");
   expect_one_fault([](TrainConfig& c) { c.bind = "cores"; }, "try: --bind core");
   expect_one_fault([](TrainConfig& c) { c.data_format = "lmdb"; }, "--data-format");

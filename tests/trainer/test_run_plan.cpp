@@ -32,6 +32,21 @@ TEST(RunPlan, TellsRunsWithAuxiliaryHeadsFromThoseWithout) {
   EXPECT_EQ(differing_keys(on, on), Words{});
 }
 
+TEST(RunPlan, ScalesTheRateWithTheGlobalBatchUnlessItIsAbsolute) {
+  TrainConfig config;
+  config.data = "synthetic";
+  config.global_batch = 4096;
+  const auto peak = [&] { return plan_run(config, {.samples = 100000, .classes = 10}, 1).rate.peak; };
+
+  EXPECT_DOUBLE_EQ(peak(), 1.6);
+  config.lr_scaling = "sqrt";
+  EXPECT_DOUBLE_EQ(peak(), 0.4);
+  config.base_lr = 0.2;
+  EXPECT_DOUBLE_EQ(peak(), 0.8);
+  config.lr = 0.7;
+  EXPECT_DOUBLE_EQ(peak(), 0.7);
+}
+
 TEST(DifferingKeys, AreThoseOfOtherValuesAndThoseThatOneRecipeLacks) {
   EXPECT_EQ(differing_keys("a=1\nb=2\nc=3\n", "a=1\nb=4\nd=5\n"), (Words{"b", "c", "d"}));
 }
