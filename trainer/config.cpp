@@ -238,7 +238,13 @@ void check_exchange(const TrainConfig& config, int ranks, Faults& faults) {
                 .found = "one rank",
                 .remedy = "--wire-dtype fp32, or start several ranks with mpirun"});
   }
-  if (!uses_parameter_servers(config)) faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
+  const bool is_table = config.allreduce.find_first_of(":;") != std::string::npos;
+  if (is_table) {
+    faults.collect("--allreduce", [&] { parse_algorithm_table(config.allreduce); });
+  } else {
+    faults.one_of(config.allreduce, {"auto", "shm", "ring", "halving-doubling", "hierarchical", "mpi", "ps", "none"},
+                  "--allreduce");
+  }
   const std::string exchange = "--allreduce " + config.allreduce;
   if (config.shared_update == "on" && (config.allreduce == "none" || uses_parameter_servers(config))) {
     faults.add({.doing = "--shared-update on",

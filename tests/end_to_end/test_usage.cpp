@@ -35,7 +35,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"UnknownOptionOfEval", {"eval", "--wieghts", "x"}, {"--wieghts", "try: --weights"}},
         Mistake{"UnknownAlgorithm",
                 {"--allreduce", "rings"},
-                {"--allreduce", "shm, ring, halving-doubling, hierarchical, mpi, none"}},
+                {"--allreduce", "hierarchical, mpi, ps or none", "try: --allreduce ring"}},
         Mistake{"GapInTheAlgorithms", {"--allreduce", "ring:0-64K;mpi:1M-max"}, {"--allreduce", "begins at 64K"}},
         Mistake{"PlannedOptimizer", {"--optimizer", "lars"}, {"--optimizer", "not built yet", "try: --optimizer sgd"}},
         Mistake{"UnknownSchedule", {"--schedule", "cosin"}, {"--schedule"}},

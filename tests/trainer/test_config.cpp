@@ -104,7 +104,9 @@ TEST(Config, RefusesUnknownNamesAndOffersTheNearest) {
   expect_one_fault([](TrainConfig& c) { c.schedule = "cosinus"; }, "--schedule");
   expect_one_fault([](TrainConfig& c) { c.lr_scaling = "root"; }, "--lr-scaling");
   expect_one_fault([](TrainConfig& c) { c.lr = 0.1, c.lr_scaling = "sqrt"; }, "--lr-scaling: expected --base-lr");
-  expect_one_fault([](TrainConfig& c) { c.allreduce = "rng"; }, "--allreduce");
+  expect_one_fault([](TrainConfig& c) { c.allreduce = "rng"; }, "try: --allreduce ring");
+  expect_one_fault([](TrainConfig& c) { c.allreduce = "pss"; }, "try: --allreduce ps");
+  expect_one_fault([](TrainConfig& c) { c.allreduce = "ring:0-64K;ps:64K-max"; }, "--allreduce");
   expect_one_fault([](TrainConfig& c) { c.bind = "cores"; }, "try: --bind core");
   expect_one_fault([](TrainConfig& c) { c.data_format = "lmdb"; }, "--data-format");
   expect_one_fault([](TrainConfig& c) { c.wire_dtype = "auto"; }, "--wire-dtype");
