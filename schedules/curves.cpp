@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <numbers>
 
 #include "dtrain/error.hpp"
+#include "schedules/text.hpp"
 
 namespace dtrain {
 namespace {
@@ -18,7 +18,7 @@ struct KnownCurve {
   std::string_view usage;
 };
 
-constexpr std::array<KnownCurve, 9> kKnownCurves{{
+constexpr std::array<KnownCurve, 10> kKnownCurves{{
     {Curve::Kind::constant, "constant", "constant"},
     {Curve::Kind::step, "step", "step:every=30,gamma=0.1"},
     {Curve::Kind::multistep, "multistep", "multistep:at=30/60/80,gamma=0.1"},
@@ -28,6 +28,7 @@ constexpr std::array<KnownCurve, 9> kKnownCurves{{
     {Curve::Kind::exponential, "exp", "exp:gamma=0.95"},
     {Curve::Kind::inverse, "inv", "inv:gamma=0.1,power=0.75"},
     {Curve::Kind::sigmoid, "sigmoid", "sigmoid:at=45,gamma=0.2"},
+    {Curve::Kind::inverse_rate, "inverse-rate", "inverse-rate:most=4"},
 }};
 
 // Which parameters a curve has.
@@ -37,7 +38,9 @@ bool has_power(Curve::Kind kind) {
 bool decays_over(Curve::Kind kind) {
   return kind == Curve::Kind::poly || kind == Curve::Kind::poly_published || kind == Curve::Kind::cosine;
 }
-bool has_gamma(Curve::Kind kind) { return kind != Curve::Kind::constant && !decays_over(kind); }
+bool has_gamma(Curve::Kind kind) {
+  return kind != Curve::Kind::constant && kind != Curve::Kind::inverse_rate && !decays_over(kind);
+}
 
 std::string names() {
   std::string text;
@@ -49,30 +52,6 @@ std::string usages() {
   std::string text;
   for (const KnownCurve& known : kKnownCurves) text += (text.empty() ? "" : ", ") + std::string(known.usage);
   return text;
-}
-
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  for (;;) {
-    const std::size_t at = text.find(separator);
-    parts.push_back(text.substr(0, at));
-    if (at == std::string_view::npos) return parts;
-    text.remove_prefix(at + 1);
-  }
-}
-
-std::string quoted(std::string_view text) {
-  std::string result(1, '"');
-  result += text;
-  result += '"';
-  return result;
-}
-
-/// The shortest text that reads back as the same number.
-std::string number_text(double value) {
-  std::array<char, 32> buffer{};
-  const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
-  return {buffer.data(), result.ptr};
 }
 
 /// Reads the parameters of one curve and collects what is wrong with them.
@@ -96,19 +75,21 @@ class CurveParser {
     using Kind = Curve::Kind;
     const Kind kind = curve_.kind;
     if (key == "gamma" && has_gamma(kind)) {
-      read_number(key, value, curve_.gamma, Bound::positive);
+      take_number(key, value, curve_.gamma, NumberBound::positive);
     } else if (key == "every" && kind == Kind::step) {
-      read_number(key, value, curve_.every_epochs, Bound::positive);
+      take_number(key, value, curve_.every_epochs, NumberBound::positive);
     } else if (key == "at" && kind == Kind::multistep) {
       read_milestones(value);
     } else if (key == "at" && kind == Kind::sigmoid) {
-      read_number(key, value, curve_.at_epochs.emplace_back(), Bound::positive);
+      take_number(key, value, curve_.at_epochs.emplace_back(), NumberBound::positive);
     } else if (key == "power" && has_power(kind)) {
-      read_number(key, value, curve_.power, Bound::positive);
+      take_number(key, value, curve_.power, NumberBound::positive);
     } else if (key == "end" && decays_over(kind)) {
-      read_number(key, value, curve_.end, Bound::not_negative);
+      take_number(key, value, curve_.end, NumberBound::not_negative);
     } else if (key == "over" && decays_over(kind)) {
-      read_number(key, value, curve_.over_epochs, Bound::positive);
+      take_number(key, value, curve_.over_epochs, NumberBound::positive);
+    } else if (key == "most" && kind == Kind::inverse_rate) {
+      take_number(key, value, curve_.most, NumberBound::positive);
     } else {
       fault(std::string(known_.name) + " has no parameter " + quoted(key));
     }
@@ -124,31 +105,24 @@ class CurveParser {
       throw ConfigError(Fault{.doing = "reading the schedule " + quoted(text),
                               .expected = "parameters as in " + std::string(known_.usage),
                               .found = faults_,
-                              .remedy = "--schedule " + std::string(known_.usage)});
+                              .remedy = std::string(known_.usage)});
     }
     return curve_;
   }
 
  private:
-  enum class Bound { positive, not_negative };
-
   void fault(const std::string& text) { faults_ += (faults_.empty() ? "" : "; ") + text; }
 
-  void read_number(std::string_view key, std::string_view text, double& target, Bound bound) {
-    double value = 0.0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool is_number = error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
-    if (!is_number) return fault(std::string(key) + "=" + std::string(text) + " is not a number");
-    if (bound == Bound::positive && value <= 0.0) return fault(std::string(key) + "=" + std::string(text) + " is not above 0");
-    if (value < 0.0) return fault(std::string(key) + "=" + std::string(text) + " is negative");
-    target = value;
+  void take_number(std::string_view key, std::string_view text, double& target, NumberBound bound) {
+    const std::string wrong = read_number(key, text, bound, target);
+    if (!wrong.empty()) fault(wrong);
   }
 
   void read_milestones(std::string_view text) {
-    for (const std::string_view part : split(text, '/')) {
+    for (const std::string_view part : split_text(text, '/')) {
       double epoch = 0.0;
       const std::size_t faults_before = faults_.size();
-      read_number("at", part, epoch, Bound::positive);
+      take_number("at", part, epoch, NumberBound::positive);
       if (faults_.size() != faults_before) continue;
       if (!curve_.at_epochs.empty() && epoch <= curve_.at_epochs.back()) {
         fault("the epochs at=" + std::string(text) + " do not ascend");
@@ -189,8 +163,8 @@ std::int64_t drops_passed(const Curve& curve, std::int64_t step, std::int64_t st
 
 /// ",end=0,over=12", the latter where it is given.
 std::string decay_text(const Curve& curve) {
-  const std::string over = curve.over_epochs > 0.0 ? ",over=" + number_text(curve.over_epochs) : "";
-  return ",end=" + number_text(curve.end) + over;
+  const std::string over = curve.over_epochs > 0.0 ? ",over=" + shortest_text(curve.over_epochs) : "";
+  return ",end=" + shortest_text(curve.end) + over;
 }
 
 /// Share of the decay that is behind step t, at most 1.
@@ -218,7 +192,7 @@ Curve parse_curve(std::string_view text) {
   }
   CurveParser parser(*known);
   if (colon != std::string_view::npos) {
-    for (const std::string_view parameter : split(text.substr(colon + 1), ',')) parser.read_parameter(parameter);
+    for (const std::string_view parameter : split_text(text.substr(colon + 1), ',')) parser.read_parameter(parameter);
   }
   return parser.finish(text);
 }
@@ -228,27 +202,29 @@ std::string to_text(const Curve& curve) {
     case Curve::Kind::constant:
       return "constant";
     case Curve::Kind::step:
-      return "step:every=" + number_text(curve.every_epochs) + ",gamma=" + number_text(curve.gamma);
+      return "step:every=" + shortest_text(curve.every_epochs) + ",gamma=" + shortest_text(curve.gamma);
     case Curve::Kind::multistep: {
       std::string at;
       for (const double epoch : curve.at_epochs) {
         if (!at.empty()) at += '/';
-        at += number_text(epoch);
+        at += shortest_text(epoch);
       }
-      return "multistep:at=" + at + ",gamma=" + number_text(curve.gamma);
+      return "multistep:at=" + at + ",gamma=" + shortest_text(curve.gamma);
     }
     case Curve::Kind::poly:
-      return "poly:power=" + number_text(curve.power) + decay_text(curve);
+      return "poly:power=" + shortest_text(curve.power) + decay_text(curve);
     case Curve::Kind::poly_published:
-      return "poly-published:power=" + number_text(curve.power) + decay_text(curve);
+      return "poly-published:power=" + shortest_text(curve.power) + decay_text(curve);
     case Curve::Kind::cosine:
       return "cosine:" + decay_text(curve).substr(1);
     case Curve::Kind::exponential:
-      return "exp:gamma=" + number_text(curve.gamma);
+      return "exp:gamma=" + shortest_text(curve.gamma);
     case Curve::Kind::inverse:
-      return "inv:gamma=" + number_text(curve.gamma) + ",power=" + number_text(curve.power);
+      return "inv:gamma=" + shortest_text(curve.gamma) + ",power=" + shortest_text(curve.power);
     case Curve::Kind::sigmoid:
-      return "sigmoid:at=" + number_text(curve.at_epochs.front()) + ",gamma=" + number_text(curve.gamma);
+      return "sigmoid:at=" + shortest_text(curve.at_epochs.front()) + ",gamma=" + shortest_text(curve.gamma);
+    case Curve::Kind::inverse_rate:
+      return "inverse-rate:most=" + shortest_text(curve.most);
   }
   check(false, "a curve is of a known kind");
   return {};
@@ -292,9 +268,23 @@ double learning_rate(const RatePlan& plan, std::int64_t step) {
       return plan.peak * std::pow(1.0 + curve.gamma * warm_epochs, -curve.power);
     case Curve::Kind::sigmoid:
       return plan.peak / (1.0 + std::exp(curve.gamma * (epochs - curve.at_epochs.front())));
+    case Curve::Kind::inverse_rate:
+      break;
   }
-  check(false, "a curve is of a known kind");
+  check(false, "a rate follows a curve of its own");
   return 0.0;
+}
+
+double value_beside_rate(const RatePlan& rate, double value, const Curve& curve, std::int64_t step) {
+  if (curve.kind != Curve::Kind::inverse_rate) {
+    RatePlan plan = rate;
+    plan.curve = curve;
+    plan.peak = value;
+    plan.warmup_epochs = 0.0;
+    return learning_rate(plan, step);
+  }
+  if (step < warmup_steps(rate)) return value;
+  return value * std::min(curve.most, rate.peak / std::max(learning_rate(rate, step), 1e-300));
 }
 
 double scaled_rate(double base_lr, std::int64_t global_batch, BatchScaling scaling) {

@@ -1,4 +1,4 @@
-// Curves of a run: learning rate over steps. Pure; written as text ("poly:power=2"), validated once.
+// Curves of a run: learning rate, weight decay and momentum over steps. Pure; written as text ("poly:power=2"), validated once.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,13 @@ namespace dtrain {
 ///   exp:gamma=0.95                   b·gamma^(e−W's epochs)
 ///   inv:gamma=0.1,power=0.75         b·(1+gamma·(e−W's epochs))^−power
 ///   sigmoid:at=45,gamma=0.2          b/(1+exp(gamma·(e−at)))           (half of the peak at epoch `at`)
+///   inverse-rate:most=4              of weight decay alone: its value times min(most, peak rate/rate) after the warm-up
 /// Warm-up, t < W: (t·b + (W−t)·s)/W, from start rate s (linear).
 /// A cycle that is stopped before it has decayed is a poly with over= longer than the run.
 /// Source: Goyal et al. 2017 §2.2 (warm-up, linear scaling); Loshchilov & Hutter 2017 (cosine); Caffe's solvers
 /// (poly-published, as its warm-up branch has it, exp, inv, sigmoid; there over iterations).
 struct Curve {
-  enum class Kind { constant, step, multistep, poly, poly_published, cosine, exponential, inverse, sigmoid };
+  enum class Kind { constant, step, multistep, poly, poly_published, cosine, exponential, inverse, sigmoid, inverse_rate };
   Kind kind = Kind::constant;
   double gamma = 0.1;
   double every_epochs = 30.0;
@@ -32,6 +33,7 @@ struct Curve {
   double power = 1.0;
   double end = 0.0;
   double over_epochs = 0.0;  ///< poly, cosine: 0: the rest of the run
+  double most = 4.0;         ///< inverse_rate
 
   bool operator==(const Curve&) const = default;
 };
@@ -61,6 +63,10 @@ std::int64_t warmup_steps(const RatePlan& plan);
 /// Learning rate of step t, 0 ≤ t < total_steps. Step t lies at epoch t/S: whole epochs plus the share of the current one that
 /// is behind it, so that a milestone of m epochs takes effect with step ⌈m·S⌉, the first step of its epoch when m is whole.
 double learning_rate(const RatePlan& plan, std::int64_t step);
+
+/// What goes along with the rate, weight decay or momentum, at step t: `value`, shaped by a curve without warm-up. A curve may
+/// rise: poly:end=2e-4 goes from 1e-4 to 2e-4 in a straight line.
+double value_beside_rate(const RatePlan& rate, double value, const Curve& curve, std::int64_t step);
 
 /// How a rate per 256 samples becomes that of a larger batch.
 enum class BatchScaling { linear, square_root };
