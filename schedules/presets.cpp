@@ -1,0 +1,328 @@
+// The recipes' constants and how they are scaled; see presets.hpp.
+#include "schedules/presets.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+#include "dtrain/error.hpp"
+#include "schedules/text.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr double kImageNetSamples = 1281167.0;
+
+/// A stage in the units of its publication.
+struct PublishedStage {
+  const char* name;
+  std::int64_t steps;
+  double rate;
+  double power;              ///< of the polynomial; 0: steps of 0.1 at `drops`
+  std::int64_t decay_steps;  ///< of the polynomial, behind the warm-up; 0: to the end of the stage
+  std::int64_t warmup_steps = 0;
+  double warmup_start = 0.0;
+  bool start_scales = false;  ///< the warm-up begins at a rate of the cycle before, not at that of a small batch
+  double weight_decay = 1e-4;
+  bool is_collapse = false;  ///< without changes of scale and aspect
+  bool is_branch = false;
+  std::vector<std::int64_t> drops{};
+};
+
+struct PublishedRecipe {
+  const char* name;
+  const char* source;
+  std::int64_t batch;
+  double epochs;
+  bool rate_in_velocity;
+  std::vector<PublishedStage> stages;
+};
+
+PublishedStage collapse_after(const char* name) {
+  return {.name = name,
+          .steps = 1560,
+          .rate = 0.143,
+          .power = 2.0,
+          .decay_steps = 0,
+          .weight_decay = 2e-4,
+          .is_collapse = true,
+          .is_branch = true};
+}
+
+std::vector<PublishedRecipe> published_recipes() {
+  return {
+      {.name = "goyal",
+       .source = "Goyal et al. 2017, arXiv:1706.02677, in the 8k form of Codreanu et al.",
+       .batch = 8192,
+       .epochs = 90.0,
+       .rate_in_velocity = false,
+       .stages = {{.name = "train",
+                   .steps = 14075,
+                   .rate = 3.2,
+                   .power = 0.0,
+                   .decay_steps = 0,
+                   .warmup_steps = 780,
+                   .warmup_start = 0.1,
+                   .weight_decay = 1e-4,
+                   .drops = {4680, 9360, 12480}}}},
+      {.name = "surfsara-448",
+       .source = "Codreanu, Podareanu, Saletore 2017, arXiv:1711.04291, on 448 nodes",
+       .batch = 14336,
+       .epochs = 90.0,
+       .rate_in_velocity = true,
+       .stages = {{.name = "train",
+                   .steps = 7638,
+                   .rate = 4.8,
+                   .power = 1.0,
+                   .decay_steps = 8040 - 446,
+                   .warmup_steps = 446,
+                   .warmup_start = 0.1,
+                   .weight_decay = 5e-5},
+                  {.name = "collapse",
+                   .steps = 402,
+                   .rate = 0.254,
+                   .power = 2.0,
+                   .decay_steps = 0,
+                   .weight_decay = 1e-4,
+                   .is_collapse = true}}},
+      {.name = "surfsara-cycles",
+       .source = "Codreanu, Podareanu, Saletore 2017, arXiv:1711.04291: collapsed ensemble",
+       .batch = 4096,
+       .epochs = 82.0,  // 25 + 12 + 15 + 15 of the trunk, three times 5 of the branches
+       .rate_in_velocity = true,
+       .stages = {{.name = "init",
+                   .steps = 7800,
+                   .rate = 1.6,
+                   .power = 1.0,
+                   .decay_steps = 18720 - 1560,
+                   .warmup_steps = 1560,
+                   .warmup_start = 0.1,
+                   .weight_decay = 5e-5},
+                  {.name = "cycle-1", .steps = 3750, .rate = 1.02, .power = 2.0, .decay_steps = 7500, .weight_decay = 5e-5},
+                  collapse_after("collapse-1"),
+                  {.name = "cycle-2",
+                   .steps = 4750,
+                   .rate = 0.764,
+                   .power = 2.0,
+                   .decay_steps = 7500,
+                   .warmup_steps = 1000,
+                   .warmup_start = 0.255,
+                   .start_scales = true,
+                   .weight_decay = 5e-5},
+                  collapse_after("collapse-2"),
+                  {.name = "cycle-3",
+                   .steps = 4750,
+                   .rate = 0.572,
+                   .power = 2.0,
+                   .decay_steps = 7500,
+                   .warmup_steps = 1000,
+                   .warmup_start = 0.19,
+                   .start_scales = true,
+                   .weight_decay = 5e-5},
+                  collapse_after("collapse-3")}},
+  };
+}
+
+std::string figure(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.4g", value);
+  return text.data();
+}
+
+/// Turns a publication's steps into epochs of the run at hand: exact, so that a run like the published one has its very steps.
+class LengthScale {
+ public:
+  LengthScale(double published_batch, double published_epochs, const PresetRequest& request, std::int64_t batch)
+      : steps_factor_(static_cast<double>(request.samples) / kImageNetSamples * published_batch / static_cast<double>(batch) *
+                      (request.epochs > 0.0 ? request.epochs / published_epochs : 1.0)),
+        epoch_steps_(static_cast<double>((request.samples - 1) / batch + 1)) {}
+
+  double epochs(std::int64_t published_steps) const { return std::round(at(published_steps)) / epoch_steps_; }
+  std::int64_t steps(std::int64_t published_steps) const {
+    return std::max<std::int64_t>(1, std::llround(at(published_steps)));
+  }
+
+ private:
+  double at(std::int64_t published_steps) const { return static_cast<double>(published_steps) * steps_factor_; }
+
+  double steps_factor_;
+  double epoch_steps_;
+};
+
+Curve curve_of(const PublishedStage& published, const LengthScale& scale, std::int64_t epoch_steps) {
+  if (published.power > 0.0) {
+    Curve curve{.kind = Curve::Kind::poly, .power = published.power};
+    if (published.decay_steps > 0) {
+      curve.over_epochs = static_cast<double>(scale.steps(published.decay_steps)) / static_cast<double>(epoch_steps);
+    }
+    return curve;
+  }
+  Curve curve{.kind = Curve::Kind::multistep, .gamma = 0.1};
+  double last = 0.0;
+  for (const std::int64_t drop : published.drops) {
+    // In a very short run two drops may fall on the same step: it is one drop then.
+    const double at = std::max(scale.epochs(drop), 1.0 / static_cast<double>(epoch_steps));
+    if (at > last) curve.at_epochs.push_back(at);
+    last = std::max(last, at);
+  }
+  return curve;
+}
+
+PresetPlan scaled_recipe(const PublishedRecipe& recipe, const PresetRequest& request) {
+  const std::int64_t batch = request.global_batch > 0 ? request.global_batch : recipe.batch;
+  const double rates = static_cast<double>(batch) / static_cast<double>(recipe.batch);
+  const LengthScale scale(static_cast<double>(recipe.batch), recipe.epochs, request, batch);
+  const std::int64_t epoch_steps = (request.samples - 1) / batch + 1;
+
+  PresetPlan plan{.stages = {},
+                  .optimizer = "sgd",
+                  .rate_in_velocity = recipe.rate_in_velocity,
+                  .zero_init_gamma = true,
+                  .source = recipe.source,
+                  .remarks = {}};
+  for (const PublishedStage& published : recipe.stages) {
+    Stage stage{.name = published.name,
+                .epochs = 0.0,
+                .steps = scale.steps(published.steps),
+                .learning_rate = published.rate * rates,
+                .schedule = curve_of(published, scale, epoch_steps),
+                .warmup_epochs = scale.epochs(published.warmup_steps),
+                .warmup_start = published.start_scales ? published.warmup_start * rates : published.warmup_start,
+                .weight_decay = published.weight_decay,
+                .is_branch = published.is_branch};
+    stage.warmup_start = std::min(stage.warmup_start, stage.learning_rate);
+    if (published.is_collapse) stage.augment = "light";
+    plan.stages.push_back(std::move(stage));
+  }
+  if (batch != recipe.batch) {
+    plan.remarks.push_back("global batch " + std::to_string(batch) + " instead of " + std::to_string(recipe.batch) +
+                           ": rates times " + figure(rates) + " (in proportion to the batch)");
+  }
+  return plan;
+}
+
+// Batch, rate, weight decay, epochs of warm-up, as published for LARS.
+struct LarsPoint {
+  double batch, rate, weight_decay, warmup_epochs;
+};
+constexpr std::array<LarsPoint, 3> kLarsPoints{{{4096, 10.0, 2e-4, 5}, {8192, 17.0, 2e-4, 5}, {32768, 21.2, 2.5e-5, 16}}};
+constexpr double kLarsEpochs = 42.0;
+
+LarsPoint lars_at(double batch) {
+  const auto beyond = [&](LarsPoint point) {
+    point.rate *= std::sqrt(batch / point.batch);
+    return point;
+  };
+  if (batch <= kLarsPoints.front().batch) return beyond(kLarsPoints.front());
+  if (batch >= kLarsPoints.back().batch) return beyond(kLarsPoints.back());
+  const auto upper = std::find_if(kLarsPoints.begin(), kLarsPoints.end(), [&](const LarsPoint& p) { return batch < p.batch; });
+  const LarsPoint& below = *(upper - 1);
+  const double share = std::log(batch / below.batch) / std::log(upper->batch / below.batch);
+  const auto between = [&](double a, double b) { return a * std::pow(b / a, share); };
+  return {.batch = batch,
+          .rate = between(below.rate, upper->rate),
+          .weight_decay = between(below.weight_decay, upper->weight_decay),
+          .warmup_epochs = between(below.warmup_epochs, upper->warmup_epochs)};
+}
+
+PresetPlan lars_recipe(const PresetRequest& request) {
+  const std::int64_t batch = request.global_batch > 0 ? request.global_batch : 8192;
+  const LarsPoint point = lars_at(static_cast<double>(batch));
+  const double epochs = request.epochs > 0.0 ? request.epochs : kLarsEpochs;
+  PresetPlan plan{.stages = {},
+                  .optimizer = "lars",
+                  .rate_in_velocity = false,
+                  .zero_init_gamma = true,
+                  .source = "MLPerf training's ResNet-50 reference; You, Gitman, Ginsburg 2017, arXiv:1708.03888",
+                  .remarks = {}};
+  plan.stages.push_back({.name = "train",
+                         .epochs = epochs,
+                         .learning_rate = point.rate,
+                         .schedule = {.kind = Curve::Kind::poly, .power = 2.0},
+                         .warmup_epochs = point.warmup_epochs * epochs / kLarsEpochs,
+                         .weight_decay = point.weight_decay,
+                         .label_smoothing = 0.1});
+  if (batch != 8192) {
+    plan.remarks.push_back("global batch " + std::to_string(batch) + " instead of 8192: rate " + figure(point.rate) +
+                           " instead of 17, weight decay " + figure(point.weight_decay) + " instead of 2e-4, warm-up " +
+                           figure(point.warmup_epochs) +
+                           " instead of 5 epochs of 42 (between the published points 4096, 8192, 32768; beyond them the rate "
+                           "follows the root of the batch)");
+  }
+  return plan;
+}
+
+constexpr double kFineTuneEpochs = 10.0;
+constexpr double kBatchesPerWarmupEpoch = 8.0;  // of 256 pictures
+constexpr double kLongestWarmupShare = 0.25;    // of the run
+
+PresetPlan fine_tune_recipe(const PresetRequest& request) {
+  if (request.learning_rate <= 0.0) {
+    throw ConfigError(Fault{.doing = "planning --preset finetune",
+                            .expected = "--lr, the rate at which the weights were being trained when they were saved",
+                            .found = "none",
+                            .remedy = "--lr 0.01, say; not a checkpoint from the end of a run, where the rate was almost 0"});
+  }
+  const double batches = static_cast<double>(request.global_batch > 0 ? request.global_batch : 256) / 256.0;
+  const double epochs = request.epochs > 0.0 ? request.epochs : kFineTuneEpochs;
+  const double warmup = std::min(batches / kBatchesPerWarmupEpoch, kLongestWarmupShare * epochs);
+  PresetPlan plan{.stages = {},
+                  .optimizer = "sgd",
+                  .rate_in_velocity = false,
+                  .zero_init_gamma = false,
+                  .source = "Dell EMC and SURFsara on ChestX-ray14, 2018",
+                  .remarks = {}};
+  plan.stages.push_back({.name = "finetune",
+                         .epochs = epochs,
+                         .learning_rate = request.learning_rate,
+                         .schedule = {.kind = Curve::Kind::poly, .power = 1.0},
+                         .warmup_epochs = warmup,
+                         .warmup_start = request.learning_rate / std::max(1.0, batches)});
+  plan.remarks.push_back("warm-up of " + figure(warmup) + " epochs from " + figure(plan.stages.front().warmup_start) +
+                         ": an epoch for 2048 pictures of the global batch, at most a quarter of the run, from the rate by 256 "
+                         "pictures");
+  return plan;
+}
+
+}  // namespace
+
+std::vector<std::string> preset_names() { return {"goyal", "surfsara-448", "surfsara-cycles", "mlperf-lars", "finetune"}; }
+
+std::int64_t preset_batch(const std::string& name) {
+  for (const PublishedRecipe& recipe : published_recipes()) {
+    if (recipe.name == name) return recipe.batch;
+  }
+  return name == "mlperf-lars" ? 8192 : 256;
+}
+
+PresetPlan plan_preset(const PresetRequest& request) {
+  check(request.samples > 0 && request.global_batch >= 0, "plan_preset: samples > 0, global_batch >= 0");
+  if (request.name == "finetune") return fine_tune_recipe(request);
+  double own_epochs = kLarsEpochs;
+  PresetPlan plan;
+  if (request.name == "mlperf-lars") {
+    plan = lars_recipe(request);
+  } else {
+    const auto recipes = published_recipes();
+    const auto recipe = std::find_if(recipes.begin(), recipes.end(), [&](const auto& r) { return r.name == request.name; });
+    if (recipe == recipes.end()) {
+      std::string names;
+      for (const std::string& name : preset_names()) names += (names.empty() ? "" : ", ") + name;
+      throw ConfigError(Fault{.doing = "--preset", .expected = "one of " + names, .found = quoted(request.name)});
+    }
+    plan = scaled_recipe(*recipe, request);
+    own_epochs = recipe->epochs;
+  }
+  if (request.epochs > 0.0 && request.epochs != own_epochs) {
+    plan.remarks.push_back(figure(request.epochs) + " epochs instead of " + figure(own_epochs) +
+                           ": every stage, warm-up and decay times " + figure(request.epochs / own_epochs));
+  }
+  if (request.name != "mlperf-lars" && request.samples != static_cast<std::int64_t>(kImageNetSamples)) {
+    plan.remarks.push_back(std::to_string(request.samples) + " pictures instead of ImageNet's 1281167: as many epochs of them");
+  }
+  return plan;
+}
+
+}  // namespace dtrain
