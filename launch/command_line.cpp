@@ -141,8 +141,20 @@ OptionTable train_table(TrainConfig& c) {
                     "constant, step:every=30,gamma=0.1, multistep:at=30/60/80, poly:power=2, poly-published:power=2, cosine, "
                     "exp:gamma=0.95, inv:gamma=0.1,power=0.75 or sigmoid:at=45,gamma=0.2; in epochs, over=N those of a decay.",
                     c.schedule),
+                text_option("weight-decay-schedule", "TEXT",
+                            "Curve of the weight decay, as above, or inverse-rate:most=4: it grows as the rate falls.",
+                            c.weight_decay_schedule),
+                text_option("momentum-schedule", "TEXT", "Curve of the momentum.", c.momentum_schedule),
                 number_option("warmup-epochs", "Linear growth of the rate at the start.", c.warmup_epochs),
                 number_option("warmup-start-lr", "Rate at step 0 of the warm-up.", c.warmup_start_lr),
+                text_option("preset", "NAME",
+                            "Published recipe: goyal, surfsara-448, surfsara-cycles, mlperf-lars or finetune, scaled to "
+                            "--global-batch and --epochs.",
+                            c.preset, "none"),
+                text_option("stages", "TEXT",
+                            "Stages one behind the other, \"NAME: key=value …; NAME: …\", keys as these options; "
+                            "--preset NAME --dry-run prints one. What a stage leaves out, the options say.",
+                            c.stages, "one stage, of the options"),
                 seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
             });
   add_group(
@@ -180,6 +192,14 @@ OptionTable train_table(TrainConfig& c) {
           text_option("report", "FILE.json", "One object at the end.", c.report, "DIR/report.json"),
           text_option("profile", "FILE.json", "Where a step's time goes, by layer; a summary at the end.", c.profile, "none"),
       });
+  Option dry_run = text_option("dry-run", "FILE.svg",
+                               "Print the stages of the run, with rates and times, draw them into the file (schedule.svg when "
+                               "none is named), and do not train.",
+                               c.dry_run, "train");
+  dry_run.bare_value = "schedule.svg";
+  add_group(table, "Looking ahead",
+            {std::move(dry_run), number_option("images-per-s", "Speed of all ranks together, for the times of --dry-run.",
+                                               c.images_per_s, "measured in a few steps")});
   return table;
 }
 

@@ -206,6 +206,9 @@ int run(const EvalConfig& config, Communicator& communicator, const std::vector<
 }
 
 int run(const TrainConfig& config, Communicator& communicator, const std::vector<std::string>& command) {
+  if (!config.dry_run.empty()) {
+    return run_dry(config, communicator, make_environment(config, communicator, command));
+  }
   if (!config.out.empty()) {
     start_logging({.rank = communicator.rank(), .host = host_name(), .file = std::filesystem::path(config.out) / "log.txt"});
   }

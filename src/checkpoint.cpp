@@ -175,12 +175,11 @@ void remove_file(const std::filesystem::path& path) {
   if (error) throw_file_error("removing " + path.string(), error.value());
 }
 
-/// Removes checkpoints of this run beyond the newest `keep_last`.
-void prune_checkpoints(const CheckpointPaths& paths, std::int64_t step, int keep_last) {
+void prune_checkpoints(const CheckpointPaths& paths, std::int64_t step, const CheckpointsToKeep& keep) {
   int kept = 0;
   for (const StoredCheckpoint& checkpoint : list_checkpoints(paths)) {
     if (checkpoint.step > step) continue;
-    if (++kept > keep_last) remove_file(checkpoint.path);
+    if (++kept > keep.newest && checkpoint.step != keep.pinned_step) remove_file(checkpoint.path);
   }
 }
 
@@ -218,8 +217,8 @@ void require_writable(const CheckpointPaths& paths) {
 }
 
 void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
-                     const Optimizer& optimizer, const TrainingPosition& position, int keep_last) {
-  check(keep_last >= 1, "a run keeps at least its newest checkpoint");
+                     const Optimizer& optimizer, const TrainingPosition& position, const CheckpointsToKeep& keep) {
+  check(keep.newest >= 1, "a run keeps at least its newest checkpoint");
   make_directory(paths.checkpoints());
   TensorFile file = export_weights(parameters, names, position.model);
   const std::size_t weight_tensors = file.tensors.size();
@@ -231,7 +230,7 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
   file.tensors.resize(weight_tensors);
   file.metadata = weight_metadata;
   write_tensor_file(paths.last(), file);
-  prune_checkpoints(paths, position.step, keep_last);
+  prune_checkpoints(paths, position.step, keep);
 }
 
 std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::vector<std::string>& skipped) {

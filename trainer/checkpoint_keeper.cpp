@@ -34,7 +34,8 @@ void on_root(const Communicator& communicator, const std::function<void()>& acti
 
 /// Recipe keys without which a saved position has no meaning in the new run.
 bool changes_position(const std::string& key) {
-  return key == "model" || key == "classes" || key == "samples" || key == "global_batch" || key == "seed" || key == "shuffle";
+  return key == "model" || key == "classes" || key == "samples" || key == "global_batch" || key == "seed" || key == "shuffle" ||
+         key == "stages";
 }
 
 std::string join(const std::vector<std::string>& words) {
@@ -64,6 +65,19 @@ void require_same_position(const TrainingPosition& position, const RunPlan& plan
   if (!differing.empty()) {
     messages.push_back("resumed with different " + join(differing) + ": the run goes on, but not as the first one would have");
   }
+}
+
+/// The branch that is under way after `step`, neither just begun nor done; nullptr: none.
+const PlannedStage* open_branch(const RunPlan& plan, std::int64_t step) {
+  if (step >= plan.total_steps) return nullptr;
+  const PlannedStage& stage = plan.stages[stage_at(plan.stages, step)];
+  return stage.stage.is_branch && step > stage.begin ? &stage : nullptr;
+}
+
+/// Where in the data a run goes on after `step`.
+StepPosition next_position(const RunPlan& plan, std::int64_t step) {
+  const PlannedStage& stage = step < plan.total_steps ? plan.stages[stage_at(plan.stages, step)] : plan.stages.back();
+  return step_position(stage.position(step), plan.samples, plan.global_batch);
 }
 
 }  // namespace
@@ -129,6 +143,7 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   }
   TrainingPosition position = restore_checkpoint(file, replica.parameters(), optimizer, plan_.network.name);
   require_same_position(position, plan_, file, messages);
+  if (const PlannedStage* const branch = open_branch(plan_, position.step)) require_trunk(*branch, file);
   messages.push_back("resumed from " + file + " after step " + std::to_string(position.step));
   return position;
 }
@@ -137,7 +152,8 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
   if (!is_enabled()) return;
   replica.average_statistics();
   on_root(communicator_, [&] {
-    const StepPosition next = step_position(step, plan_.samples, plan_.global_batch);
+    const StepPosition next = next_position(plan_, step);
+    const PlannedStage* const branch = open_branch(plan_, step);
     save_checkpoint(paths_, replica.parameters(), replica.tensor_names(), optimizer,
                     TrainingPosition{.step = step,
                                      .samples_in_epoch = next.positions.begin,
@@ -146,7 +162,31 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
                                      .best_top1 = best_top1_,
                                      .model = plan_.network.name,
                                      .recipe = plan_.recipe},
-                    keep_last_);
+                    {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1});
+  });
+}
+
+void CheckpointKeeper::keep_member(Replica& replica, const std::string& name) const {
+  on_root(communicator_, [&] {
+    fs::create_directories(paths_.members());
+    write_tensor_file(paths_.member(name), export_weights(replica.parameters(), replica.tensor_names(), plan_.network.name));
+  });
+}
+
+void CheckpointKeeper::restore_trunk(Replica& replica, Optimizer& optimizer, std::int64_t step) const {
+  communicator_.barrier();  // ranks of a node write what all of them read
+  restore_checkpoint(paths_.checkpoint(step), replica.parameters(), optimizer, plan_.network.name);
+  communicator_.barrier();
+}
+
+void CheckpointKeeper::require_trunk(const PlannedStage& branch, const std::string& file) const {
+  const fs::path trunk = paths_.checkpoint(branch.begin);
+  on_root(communicator_, [&] {
+    if (fs::exists(trunk)) return;
+    throw DataError(Fault{.doing = "resuming from " + file + ", in the branch " + branch.stage.name,
+                          .expected = "the trunk, to which the run returns, in " + trunk.string(),
+                          .found = "no such file",
+                          .remedy = "--out with that file in its checkpoints/, or an earlier checkpoint"});
   });
 }
 

@@ -14,12 +14,12 @@
 #include "collectives/all_reduce.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
-#include "schedules/curves.hpp"
+#include "schedules/presets.hpp"
+#include "schedules/stage_text.hpp"
 
 namespace dtrain {
 namespace {
 
-constexpr double kDefaultEpochs = 90.0;
 constexpr int kMostThreads = 4096;
 constexpr int kMostWorkers = 1024;
 constexpr double kShortestStall_s = 1.0;  ///< a roll call of many ranks takes a second
@@ -167,6 +167,62 @@ void check_optimizer(const TrainConfig& config, Faults& faults) {
   faults.fraction(config.label_smoothing, "--label-smoothing");
 }
 
+void check_curves(const TrainConfig& config, Faults& faults) {
+  const auto check_curve = [&](const std::string& text, const char* option, bool is_of_weight_decay) {
+    faults.collect(option, [&] {
+      if (parse_curve(text).kind != Curve::Kind::inverse_rate || is_of_weight_decay) return;
+      faults.add({.doing = option, .expected = "a curve of its own", .found = text, .remedy = "--weight-decay-schedule"});
+    });
+  };
+  check_curve(config.schedule, "--schedule", false);
+  check_curve(config.weight_decay_schedule, "--weight-decay-schedule", true);
+  check_curve(config.momentum_schedule, "--momentum-schedule", false);
+}
+
+/// Options whose place a list of stages takes: what it leaves out comes from them, what it decides cannot be said twice.
+void check_stages(const TrainConfig& config, Faults& faults) {
+  if (config.preset.empty() && config.stages.empty()) return;
+  const TrainConfig plain;
+  const std::string decider = config.preset.empty() ? "--stages" : "--preset " + config.preset;
+  const auto is_decided = [&](bool is_given, const char* option, const char* remedy) {
+    if (!is_given) return;
+    faults.add({.doing = option, .expected = decider + " alone to decide it", .found = "both", .remedy = remedy});
+  };
+  if (!config.preset.empty() && !config.stages.empty()) {
+    faults.add({.doing = "--preset and --stages",
+                .expected = "one of them",
+                .found = "both",
+                .remedy = "--dry-run with the preset, which prints its stages as a text for --stages"});
+  }
+  if (config.steps != 0) is_decided(true, "--steps", "lengths in --stages, or --epochs with a preset");
+  if (config.preset.empty()) {
+    is_decided(config.epochs != 0.0, "--epochs", "epochs=F in each of the stages");
+    faults.collect("--stages", [&] { parse_stages(config.stages, {}); });
+  } else {
+    faults.one_of(config.preset, preset_names(), "--preset");
+    constexpr const char* kEdit = "--stages with the text that --dry-run prints, changed";
+    const bool takes_rate = config.preset == "finetune";
+    is_decided((config.lr || config.base_lr) && !takes_rate, "--lr, --base-lr", kEdit);
+    is_decided(config.momentum != plain.momentum, "--momentum", kEdit);
+    is_decided(config.weight_decay != plain.weight_decay, "--weight-decay", kEdit);
+    is_decided(config.label_smoothing != plain.label_smoothing, "--label-smoothing", kEdit);
+    is_decided(config.schedule != plain.schedule, "--schedule", kEdit);
+    is_decided(config.weight_decay_schedule != plain.weight_decay_schedule, "--weight-decay-schedule", kEdit);
+    is_decided(config.momentum_schedule != plain.momentum_schedule, "--momentum-schedule", kEdit);
+    is_decided(config.warmup_epochs != plain.warmup_epochs, "--warmup-epochs", kEdit);
+    is_decided(config.warmup_start_lr != plain.warmup_start_lr, "--warmup-start-lr", kEdit);
+    if (takes_rate && !config.lr && !config.base_lr) {
+      faults.collect("--lr", [&] { plan_preset({.name = config.preset}); });
+    }
+  }
+  if (uses_parameter_servers(config)) {
+    faults.add({.doing = decider,
+                .expected = "gradients that ranks sum among themselves",
+                .found = "--allreduce ps, whose servers have one stage alone",
+                .remedy = "another --allreduce"});
+  }
+}
+
 void check_rate(const TrainConfig& config, Faults& faults) {
   if (config.lr) faults.positive(*config.lr, "--lr");
   if (config.base_lr) faults.positive(*config.base_lr, "--base-lr");
@@ -183,7 +239,7 @@ void check_rate(const TrainConfig& config, Faults& faults) {
                 .found = "--lr, which is absolute",
                 .remedy = "--base-lr instead of --lr"});
   }
-  faults.collect("--schedule", [&] { parse_curve(config.schedule); });
+  check_curves(config, faults);
 
   if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");
   faults.at_least(config.steps, 0, "--steps");
@@ -193,7 +249,7 @@ void check_rate(const TrainConfig& config, Faults& faults) {
   faults.not_negative(config.warmup_epochs, "--warmup-epochs");
   faults.not_negative(config.warmup_start_lr, "--warmup-start-lr");
   const double epochs = config.epochs > 0.0 ? config.epochs : kDefaultEpochs;
-  if (config.steps == 0 && config.warmup_epochs > epochs) {
+  if (config.steps == 0 && config.preset.empty() && config.stages.empty() && config.warmup_epochs > epochs) {
     faults.add({.doing = "--warmup-epochs",
                 .expected = "no more than the run's " + number_text(epochs) + " epochs",
                 .found = number_text(config.warmup_epochs),
@@ -222,6 +278,19 @@ void check_output(const TrainConfig& config, Faults& faults) {
   faults.collect("--eval-every", [&] { parse_interval(config.eval_every); });
   faults.at_least(config.keep_checkpoints, 1, "--keep-checkpoints");
   faults.at_least(config.log_every, 1, "--log-every");
+  if (config.images_per_s) faults.positive(*config.images_per_s, "--images-per-s");
+  if (!config.dry_run.empty() && uses_parameter_servers(config) && !config.images_per_s) {
+    faults.add({.doing = "--dry-run",
+                .expected = "--images-per-s, for with --allreduce ps the speed is not measured",
+                .found = "none",
+                .remedy = "--images-per-s F, as `dtrain bench --allreduce ps` prints it"});
+  }
+  if (config.images_per_s && config.dry_run.empty()) {
+    faults.add({.doing = "--images-per-s",
+                .expected = "--dry-run, whose times it gives",
+                .found = "a run that is to train",
+                .remedy = "--dry-run too, or leave it out"});
+  }
 }
 
 /// Gradients that are summed by the ranks themselves, or sent to servers.
@@ -346,6 +415,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   if (!config.augment.empty()) faults.one_of(config.augment, {"standard", "light", "none"}, "--augment");
   check_optimizer(config, faults);
   check_rate(config, faults);
+  check_stages(config, faults);
   check_exchange(config, ranks, faults);
   check_servers(config, ranks, faults);
   check_output(config, faults);

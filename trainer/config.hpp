@@ -54,8 +54,12 @@ struct TrainConfig {
   double weight_decay = 1e-4;
   double label_smoothing = 0.0;
   std::string schedule = "cosine";
+  std::string weight_decay_schedule = "constant";
+  std::string momentum_schedule = "constant";
   double warmup_epochs = 0.0;
   double warmup_start_lr = 0.0;
+  std::string preset;  ///< name of a published recipe, which decides all of the above that is not its input
+  std::string stages;  ///< text of parse_stages; empty: one stage, of the above
   std::uint64_t seed = 1;
 
   // Exchange
@@ -90,6 +94,10 @@ struct TrainConfig {
   std::string metrics;  ///< file; empty: out/metrics.jsonl
   std::string report;   ///< file; empty: out/report.json
   std::string profile;  ///< file; empty: no profile
+
+  // Looking ahead
+  std::string dry_run;                 ///< file for a picture of the plan, which is all that is done then; empty: train
+  std::optional<double> images_per_s;  ///< for the plan's times; measured where not given
 };
 
 struct EvalConfig {
@@ -124,6 +132,9 @@ struct EvalConfig {
   std::string logits;  ///< safetensors file for every sample's logits; empty: none
   std::string report;  ///< file; empty: none
 };
+
+/// Of a run that is told neither epochs nor steps.
+inline constexpr double kDefaultEpochs = 90.0;
 
 /// Whether weights are updated by parameter servers.
 inline bool uses_parameter_servers(const TrainConfig& config) { return config.allreduce == "ps"; }

@@ -116,7 +116,7 @@ void MetricsFile::write_line(const std::string& line) {
   }
 }
 
-void MetricsFile::write(const StepReport& report) {
+void MetricsFile::write(const StepReport& report, const std::string& stage) {
   if (path_.empty()) return;
   Json line{{"step", report.step},
             {"epoch", report.epoch},
@@ -133,15 +133,16 @@ void MetricsFile::write(const StepReport& report) {
             {"update_s", report.phases.update},
             {"exposed_comm_s", report.phases.exchange},
             {"comm_s", report.exchange_s}};
+  if (!stage.empty()) line["stage"] = stage;
   if (report.aux_loss) line["aux_loss"] = number(*report.aux_loss);
   write_line(line.dump() + "\n");
 }
 
-void MetricsFile::write_evaluation(std::int64_t step, double epoch, double loss, double top1, double top5,
-                                   std::int64_t samples) {
+void MetricsFile::write_evaluation(const StepReport& step, const EvaluationResult& result, const std::string& stage) {
   if (path_.empty()) return;
-  const Json line{{"step", step},     {"epoch", epoch},   {"val_loss", number(loss)},
-                  {"val_top1", top1}, {"val_top5", top5}, {"val_samples", samples}};
+  Json line{{"step", step.step},         {"epoch", step.epoch},       {"val_loss", number(result.loss())},
+            {"val_top1", result.top1()}, {"val_top5", result.top5()}, {"val_samples", result.sums.samples}};
+  if (!stage.empty()) line["stage"] = stage;
   write_line(line.dump() + "\n");
   flush();
 }
@@ -186,11 +187,12 @@ void Progress::show(const StepReport& report) {
   const bool is_due_now = is_terminal_ ? seconds() - last_shown_s_ > 0.2 || report.step == total_steps_ : is_log_step(report);
   if (!is_due_now) return;
   last_shown_s_ = seconds();
-  char text[200];
+  char text[300];
   std::snprintf(text, sizeof text,
-                "epoch %.2f/%.4g  step %lld/%lld  loss %.4f  top-1 %5.1f %%  lr %.4g  %.1f images/s  left %s", report.epoch,
-                total_epochs_, static_cast<long long>(report.step), static_cast<long long>(total_steps_), report.loss,
-                100.0 * report.top1, report.learning_rate, static_cast<double>(report.samples) / smoothed_step_s_,
+                "%s%sepoch %.2f/%.4g  step %lld/%lld  loss %.4f  top-1 %5.1f %%  lr %.4g  %.1f images/s  left %s",
+                stage_.c_str(), stage_.empty() ? "" : "  ", report.epoch, total_epochs_, static_cast<long long>(report.step),
+                static_cast<long long>(total_steps_), report.loss, 100.0 * report.top1, report.learning_rate,
+                static_cast<double>(report.samples) / smoothed_step_s_,
                 duration(smoothed_step_s_ * static_cast<double>(total_steps_ - report.step)).c_str());
   if (is_terminal_) {
     std::printf("\r%s\033[K", text);

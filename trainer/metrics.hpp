@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/evaluation.hpp"
 #include "trainer/trainer.hpp"
 
 namespace dtrain {
@@ -38,9 +39,10 @@ class MetricsFile {
   /// Does nothing when path is empty.
   MetricsFile(const std::filesystem::path& path, std::int64_t first_step);
   /// "loss" and "top1" are the main output's; "aux_loss" stands beside them where the network has auxiliary heads.
-  void write(const StepReport& report);
-  /// `kind`: "evaluation"; values as they are.
-  void write_evaluation(std::int64_t step, double epoch, double loss, double top1, double top5, std::int64_t samples);
+  /// "stage" is written where it has a name.
+  void write(const StepReport& report, const std::string& stage);
+  /// Of the validation pictures, after a step.
+  void write_evaluation(const StepReport& step, const EvaluationResult& result, const std::string& stage);
   void flush();
 
  private:
@@ -53,6 +55,8 @@ class MetricsFile {
 class Progress {
  public:
   Progress(std::int64_t total_steps, std::int64_t first_step, std::int64_t log_every, double total_epochs);
+  /// Steps are of this stage from now on; empty: not to be shown.
+  void name_stage(const std::string& name) { stage_ = name; }
   void show(const StepReport& report);
   /// Ends a line that is being rewritten, before other output.
   void finish_line();
@@ -61,6 +65,7 @@ class Progress {
  private:
   std::int64_t total_steps_, first_step_, log_every_;
   double total_epochs_;
+  std::string stage_;
   double begin_s_;
   double smoothed_step_s_ = 0.0;
   double last_shown_s_ = 0.0;

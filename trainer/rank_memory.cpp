@@ -13,8 +13,8 @@
 namespace dtrain {
 namespace {
 
-std::size_t picture_bytes(const NetworkSpec& network, std::int64_t pictures) {
-  return static_cast<std::size_t>(pictures * network.channels * network.height * network.width) * sizeof(float);
+std::size_t picture_bytes(const NetworkSpec& network, std::int64_t pictures, std::int64_t crop) {
+  return static_cast<std::size_t>(pictures * network.channels * crop * crop) * sizeof(float);
 }
 
 // Primitives, their generated code and the pages of libraries that computing touches: resident memory beyond all that is
@@ -32,11 +32,22 @@ std::size_t estimate_kernels(const NetworkSpec& network, std::size_t graphs) {
 }  // namespace
 
 RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates) {
-  return {
-      .training_batches = micro_batch_sizes(plan.samples, plan.global_batch, ranks, rank, plan.local_batch, plan.total_steps),
-      .evaluation_batch = evaluates ? plan.local_batch : 0,
-      .loader_batch = plan.local_batch,
-      .samples = plan.samples};
+  return {.training_batches =
+              micro_batch_sizes(plan.samples, plan.global_batch, ranks, rank, plan.local_batch, data_steps(plan.stages)),
+          .training_crops = training_crops(plan),
+          .evaluation_batch = evaluates ? plan.local_batch : 0,
+          .loader_batch = plan.local_batch,
+          .samples = plan.samples};
+}
+
+std::vector<TrainingShape> training_shapes(const NetworkSpec& network, const RankWork& work) {
+  std::vector<std::int64_t> crops = work.training_crops;
+  if (crops.empty()) crops.push_back(network.height);
+  std::vector<TrainingShape> shapes;
+  for (const std::int64_t crop : crops) {
+    for (const std::int64_t batch : work.training_batches) shapes.push_back({batch, crop});
+  }
+  return shapes;
 }
 
 std::vector<RankMemory::Line> RankMemory::lines() const {
@@ -75,8 +86,9 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
   if (work.serving_bytes) memory.serving_bytes = work.serving_bytes(std::ssize(parameters.weights()));
   memory.statistics_bytes = parameters.statistics().size_bytes();
   // Evaluation has a loader of its own beside the waiting one of training, and room to fill up its last batch.
-  memory.pictures_bytes = picture_bytes(network, kPrefetchBatches * work.loader_batch) +
-                          picture_bytes(network, (kPrefetchBatches + 1) * work.evaluation_batch) +
+  const std::int64_t largest_crop = work.training_crops.empty() ? network.height : std::ranges::max(work.training_crops);
+  memory.pictures_bytes = picture_bytes(network, kPrefetchBatches * work.loader_batch, largest_crop) +
+                          picture_bytes(network, (kPrefetchBatches + 1) * work.evaluation_batch, network.height) +
                           static_cast<std::size_t>(work.samples) * sizeof(std::int64_t);
   if (work.saves) {
     memory.checkpoint_bytes = whole_bytes + (trains ? whole_bytes : 0) + parameters.statistics().size_bytes();
@@ -90,9 +102,9 @@ RankMemory plan_memory(const NetworkSpec& network, const CompileOptions& options
   std::vector<MemoryPlan> graphs;
   CompileOptions of_graph = options;
   of_graph.training = true;
-  for (const std::int64_t batch : work.training_batches) {
-    of_graph.batch = batch;
-    graphs.push_back(Graph::plan_memory(network, parameters, of_graph));
+  for (const TrainingShape& shape : training_shapes(network, work)) {
+    of_graph.batch = shape.batch;
+    graphs.push_back(Graph::plan_memory(network_at(network, shape.crop), parameters, of_graph));
   }
   if (work.evaluation_batch > 0) {
     of_graph.batch = work.evaluation_batch;

@@ -18,6 +18,7 @@ inline constexpr int kPrefetchBatches = 2;
 /// What a rank is going to do, as far as memory depends on it.
 struct RankWork {
   std::vector<std::int64_t> training_batches;  ///< distinct micro-batch sizes; empty: no training
+  std::vector<std::int64_t> training_crops{};  ///< sides of the pictures that stages train on; empty: the network's alone
   std::int64_t evaluation_batch = 0;           ///< 0: no evaluation
   std::int64_t loader_batch = 0;               ///< pictures of a training batch for which the loader has room
   std::int64_t samples = 0;                    ///< whose order the training loader keeps
@@ -26,6 +27,14 @@ struct RankWork {
   bool saves = false;              ///< writes checkpoints, which are copied row-major first
   std::size_t resident_bytes = 0;  ///< what the process had before: program, libraries, MPI, list of pictures
 };
+
+/// A graph of training.
+struct TrainingShape {
+  std::int64_t batch = 0;
+  std::int64_t crop = 0;
+};
+/// Every batch with every size of pictures, the network's own size and the largest batch first.
+std::vector<TrainingShape> training_shapes(const NetworkSpec& network, const RankWork& work);
 
 /// The computing of one rank of a training run; the rest is the caller's to fill in.
 RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates);

@@ -53,37 +53,35 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
 RankMemory Replica::compile(RankWork work) {
   work.sharing_ranks = common_ ? communicator_.node_size() : 1;
   CompileOptions options = options_;
-  for (const std::int64_t batch : work.training_batches) {
-    options.batch = batch;
-    training_graphs_.emplace_back(network_, *parameters_, options);
+  std::vector<MemoryPlan> plans;
+  for (const TrainingShape& shape : training_shapes(network_, work)) {
+    options.batch = shape.batch;
+    training_graphs_.push_back({shape.crop, Graph(network_at(network_, shape.crop), *parameters_, options)});
+    plans.push_back(training_graphs_.back().graph.memory_plan());
   }
   if (work.evaluation_batch > 0) {
     options.batch = work.evaluation_batch;
     options.training = false;
-    evaluation_graph_.emplace_back(network_, *parameters_, options);
-  }
-  std::vector<MemoryPlan> plans;
-  for (const auto* graphs : {&training_graphs_, &evaluation_graph_}) {
-    std::ranges::transform(*graphs, std::back_inserter(plans), &Graph::memory_plan);
+    plans.push_back(evaluation_graph_.emplace_back(network_, *parameters_, options).memory_plan());
   }
   const RankMemory memory = account_memory(network_, *parameters_, plans, work);
   arena_ = AlignedMemory(memory.activations_bytes);
-  for (auto* graphs : {&training_graphs_, &evaluation_graph_}) {
-    for (Graph& graph : *graphs) graph.bind({arena_.data(), arena_.size_bytes()});
-  }
+  for (SizedGraph& sized : training_graphs_) sized.graph.bind({arena_.data(), arena_.size_bytes()});
+  for (Graph& graph : evaluation_graph_) graph.bind({arena_.data(), arena_.size_bytes()});
   return memory;
 }
 
-Graph& Replica::training_graph(std::int64_t batch) {
-  const auto graph = std::find_if(training_graphs_.begin(), training_graphs_.end(),
-                                  [&](const Graph& candidate) { return candidate.options().batch == batch; });
-  check(graph != training_graphs_.end(), "Replica: a graph was compiled for every micro-batch size");
-  return *graph;
+Graph& Replica::training_graph(std::int64_t batch, std::int64_t crop) {
+  const auto sized = std::find_if(training_graphs_.begin(), training_graphs_.end(), [&](const SizedGraph& candidate) {
+    return candidate.graph.options().batch == batch && candidate.crop == crop;
+  });
+  check(sized != training_graphs_.end(), "Replica: a graph was compiled for every micro-batch size");
+  return sized->graph;
 }
 
 Graph& Replica::largest_training_graph() {
   check(!training_graphs_.empty(), "Replica: a training graph was compiled");
-  return training_graphs_.front();
+  return training_graphs_.front().graph;
 }
 
 Graph& Replica::evaluation_graph() {
@@ -119,6 +117,13 @@ void Replica::average_statistics() {
   for (float& value : statistics) value *= share;
   communicator_.sum(statistics);
   pictures_ = 0;
+}
+
+void Replica::reset_statistics() {
+  for (const Slot& slot : parameters_->statistics_slots()) {
+    std::ranges::fill(parameters_->values(slot), slot.spec.kind == ParameterSpec::Kind::running_var ? 1.0f : 0.0f);
+  }
+  parameters_->batches_tracked = 0;
 }
 
 }  // namespace dtrain

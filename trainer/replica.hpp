@@ -40,7 +40,8 @@ class Replica {
   /// Result: what all of it takes. work.sharing_ranks is found here.
   RankMemory compile(RankWork work);
 
-  Graph& training_graph(std::int64_t batch);
+  /// crop: side of the pictures.
+  Graph& training_graph(std::int64_t batch, std::int64_t crop);
   Graph& largest_training_graph();
   Graph& evaluation_graph();
 
@@ -72,6 +73,8 @@ class Replica {
   /// Averages the batch-norm statistics over the ranks, each by the pictures that it counted since the last time; without any,
   /// they are alike already. Collective.
   void average_statistics();
+  /// Batch-norm's running mean and variance begin anew.
+  void reset_statistics();
 
  private:
   NetworkSpec network_;
@@ -84,8 +87,12 @@ class Replica {
   std::unique_ptr<ParameterStore> parameters_;
   std::vector<std::string> names_;
   std::vector<Range> gradient_ranges_;
-  std::vector<Graph> training_graphs_;   ///< largest batch first
-  std::vector<Graph> evaluation_graph_;  ///< none or one
+  struct SizedGraph {
+    std::int64_t crop;
+    Graph graph;
+  };
+  std::vector<SizedGraph> training_graphs_;  ///< of the network's own pictures first, and among them the largest batch
+  std::vector<Graph> evaluation_graph_;      ///< none or one
   AlignedMemory arena_;
   std::int64_t pictures_ = 0;  ///< since statistics were averaged
 };

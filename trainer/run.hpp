@@ -13,6 +13,10 @@ namespace dtrain {
 /// Errors: ConfigError, DataError, CommError, DivergedError.
 int run_training(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment);
 
+/// Instead of training: prints the stages of the run with their rates and times, and draws them. Collective. Errors: as
+/// run_training.
+int run_dry(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment);
+
 /// What such a run would take on one rank that neither evaluates nor saves, found without allocating it. Errors: ConfigError,
 /// DataError.
 RankMemory plan_training_memory(const TrainConfig& config);

@@ -13,6 +13,7 @@
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/start.hpp"
+#include "trainer/text_file.hpp"
 #include "trainer/training.hpp"
 
 namespace dtrain {
@@ -26,18 +27,6 @@ std::string cpu_name() {
     if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
   }
   return {};
-}
-
-void write_file(const std::string& path, const char* option, const std::string& text) {
-  if (path.empty()) return;
-  std::ofstream file(path);
-  file << text;
-  file.flush();
-  if (file) return;
-  throw DataError(Fault{.doing = "writing " + path + " (" + option + ")",
-                        .expected = "a file that can be written",
-                        .found = "an error of the file system",
-                        .remedy = std::string("another ") + option});
 }
 
 class Bench {
@@ -162,8 +151,8 @@ class Bench {
   /// After every combination: a measurement that is cut short leaves what it has.
   void write_files() const {
     if (!ranks_.all().is_root()) return;
-    write_file(config_.json, "--json", results_as_json(config_, setting_, results_));
-    write_file(config_.csv, "--csv", results_as_csv(setting_, results_));
+    write_text_file(config_.json, "--json", results_as_json(config_, setting_, results_));
+    write_text_file(config_.csv, "--csv", results_as_csv(setting_, results_));
   }
 
   void print(const std::string& text) const {

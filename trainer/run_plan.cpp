@@ -7,7 +7,9 @@
 #include <sstream>
 
 #include "dtrain/error.hpp"
+#include "schedules/presets.hpp"
 #include "schedules/shards.hpp"
+#include "schedules/stage_text.hpp"
 
 namespace dtrain {
 namespace {
@@ -32,6 +34,24 @@ std::map<std::string, std::string> parse_recipe(const std::string& recipe) {
   return values;
 }
 
+/// The stages' keys: of a single stage by themselves, as they have always been written.
+void describe_stages(const RunPlan& plan, std::ostringstream& text) {
+  if (plan.stages.size() > 1) {
+    std::vector<Stage> stages;
+    for (const PlannedStage& planned : plan.stages) stages.push_back(planned.stage);
+    text << "\nstages=" << to_text(stages);
+    return;
+  }
+  const Stage& stage = plan.stages.front().stage;
+  // As floats: that is what they have been.
+  text << "\nmomentum=" << static_cast<float>(stage.momentum) << "\nweight_decay=" << static_cast<float>(stage.weight_decay)
+       << "\nlabel_smoothing=" << static_cast<float>(stage.label_smoothing) << "\nschedule=" << to_text(stage.schedule)
+       << "\nlearning_rate=" << stage.learning_rate << "\nwarmup_epochs=" << stage.warmup_epochs
+       << "\nwarmup_start=" << stage.warmup_start;
+  if (stage.weight_decay_schedule != Curve{}) text << "\nweight_decay_schedule=" << to_text(stage.weight_decay_schedule);
+  if (stage.momentum_schedule != Curve{}) text << "\nmomentum_schedule=" << to_text(stage.momentum_schedule);
+}
+
 std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int ranks) {
   std::ostringstream text;
   text.precision(17);
@@ -39,12 +59,10 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
        << "\nresize=" << plan.train_transform.resize << "\naugmentation=" << static_cast<int>(plan.train_transform.augmentation)
        << "\nsamples=" << plan.samples << "\nshuffle=" << plan.shuffle << "\nseed=" << plan.seed
        << "\nglobal_batch=" << plan.global_batch << "\nlocal_batch=" << plan.local_batch << "\nranks=" << ranks
-       << "\noptimizer=" << config.optimizer << "\nmomentum=" << plan.momentum << "\nweight_decay=" << plan.weight_decay
-       << "\nlabel_smoothing=" << plan.label_smoothing << "\nschedule=" << to_text(plan.rate.curve)
-       << "\nlearning_rate=" << plan.rate.peak << "\nwarmup_epochs=" << plan.rate.warmup_epochs
-       << "\nwarmup_start=" << plan.rate.warmup_start << "\ntotal_steps=" << plan.total_steps
-       << "\nprecision=" << to_text(plan.compile.precision) << "\nfuse=" << config.fuse << "\nconv=" << config.conv
-       << "\nallreduce=" << config.allreduce
+       << "\noptimizer=" << config.optimizer;
+  describe_stages(plan, text);
+  text << "\ntotal_steps=" << plan.total_steps << "\nprecision=" << to_text(plan.compile.precision) << "\nfuse=" << config.fuse
+       << "\nconv=" << config.conv << "\nallreduce=" << config.allreduce
        << "\nfusion_mb=" << (config.fusion_mb ? std::to_string(*config.fusion_mb) : "auto") << "\n";
   if (config.wire_dtype != "fp32") text << "wire_dtype=" << config.wire_dtype << "\n";
   if (uses_parameter_servers(config)) {
@@ -54,6 +72,37 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
   }
   if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the options
   return text.str();
+}
+
+/// What the options say of one stage; it is as long as the run.
+Stage stage_of_options(const TrainConfig& config, std::int64_t global_batch) {
+  const BatchScaling scaling = config.lr_scaling == "sqrt" ? BatchScaling::square_root : BatchScaling::linear;
+  return {.epochs = config.epochs > 0.0 ? config.epochs : kDefaultEpochs,
+          .steps = config.steps,
+          .learning_rate = config.lr ? *config.lr : scaled_rate(config.base_lr.value_or(0.1), global_batch, scaling),
+          .schedule = parse_curve(config.schedule),
+          .warmup_epochs = config.warmup_epochs,
+          .warmup_start = config.warmup_start_lr,
+          .weight_decay = config.weight_decay,
+          .weight_decay_schedule = parse_curve(config.weight_decay_schedule),
+          .momentum = config.momentum,
+          .momentum_schedule = parse_curve(config.momentum_schedule),
+          .label_smoothing = config.label_smoothing};
+}
+
+/// The stages of the run, whichever way they are asked for.
+PresetPlan asked_stages(const TrainConfig& config, std::int64_t samples, std::int64_t global_batch) {
+  const Stage of_options = stage_of_options(config, global_batch);
+  if (!config.preset.empty()) {
+    return plan_preset({.name = config.preset,
+                        .samples = samples,
+                        .global_batch = global_batch,
+                        .epochs = config.epochs,
+                        .learning_rate = config.lr || config.base_lr ? of_options.learning_rate : 0.0});
+  }
+  if (config.stages.empty()) return {.stages = {of_options}};
+  const BatchScaling scaling = config.lr_scaling == "sqrt" ? BatchScaling::square_root : BatchScaling::linear;
+  return {.stages = parse_stages(config.stages, {of_options, global_batch, scaling})};
 }
 
 }  // namespace
@@ -87,17 +136,59 @@ std::int64_t default_local_batch(std::int64_t global_batch, int ranks) {
   return std::min((global_batch + ranks - 1) / ranks, kLocalBatchCap);
 }
 
+TransformOptions stage_transform(const RunPlan& plan, const PlannedStage& stage) {
+  TransformOptions transform = plan.train_transform;
+  if (stage.stage.crop > 0) {
+    transform.crop = stage.stage.crop;
+    transform.resize = default_resize(transform.crop);
+  }
+  if (!stage.stage.augment.empty()) transform.augmentation = augmentation_of(stage.stage.augment, transform.crop);
+  return transform;
+}
+
+NetworkSpec network_at(const NetworkSpec& network, std::int64_t crop) {
+  NetworkSpec other = network;
+  other.height = other.width = crop;
+  const auto refuse = [&](const std::string& found) {
+    throw ConfigError(Fault{.doing = "training " + network.name + " on pictures of " + std::to_string(crop) + " pixels",
+                            .expected = "a network whose weights do not depend on the pictures' size",
+                            .found = found,
+                            .remedy = "a network that ends in adaptive pooling, as resnet50, or stages without crop="});
+  };
+  try {
+    if (parameters_by_node(other) != parameters_by_node(network)) refuse("other shapes of weights");
+  } catch (const ConfigError& error) {
+    refuse(error.what());
+  }
+  return other;
+}
+
+std::vector<std::int64_t> training_crops(const RunPlan& plan) {
+  std::vector<std::int64_t> crops{plan.train_transform.crop};
+  for (const PlannedStage& stage : plan.stages) {
+    const std::int64_t crop = stage_transform(plan, stage).crop;
+    if (std::find(crops.begin(), crops.end(), crop) == crops.end()) crops.push_back(crop);
+  }
+  return crops;
+}
+
 UpdateRates rates_of_step(const RunPlan& plan, std::int64_t step) {
-  return {.learning_rate = static_cast<float>(learning_rate(plan.rate, step)),
-          .momentum = plan.momentum,
-          .weight_decay = plan.weight_decay};
+  const StageRates rates = rates_at(plan.stages[stage_at(plan.stages, step)], step);
+  return {.learning_rate = static_cast<float>(rates.learning_rate),
+          .momentum = static_cast<float>(rates.momentum),
+          .weight_decay = static_cast<float>(rates.weight_decay)};
 }
 
 RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   RunPlan plan;
+  plan.samples = data.samples;
+  plan.global_batch = config.global_batch > 0  ? config.global_batch
+                      : !config.preset.empty() ? preset_batch(config.preset)
+                                               : 32 * static_cast<std::int64_t>(ranks);
+  const PresetPlan preset = asked_stages(config, plan.samples, plan.global_batch);
   ModelOptions model_options{.num_classes = config.num_classes,
                              .image_size = config.crop,
-                             .zero_init_last_norm = config.zero_init_gamma,
+                             .zero_init_last_norm = config.zero_init_gamma || preset.zero_init_gamma,
                              .aux_heads = config.aux_heads,
                              .dropout = std::nullopt};
   if (config.dropout) model_options.dropout = static_cast<float>(*config.dropout);
@@ -108,36 +199,22 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   plan.train_transform.augmentation = augmentation_of(config.augment, plan.network.height);
   plan.train_transform.seed = config.seed;
 
-  plan.samples = data.samples;
-  plan.global_batch = config.global_batch > 0 ? config.global_batch : 32 * static_cast<std::int64_t>(ranks);
   plan.local_batch = config.local_batch > 0 ? config.local_batch : default_local_batch(plan.global_batch, ranks);
   plan.steps_per_epoch = steps_per_epoch(plan.samples, plan.global_batch);
-  const double epochs = config.epochs > 0.0 ? config.epochs : 90.0;
-  plan.total_steps = config.steps > 0
-                         ? config.steps
-                         : std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(plan.steps_per_epoch)));
+  plan.stages = plan_stages(preset.stages, plan.samples, plan.global_batch);
+  plan.source = preset.source;
+  plan.remarks = preset.remarks;
+  plan.total_steps = plan.stages.back().end;
+  for (const std::int64_t crop : training_crops(plan)) network_at(plan.network, crop);
 
   plan.optimizer = config.optimizer == "nesterov" ? OptimizerKind::nesterov : OptimizerKind::sgd;
-  plan.momentum = static_cast<float>(config.momentum);
-  plan.weight_decay = static_cast<float>(config.weight_decay);
-  plan.label_smoothing = static_cast<float>(config.label_smoothing);
-  plan.rate =
-      RatePlan{.curve = parse_curve(config.schedule),
-               .peak = config.lr ? *config.lr
-                                 : scaled_rate(config.base_lr.value_or(0.1), plan.global_batch,
-                                               config.lr_scaling == "sqrt" ? BatchScaling::square_root : BatchScaling::linear),
-               .warmup_start = config.warmup_start_lr,
-               .warmup_epochs = config.warmup_epochs,
-               .total_steps = plan.total_steps,
-               .samples = plan.samples,
-               .global_batch = plan.global_batch};
   plan.shuffle = config.shuffle;
   plan.seed = config.seed;
   plan.checkpoint_every = parse_interval(config.checkpoint_every);
   plan.eval_every = parse_interval(config.eval_every);
   plan.check_replicas = parse_interval(config.check_replicas);
 
-  const auto sizes = micro_batch_sizes(plan.samples, plan.global_batch, ranks, 0, plan.local_batch, plan.total_steps);
+  const auto sizes = micro_batch_sizes(plan.samples, plan.global_batch, ranks, 0, plan.local_batch, data_steps(plan.stages));
   plan.compile = CompileOptions{.batch = sizes.empty() ? 1 : sizes.front(),
                                 .training = true,
                                 .precision = parse_precision(config.precision),

@@ -8,7 +8,7 @@
 #include "dtrain/graph.hpp"
 #include "dtrain/models.hpp"
 #include "dtrain/optimizer.hpp"
-#include "schedules/curves.hpp"
+#include "schedules/stages.hpp"
 #include "trainer/config.hpp"
 
 namespace dtrain {
@@ -24,15 +24,14 @@ struct RunPlan {
   CompileOptions compile;  ///< batch: the largest micro-batch of any rank
   TransformOptions train_transform, eval_transform;
   OptimizerKind optimizer = OptimizerKind::sgd;
-  RatePlan rate;
-  float momentum = 0.9f;
-  float weight_decay = 1e-4f;
-  float label_smoothing = 0.0f;
+  std::vector<PlannedStage> stages;
+  std::string source;                ///< of a published recipe; else empty
+  std::vector<std::string> remarks;  ///< what of that recipe was scaled, and by which rule
   std::int64_t samples = 0;
   std::int64_t global_batch = 0;
   std::int64_t local_batch = 0;
   std::int64_t steps_per_epoch = 0;
-  std::int64_t total_steps = 0;
+  std::int64_t total_steps = 0;  ///< of all stages, as executed
   bool shuffle = true;
   std::uint64_t seed = 1;
   Interval checkpoint_every, eval_every, check_replicas;
@@ -51,6 +50,13 @@ TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t r
 
 /// Pictures a rank computes on at once where nothing is said: its share, at most 64.
 std::int64_t default_local_batch(std::int64_t global_batch, int ranks);
+
+/// How a stage's training pictures are cut and changed.
+TransformOptions stage_transform(const RunPlan& plan, const PlannedStage& stage);
+/// The network for pictures of another size: the same parameters. Errors: ConfigError: it has others then.
+NetworkSpec network_at(const NetworkSpec& network, std::int64_t crop);
+/// Sizes of the stages' pictures, each once, the run's own first.
+std::vector<std::int64_t> training_crops(const RunPlan& plan);
 
 /// Of step number `step`, from 0 over the whole run.
 UpdateRates rates_of_step(const RunPlan& plan, std::int64_t step);

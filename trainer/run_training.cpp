@@ -17,6 +17,8 @@
 #include "trainer/replica_agreement.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
+#include "trainer/schedule_table.hpp"
+#include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
 #include "trainer/training.hpp"
 
@@ -69,6 +71,7 @@ class TrainingRun {
     log_start();
     training_.start(*data_.train, first_step, environment_.stop_requested);
     report_.allreduce = training_.exchange_text();
+    if (first_step < plan_.total_steps && first_step == training_.stage().begin) enter_stage();
     if (first_step == plan_.total_steps) {
       training_.finish();
       log_root(communicator_, "nothing left to do: " + std::to_string(first_step) + " of as many steps are done");
@@ -79,7 +82,8 @@ class TrainingRun {
     if (communicator_.is_root()) require_writable_file(config_.profile, "--profile");
     MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step);
     Progress progress(plan_.total_steps, first_step, config_.log_every,
-                      static_cast<double>(plan_.total_steps) / static_cast<double>(plan_.steps_per_epoch));
+                      static_cast<double>(data_steps(plan_.stages)) / static_cast<double>(plan_.steps_per_epoch));
+    progress.name_stage(stage_name());
 
     report_.startup_s = seconds() - begin_s_;
     const std::int64_t profile_from = first_step + warmup_steps_of(plan_.total_steps - first_step);
@@ -95,12 +99,13 @@ class TrainingRun {
       report_.steps.push_back(step);
       if (has_profile_begun) profile_.steps.push_back(step);
       if (communicator_.is_root()) {
-        metrics.write(step);
+        metrics.write(step, stage_name());
         if (progress.is_log_step(step)) metrics.flush();
         progress.show(step);
       }
       if (pause.compares) require_equal_replicas(replica_.parameters(), communicator_, step.step);
       if (pause.evaluates) run_evaluation(step, metrics, progress);
+      if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_);
       if (pause.saves && keeper_.is_enabled()) training_.gather_optimizer_state();
       if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step);
       if (pause.stops) {
@@ -109,6 +114,11 @@ class TrainingRun {
                                                      : "stopped on request; nothing saved, for --out is not given");
         exit_code = ExitCode::stopped_on_request;
         break;
+      }
+      if (pause.ends_stage && step.step < plan_.total_steps) {
+        training_.next_stage();
+        enter_stage();
+        progress.name_stage(stage_name());
       }
     }
     training_.finish();
@@ -122,17 +132,20 @@ class TrainingRun {
  private:
   /// What is done between a step and the next.
   struct Pause {
-    bool evaluates = false, stops = false, saves = false, compares = false;
+    bool evaluates = false, stops = false, saves = false, compares = false, ends_stage = false;
   };
 
   /// The weights are up to date after this where anything is done. Waits for ranks that were behind count with the step.
   Pause pause_after(StepReport& step) {
-    const auto ends = [&](const Interval& interval) { return is_due(interval, step.step, plan_.steps_per_epoch); };
+    const std::int64_t in_stage = step.step - training_.stage().begin;  // so that branches move nothing in the trunk
+    const auto ends = [&](const Interval& interval) { return is_due(interval, in_stage, plan_.steps_per_epoch); };
     const bool is_last = step.step == plan_.total_steps;
+    const bool ends_stage = step.step == training_.stage().end;  // as the last step does
     const double begin_s = seconds();
-    Pause pause{.evaluates = data_.validation && !plan_.eval_every.is_off() && (is_last || ends(plan_.eval_every)),
-                .stops = !is_last && stop_requested(step)};
-    pause.saves = is_last || pause.stops || ends(plan_.checkpoint_every);
+    Pause pause{.evaluates = data_.validation && !plan_.eval_every.is_off() && (ends_stage || ends(plan_.eval_every)),
+                .stops = !is_last && stop_requested(step),
+                .ends_stage = ends_stage};
+    pause.saves = ends_stage || pause.stops || ends(plan_.checkpoint_every);
     // What is saved has been compared, unless nothing is.
     pause.compares = !ranks_train_apart() && (ends(plan_.check_replicas) || (pause.saves && !plan_.check_replicas.is_off()));
     if (pause.evaluates || pause.saves || pause.compares) training_.settle();
@@ -178,6 +191,14 @@ class TrainingRun {
     if (ranks_.has_dedicated_servers()) agree_with_servers({facts_of(data_), batch}, plan, ranks_.all());
     return plan;
   }
+
+  /// The beginning of the present stage, and whoever is to know of it.
+  void enter_stage() {
+    begin_stage(training_.stage(), replica_, training_.optimizer(), communicator_);
+    if (plan_.stages.size() > 1) log_root(communicator_, "stage " + stage_text(training_.stage()));
+  }
+  /// Empty in a run of one stage.
+  std::string stage_name() const { return plan_.stages.size() > 1 ? training_.stage().stage.name : ""; }
 
   bool profiles() const { return !config_.profile.empty(); }
 
@@ -242,7 +263,7 @@ class TrainingRun {
     const bool is_best = keeper_.keep_best(replica_, result.top1());
     if (!communicator_.is_root()) return;
     progress.finish_line();
-    metrics.write_evaluation(step.step, step.epoch, result.loss(), result.top1(), result.top5(), result.sums.samples);
+    metrics.write_evaluation(step, result, stage_name());
     spdlog::info("epoch {:.2f}: validation top-1 {:.2f} %, top-5 {:.2f} %, loss {:.4f} on {} pictures in {:.1f} s{}",
                  step.epoch, 100.0 * result.top1(), 100.0 * result.top5(), result.loss(), result.sums.samples, result.seconds,
                  is_best ? " (best so far)" : "");
@@ -270,8 +291,10 @@ class TrainingRun {
     if (config_.ps_mode == "async") spdlog::info("loss and top-1 of training are those of rank 0's pictures");
     spdlog::info("{} ranks on {} node(s), global batch {}, {} a rank in micro-batches of at most {}", ranks,
                  communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
-    spdlog::info("{} samples, {} steps an epoch, {} steps, peak learning rate {:.4g}, schedule {}", plan_.samples,
-                 plan_.steps_per_epoch, plan_.total_steps, plan_.rate.peak, to_text(plan_.rate.curve));
+    spdlog::info("{} samples, {} steps an epoch, {} steps", plan_.samples, plan_.steps_per_epoch, plan_.total_steps);
+    if (plan_.stages.size() == 1) spdlog::info("{}", stage_text(plan_.stages.front()));
+    if (!plan_.source.empty()) spdlog::info("{}: {}", config_.preset, plan_.source);
+    for (const std::string& remark : plan_.remarks) spdlog::info("scaled: {}", remark);
     spdlog::info("{}", environment_.placement.summary);
     spdlog::info("{}", describe(report_.memory));
   }

@@ -11,10 +11,12 @@
 
 namespace dtrain {
 
-Trainer::Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader,
-                 GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
+Trainer::Trainer(const RunPlan& plan, const PlannedStage& stage, const Communicator& communicator, Replica& replica,
+                 DataLoader& loader, GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
                  std::int64_t first_step)
     : plan_(plan),
+      stage_(stage),
+      crop_(stage_transform(plan, stage).crop),
       communicator_(communicator),
       replica_(replica),
       loader_(loader),
@@ -26,7 +28,7 @@ Trainer::Trainer(const RunPlan& plan, const Communicator& communicator, Replica&
 
 StepReport Trainer::step() {
   const double begin_s = seconds();
-  const StepPosition position = step_position(step_, plan_.samples, plan_.global_batch);
+  const StepPosition position = position_of(step_);
   const StepShare share = share_of(position);
   true_batch_ = position.positions.size();
   sums_ = {};
@@ -70,19 +72,19 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
     write_step_sums();
     return;
   }
-  Graph& graph = replica_.training_graph(positions.size());
+  Graph& graph = replica_.training_graph(positions.size(), crop_);
   const Batch& batch = loader_.next();
   phases_.data += loader_.waited_s();
 
   const double forward_s = seconds();
   const GradientExchange::Clock at_forward = exchange_.clock();
-  const PassOptions pass{.step = step_,
+  const PassOptions pass{.step = stage_.position(step_),
                          .first_sample = positions.begin,
                          .is_first_micro_batch = index == 0,
                          .statistics_share = static_cast<float>(positions.size()) / static_cast<float>(share.positions.size())};
   const Tensor& logits = graph.forward(batch.images, pass, [&](LayerIndex layer) { exchange_.before_forward(layer); });
   const auto diff_logits = diff_logits_.values().first(logits.values().size());
-  sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, plan_.label_smoothing,
+  sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, static_cast<float>(stage_.stage.label_smoothing),
                          1.0f / static_cast<float>(true_batch_), diff_logits);
   replica_.count_pictures(positions.size());
   begin_backward();
@@ -104,13 +106,17 @@ void Trainer::write_step_sums() {
   step_sums.stops = stop_requested_ != nullptr && stop_requested_->load() ? 1.0f : 0.0f;
 }
 
+StepPosition Trainer::position_of(std::int64_t step) const {
+  return step_position(stage_.position(step), plan_.samples, plan_.global_batch);
+}
+
 StepShare Trainer::share_of(const StepPosition& position) const {
   return step_share(position, communicator_.size(), communicator_.rank(), plan_.local_batch);
 }
 
 void Trainer::skip_to(std::int64_t step) {
   for (; step_ < step; ++step_) {
-    const StepShare share = share_of(step_position(step_, plan_.samples, plan_.global_batch));
+    const StepShare share = share_of(position_of(step_));
     for (const Range& positions : share.micro_batches) {
       if (positions.size() > 0) loader_.next();
     }
@@ -120,7 +126,7 @@ void Trainer::skip_to(std::int64_t step) {
 StepReport Trainer::finish_report(const StepOutcome& outcome, double begin_s) {
   ++step_;
   skip_to(outcome.next_step);
-  const StepPosition position = step_position(step_ - 1, plan_.samples, plan_.global_batch);
+  const StepPosition position = position_of(step_ - 1);
   const UpdateRates rates = rates_of_step(plan_, step_ - 1);
   ++replica_.parameters().batches_tracked;
   if (replica_.step_sums().samples > 0.0f) seen_ = replica_.step_sums();
@@ -146,7 +152,7 @@ void Trainer::require_finite(double loss) const {
   if (!std::isfinite(loss) || !weights_are_finite_) throw diverged_at(step_, rates_.learning_rate, loss, weights_are_finite_);
 }
 
-BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::int64_t first_step) {
+BatchSequence training_sequence(const RunPlan& plan, const PlannedStage& stage, int ranks, int rank, std::int64_t first_step) {
   struct Position {
     std::int64_t step;
     std::size_t micro_batch = 0;
@@ -154,10 +160,10 @@ BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::i
     std::vector<std::int64_t> order;
   };
   auto at = std::make_shared<Position>(Position{.step = first_step});  // std::function must be copyable
-  return [=, &plan](std::int64_t) {
+  return [=, &plan, &stage](std::int64_t) {
     std::vector<SampleRequest> requests;
-    while (requests.empty() && at->step < plan.total_steps) {
-      const StepPosition position = step_position(at->step, plan.samples, plan.global_batch);
+    while (requests.empty() && at->step < stage.end) {
+      const StepPosition position = step_position(stage.position(at->step), plan.samples, plan.global_batch);
       const StepShare share = step_share(position, ranks, rank, plan.local_batch);
       if (at->epoch != position.epoch) {
         at->order = {};  // not two of them at once: 10 MB each for ImageNet

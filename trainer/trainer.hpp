@@ -47,9 +47,11 @@ struct StepReport {
 
 class Trainer {
  public:
-  /// All references outlive the trainer. stop_requested: set by a signal; may be null. first_step: steps done before (resumed).
-  Trainer(const RunPlan& plan, const Communicator& communicator, Replica& replica, DataLoader& loader,
-          GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested, std::int64_t first_step);
+  /// Of one stage of the plan. All references outlive the trainer. stop_requested: set by a signal; may be null. first_step:
+  /// steps of the run done before.
+  Trainer(const RunPlan& plan, const PlannedStage& stage, const Communicator& communicator, Replica& replica,
+          DataLoader& loader, GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
+          std::int64_t first_step);
 
   /// One step of all ranks, or, where they did not wait for this one, all that they did meanwhile; may leave updates of weights
   /// to the next one, or to settle(). Errors: CommError, DataError; DivergedError on all ranks alike when the loss or a weight
@@ -67,12 +69,16 @@ class Trainer {
   void run_micro_batch(const Range& positions, std::size_t index, const StepShare& share);
   /// Puts the sums so far where the last bucket takes them along.
   void write_step_sums();
+  /// Where the pictures of a step stand.
+  StepPosition position_of(std::int64_t step) const;
   StepShare share_of(const StepPosition& position) const;
   /// Passes over the pictures of steps that the other ranks did without this one.
   void skip_to(std::int64_t step);
   StepReport finish_report(const StepOutcome& outcome, double begin_s);
 
   const RunPlan& plan_;
+  const PlannedStage& stage_;
+  std::int64_t crop_;  ///< of the stage's pictures
   const Communicator& communicator_;
   Replica& replica_;
   DataLoader& loader_;
@@ -91,7 +97,7 @@ class Trainer {
   Tensor diff_logits_;  ///< of all outputs
 };
 
-/// The batches that this rank's trainer asks for from `first_step` on, in order.
-BatchSequence training_sequence(const RunPlan& plan, int ranks, int rank, std::int64_t first_step);
+/// The batches that this rank's trainer asks for in a stage from step `first_step` of the run on, in order.
+BatchSequence training_sequence(const RunPlan& plan, const PlannedStage& stage, int ranks, int rank, std::int64_t first_step);
 
 }  // namespace dtrain

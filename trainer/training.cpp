@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "dtrain/error.hpp"
 #include "trainer/bucket_names.hpp"
 #include "trainer/parameter_serving.hpp"
 #include "trainer/rank_memory.hpp"
@@ -76,10 +77,35 @@ void Training::start(const Dataset& dataset, std::int64_t first_step, const std:
   } else {
     reducer_.emplace(communicator_, replica_.window(), reducer_options());
   }
-  GradientExchange& exchange = served_ ? static_cast<GradientExchange&>(*served_) : *reducer_;
-  loader_.emplace(dataset, loader_options(), training_sequence(plan_, communicator_.size(), communicator_.rank(), first_step));
+  dataset_ = &dataset;
+  stop_requested_ = stop_requested;
   overlap_planned_at_ = first_step + kStepsBeforePlan;
-  trainer_.emplace(plan_, communicator_, replica_, *loader_, exchange, optimizer_, stop_requested, first_step);
+  // A run of which nothing is left begins at the end of its last stage.
+  stage_ = stage_at(plan_.stages, std::min(first_step, plan_.total_steps - 1));
+  begin_stage(first_step);
+}
+
+void Training::begin_stage(std::int64_t first_step) {
+  GradientExchange& exchange = served_ ? static_cast<GradientExchange&>(*served_) : *reducer_;
+  trainer_.reset();  // has a reference to the loader
+  loader_.emplace(*dataset_, loader_options(),
+                  training_sequence(plan_, stage(), communicator_.size(), communicator_.rank(), first_step));
+  trainer_.emplace(plan_, stage(), communicator_, replica_, *loader_, exchange, optimizer_, stop_requested_, first_step);
+}
+
+void Training::next_stage() {
+  check(stage_ + 1 < plan_.stages.size() && steps_done() == stage().end, "Training: the stage has ended, and another follows");
+  earlier_faults_ = faults();
+  ++stage_;
+  begin_stage(stage().begin);
+}
+
+DataFaults Training::faults() const {
+  DataFaults faults = earlier_faults_;
+  const DataFaults now = loader_->faults();
+  faults.count += now.count;
+  faults.messages.insert(faults.messages.end(), now.messages.begin(), now.messages.end());
+  return faults;
 }
 
 StepReport Training::step() {
@@ -163,7 +189,7 @@ ReducerOptions Training::reducer_options() {
 }
 
 LoaderOptions Training::loader_options() const {
-  return {.transform = plan_.train_transform,
+  return {.transform = stage_transform(plan_, stage()),
           .workers = loader_workers(config_.workers, placement_),
           .prefetch_batches = kPrefetchBatches,
           .max_batch = plan_.local_batch,

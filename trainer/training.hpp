@@ -43,6 +43,11 @@ class Training {
   /// stop_requested: as the trainer's. Collective over all ranks. Errors: ConfigError: --allreduce cannot be had here.
   void start(const Dataset& dataset, std::int64_t first_step, const std::atomic<bool>* stop_requested);
 
+  /// The stage that steps are of, from the one that `first_step` belongs to on.
+  const PlannedStage& stage() const { return plan_.stages[stage_]; }
+  /// Goes on with the next stage, whose beginning the caller has seen to. After settle().
+  void next_stage();
+
   // After start():
   StepReport step();
   /// Brings the weights up to date: a step may leave updates to the next one. To be called before they are read, and before the
@@ -59,12 +64,15 @@ class Training {
   bool waits_between_steps() const;
   /// For people and reports: "ring", "ps: 2 servers, sync".
   std::string exchange_text() const;
-  DataFaults faults() const { return loader_->faults(); }
+  /// Of all stages so far.
+  DataFaults faults() const;
 
  private:
   ReducerOptions reducer_options();
   ServedOptions served_options(std::int64_t first_step);
   LoaderOptions loader_options() const;
+  /// Loading and stepping, within the present stage.
+  void begin_stage(std::int64_t first_step);
 
   const RunPlan& plan_;
   const TrainConfig& config_;
@@ -73,6 +81,10 @@ class Training {
   const Placement& placement_;
   Replica replica_;
   Optimizer optimizer_;
+  std::size_t stage_ = 0;
+  const Dataset* dataset_ = nullptr;
+  const std::atomic<bool>* stop_requested_ = nullptr;
+  DataFaults earlier_faults_;               ///< of stages before
   std::int64_t overlap_planned_at_ = 0;     ///< steps done by then
   std::optional<GradientReducer> reducer_;  ///< this or the next
   AlignedMemory served_weights_;            ///< on a worker that also serves

@@ -86,6 +86,8 @@ struct CheckpointPaths {
   std::filesystem::path best() const { return out / "best.safetensors"; }
   std::filesystem::path checkpoints() const { return out / "checkpoints"; }
   std::filesystem::path checkpoint(std::int64_t step) const;  ///< out/checkpoints/step-000000123.safetensors
+  std::filesystem::path members() const { return out / "members"; }
+  std::filesystem::path member(const std::string& name) const { return members() / (name + ".safetensors"); }
 };
 
 /// Finds out at start whether a run can save: creates the directories, removes what a killed run left half-written, writes a
@@ -93,12 +95,18 @@ struct CheckpointPaths {
 /// Errors: DataError: not a directory, read-only, full, not permitted.
 void require_writable(const CheckpointPaths& paths);
 
+/// Which checkpoints are left after saving one.
+struct CheckpointsToKeep {
+  int newest = 1;                 ///< of those up to the one just saved
+  std::int64_t pinned_step = -1;  ///< and this one, however old
+};
+
 /// Saves a resumable checkpoint (weights, statistics, velocity as "optimizer.velocity.<name>", position) at
-/// checkpoints/step-…, then last.safetensors (weights only), then removes all but the newest `keep_last` ≥ 1 checkpoints up
-/// to this step. Checkpoints of later steps belong to another run and are left alone. Errors: DataError; then every earlier
+/// checkpoints/step-…, then last.safetensors (weights only), then removes the checkpoints up to this step that are not to be
+/// kept. Checkpoints of later steps belong to another run and are left alone. Errors: DataError; then every earlier
 /// checkpoint is still there.
 void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
-                     const Optimizer& optimizer, const TrainingPosition& position, int keep_last);
+                     const Optimizer& optimizer, const TrainingPosition& position, const CheckpointsToKeep& keep);
 
 /// Checkpoint of the highest step below paths.checkpoints() that verifies (it is read in full); damaged ones are skipped and
 /// listed in `skipped`, with the reason. Empty path: none.

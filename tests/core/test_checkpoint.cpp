@@ -54,7 +54,7 @@ struct TrainingRun {
   }
 
   void save(const CheckpointPaths& paths, int keep_last = 3) const {
-    save_checkpoint(paths, store, tensor_names(network), optimizer, position_at(step), keep_last);
+    save_checkpoint(paths, store, tensor_names(network), optimizer, position_at(step), {.newest = keep_last});
   }
 
   NetworkSpec network;

@@ -62,7 +62,7 @@ Json written(const StepReport& report) {
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "dtrain_metrics.jsonl";
   {
     MetricsFile metrics(path, 0);
-    metrics.write(report);
+    metrics.write(report, "");
   }
   std::ifstream file(path);
   return Json::parse(file);

@@ -36,7 +36,7 @@ TEST(RunPlan, ScalesTheRateWithTheGlobalBatchUnlessItIsAbsolute) {
   TrainConfig config;
   config.data = "synthetic";
   config.global_batch = 4096;
-  const auto peak = [&] { return plan_run(config, {.samples = 100000, .classes = 10}, 1).rate.peak; };
+  const auto peak = [&] { return plan_run(config, {.samples = 100000, .classes = 10}, 1).stages.front().stage.learning_rate; };
 
   EXPECT_DOUBLE_EQ(peak(), 1.6);
   config.lr_scaling = "sqrt";

@@ -1,0 +1,61 @@
+// `train --dry-run`: the plan of a run, as a table and a picture, and how long it will take.
+#include <cstdio>
+
+#include "dtrain/error.hpp"
+#include "trainer/metrics.hpp"
+#include "trainer/run.hpp"
+#include "trainer/schedule_picture.hpp"
+#include "trainer/schedule_table.hpp"
+#include "trainer/start.hpp"
+#include "trainer/text_file.hpp"
+#include "trainer/training.hpp"
+
+namespace dtrain {
+namespace {
+
+constexpr std::int64_t kTrialSteps = 5;  ///< the first two are left out: pages are touched, caches filled
+
+/// Images per second of all ranks over a few steps of the run's pictures, each of one micro-batch a rank. Collective.
+double measured_speed(const TrainConfig& config, const RunPlan& plan, const RunData& data, const TrainingRanks& ranks,
+                      const RunEnvironment& environment) {
+  TrainConfig trial = config;
+  trial.preset = trial.stages = trial.resume = "";
+  trial.resume = "off";
+  trial.epochs = 0.0;
+  trial.steps = kTrialSteps;
+  trial.warmup_epochs = 0.0;
+  trial.base_lr = std::nullopt;
+  trial.lr = 1e-4;  // so that it does not diverge
+  trial.lr_scaling = "linear";
+  trial.local_batch = plan.local_batch;
+  trial.global_batch = plan.local_batch * ranks.workers().size();
+  const RunPlan trial_plan = plan_run(trial, facts_of(data), ranks.workers().size());
+  Training training(trial_plan, trial, ranks, environment.placement);
+  training.replica().compile(training_work(trial_plan, ranks.workers().size(), ranks.workers().rank(), false));
+  initialize(trial_plan.network, trial_plan.seed, training.replica().parameters());
+  ranks.workers().barrier();
+  training.start(*data.train, 0, nullptr);
+  std::vector<StepReport> steps;
+  while (training.steps_done() < kTrialSteps) steps.push_back(training.step());
+  training.finish();
+  return throughput_of(std::span(steps).subspan(2)).median;
+}
+
+}  // namespace
+
+int run_dry(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment) {
+  const TrainingRanks ranks(config, communicator);
+  const RunData data = open_training_data(config, communicator.size());
+  const RunPlan plan = plan_run(config, facts_of(data), communicator.size());
+  if (communicator.is_root()) require_writable_file(config.dry_run, "--dry-run");
+  const double images_per_s =
+      config.images_per_s ? *config.images_per_s : measured_speed(config, plan, data, ranks, environment);
+  if (!communicator.is_root()) return static_cast<int>(ExitCode::done);
+  write_text_file(config.dry_run, "--dry-run", schedule_picture(plan));
+  std::fputs(schedule_table(plan, images_per_s).c_str(), stdout);
+  std::printf("drawn in %s\n", config.dry_run.c_str());
+  std::fflush(stdout);
+  return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace dtrain
