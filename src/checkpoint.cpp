@@ -1,4 +1,4 @@
-// Checkpoints: weights, statistics, velocity and the position of a run in one file, and which of them to keep.
+// Checkpoints: weights, statistics, the optimizer's state and the position of a run in one file, and which of them to keep.
 #include "dtrain/checkpoint.hpp"
 
 #include <algorithm>
@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kExtension = ".safetensors";
-constexpr std::string_view kVelocityPrefix = "optimizer.velocity.";
 
 // Keys of the metadata. They begin with "dtrain.", so that a file that holds one is refused without its checksum.
 constexpr const char* kStepKey = "dtrain.step";
@@ -91,36 +90,43 @@ class PositionReader {
   const std::map<std::string, std::string>& metadata_;
 };
 
-void append_velocity(const ParameterStore& parameters, const std::vector<std::string>& names, const Optimizer& optimizer,
-                     TensorFile& file) {
+std::string state_tensor_name(const OptimizerState& state, const std::string& parameter) {
+  return "optimizer." + std::string(state.name) + "." + parameter;
+}
+
+/// A slot's part of a state.
+std::span<float> values_of(const OptimizerState& state, const Slot& slot) {
+  return state.values.subspan(static_cast<std::size_t>(slot.offset), static_cast<std::size_t>(slot.size));
+}
+
+void append_state(const ParameterStore& parameters, const std::vector<std::string>& names, const OptimizerState& state,
+                  TensorFile& file) {
   for (const std::string& name : names) {
     const Slot& slot = *parameters.find(name);
     if (!slot.spec.is_trained()) continue;
-    FileTensor tensor{.name = std::string(kVelocityPrefix) + name, .shape = slot.spec.shape, .f32 = {}, .i64 = {}};
+    FileTensor tensor{.name = state_tensor_name(state, name), .shape = slot.spec.shape, .f32 = {}, .i64 = {}};
     tensor.f32.resize(static_cast<std::size_t>(element_count(slot.spec.shape)));
-    const auto velocity =
-        optimizer.velocity().subspan(static_cast<std::size_t>(slot.offset), static_cast<std::size_t>(slot.size));
-    copy_to_plain(slot.layout, velocity, tensor.f32);
+    copy_to_plain(slot.layout, values_of(state, slot), tensor.f32);
     file.tensors.push_back(std::move(tensor));
   }
 }
 
-/// The velocity of every trained slot, in the order of the slots. Errors: DataError: missing or of another shape.
-std::vector<const FileTensor*> find_velocity(const std::filesystem::path& path, const TensorFile& file,
-                                             const ParameterStore& parameters) {
-  std::vector<const FileTensor*> velocity;
+/// The state of every trained slot, in the order of the slots. Errors: DataError: missing or of another shape.
+std::vector<const FileTensor*> find_state(const std::filesystem::path& path, const TensorFile& file,
+                                          const ParameterStore& parameters, const OptimizerState& state) {
+  std::vector<const FileTensor*> tensors;
   for (const Slot& slot : parameters.trained_slots()) {
-    const std::string name = std::string(kVelocityPrefix) + slot.spec.name;
+    const std::string name = state_tensor_name(state, slot.spec.name);
     const FileTensor* const tensor = file.find(name);
     if (tensor == nullptr || tensor->type != ElementType::f32 || tensor->shape != slot.spec.shape) {
       throw DataError(Fault{.doing = "restoring " + name + " from " + path.string(),
                             .expected = "shape " + to_text(slot.spec.shape),
                             .found = tensor == nullptr ? "no such tensor" : "shape " + to_text(tensor->shape),
-                            .remedy = "--init-from to take over the weights alone"});
+                            .remedy = "the options of the saved run, or --init-from to take over the weights alone"});
     }
-    velocity.push_back(tensor);
+    tensors.push_back(tensor);
   }
-  return velocity;
+  return tensors;
 }
 
 /// Step of a checkpoint's file name; nullopt for other files.
@@ -224,7 +230,7 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
   const std::size_t weight_tensors = file.tensors.size();
   const std::map<std::string, std::string> weight_metadata = file.metadata;
 
-  append_velocity(parameters, names, optimizer, file);
+  for (const OptimizerState& state : optimizer.states()) append_state(parameters, names, state, file);
   put_position(position, file.metadata);
   write_tensor_file(paths.checkpoint(position.step), file);
   file.tensors.resize(weight_tensors);
@@ -256,12 +262,14 @@ TrainingPosition restore_checkpoint(const std::filesystem::path& path, Parameter
                           .found = "one of model " + position.model,
                           .remedy = "--model " + position.model + ", or another --out"});
   }
-  const std::vector<const FileTensor*> velocity = find_velocity(path, file, parameters);
+  std::vector<std::vector<const FileTensor*>> tensors;  // all are found before anything is overwritten
+  for (const OptimizerState& state : optimizer.states()) tensors.push_back(find_state(path, file, parameters, state));
   import_weights(file, parameters, ImportMode::exact, {});
-  for (std::size_t i = 0; i < velocity.size(); ++i) {
-    const Slot& slot = parameters.trained_slots()[i];
-    copy_from_plain(slot.layout, velocity[i]->f32,
-                    optimizer.velocity().subspan(static_cast<std::size_t>(slot.offset), static_cast<std::size_t>(slot.size)));
+  for (std::size_t s = 0; s < tensors.size(); ++s) {
+    for (std::size_t i = 0; i < tensors[s].size(); ++i) {
+      const Slot& slot = parameters.trained_slots()[i];
+      copy_from_plain(slot.layout, tensors[s][i]->f32, values_of(optimizer.states()[s], slot));
+    }
   }
   return position;
 }

@@ -1,13 +1,14 @@
-// SGD with momentum, plain or Nesterov, in one fused pass over a slice of the arenas.
-// Note [Updates have the same bits everywhere]: the arithmetic is element-wise, and this file is compiled without contraction
-// to fused multiply-add; so neither the number of threads, nor where a slice is cut, nor the vector width changes a bit.
+// The state of an optimizer, and its rule applied to slices: run by run, by all threads.
 #include "dtrain/optimizer.hpp"
 
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 
 #include "dtrain/error.hpp"
+#include "src/update_kernels.hpp"
 
 namespace dtrain {
 namespace {
@@ -15,50 +16,57 @@ namespace {
 /// Fewer elements than this are updated by the calling thread alone.
 constexpr std::int64_t kParallelFromElements = 1 << 14;
 
-/// A run of elements in which every one decays alike.
-struct Elements {
-  float* __restrict__ weights;
-  const float* __restrict__ gradients;
-  float* __restrict__ velocity;
-  std::int64_t count;
-};
+// A velocity with the rate inside is another quantity than one without.
+constexpr std::array<std::string_view, 1> kVelocity{"velocity"};
+constexpr std::array<std::string_view, 1> kRatedVelocity{"rated_velocity"};
+constexpr std::array<std::string_view, 2> kRmsprop{"velocity", "square_average"};
+constexpr std::array<std::string_view, 2> kRatedRmsprop{"rated_velocity", "square_average"};
+constexpr std::array<std::string_view, 2> kAdam{"average", "square_average"};
 
-/// g ← g + wd·w; v ← μ·v + g; w ← w − η·v, or for Nesterov w ← w − η·(g + μ·v). Result: 0, or NaN where a weight is not finite.
-template <bool nesterov>
-[[gnu::always_inline]] inline float update_elements(const Elements& e, const UpdateRates& rates) {
-  const float rate = rates.learning_rate;
-  const float momentum = rates.momentum;
-  const float decay = rates.weight_decay;
-  float zero = 0.0f;
-#pragma omp simd reduction(+ : zero)
-  for (std::int64_t i = 0; i < e.count; ++i) {
-    const float w = e.weights[i];
-    const float g = e.gradients[i] + decay * w;
-    const float v = momentum * e.velocity[i] + g;
-    e.velocity[i] = v;
-    const float updated = w - rate * (nesterov ? g + momentum * v : v);
-    e.weights[i] = updated;
-    zero += updated * 0.0f;
+UpdateRule rule_of(const OptimizerSettings& settings) {
+  switch (settings.kind) {
+    case OptimizerKind::sgd:
+      return settings.rate_in_velocity ? UpdateRule::rated_sgd : UpdateRule::sgd;
+    case OptimizerKind::nesterov:
+      return settings.rate_in_velocity ? UpdateRule::rated_nesterov : UpdateRule::nesterov;
+    case OptimizerKind::rmsprop:
+      return settings.rmsprop_form == RmspropForm::torch ? UpdateRule::rmsprop_torch : UpdateRule::rmsprop_tensorflow;
+    case OptimizerKind::adamw:
+      return UpdateRule::adamw;
   }
-  return zero;
+  return UpdateRule::sgd;
 }
 
-// The same loop for any x86-64 and for processors with AVX2; which one runs is decided by the processor at hand.
-template <bool nesterov>
-float update_baseline(const Elements& elements, const UpdateRates& rates) {
-  return update_elements<nesterov>(elements, rates);
-}
-template <bool nesterov>
-[[gnu::target("avx2")]] float update_avx2(const Elements& elements, const UpdateRates& rates) {
-  return update_elements<nesterov>(elements, rates);
+/// The factors of slots that decay.
+UpdateFactors factors_of(const OptimizerSettings& settings, const UpdateRates& rates) {
+  UpdateFactors factors{.rate = rates.learning_rate,
+                        .decay = rates.weight_decay,
+                        .momentum = rates.momentum,
+                        .carried = settings.rate_in_velocity ? rates.momentum * rates.rate_ratio : rates.momentum,
+                        .epsilon = static_cast<float>(settings.epsilon)};
+  if (settings.kind == OptimizerKind::rmsprop) {
+    factors.squares_kept = static_cast<float>(settings.alpha);
+    factors.squares_new = static_cast<float>(1.0 - settings.alpha);
+  }
+  if (settings.kind == OptimizerKind::adamw) {
+    check(rates.updates >= 1, "the first update after the state was zeroed is number 1");
+    const auto updates = static_cast<double>(rates.updates);
+    factors.carried = static_cast<float>(settings.beta1);
+    factors.average_new = static_cast<float>(1.0 - settings.beta1);
+    factors.squares_kept = static_cast<float>(settings.beta2);
+    factors.squares_new = static_cast<float>(1.0 - settings.beta2);
+    factors.average_scale = static_cast<float>(1.0 / (1.0 - std::pow(settings.beta1, updates)));
+    factors.root_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(settings.beta2, updates)));
+    factors.shrink = static_cast<float>(1.0 - static_cast<double>(rates.learning_rate) * rates.weight_decay);
+  }
+  return factors;
 }
 
-using Update = float (*)(const Elements&, const UpdateRates&);
-
-Update choose_update(OptimizerKind kind) {
-  const bool nesterov = kind == OptimizerKind::nesterov;
-  if (__builtin_cpu_supports("avx2")) return nesterov ? update_avx2<true> : update_avx2<false>;
-  return nesterov ? update_baseline<true> : update_baseline<false>;
+/// The same for slots that do not.
+UpdateFactors undecayed(UpdateFactors factors) {
+  factors.decay = 0.0f;
+  factors.shrink = 1.0f;
+  return factors;
 }
 
 /// Part `index` of `count` of a slice, cut at multiples of a cache line.
@@ -72,20 +80,53 @@ Slice part_of(Slice slice, std::int64_t count, std::int64_t index) {
 
 }  // namespace
 
-Optimizer::Optimizer(OptimizerKind kind, const ParameterStore& parameters, std::span<float> velocity_memory)
-    : kind_(kind), size_(static_cast<std::int64_t>(parameters.weights().size())) {
-  if (velocity_memory.empty()) {
-    own_velocity_ = AlignedMemory(parameters.weights().size_bytes());
-    velocity_memory = own_velocity_.floats();
+std::span<const std::string_view> Optimizer::state_names(const OptimizerSettings& settings) {
+  switch (rule_of(settings)) {
+    case UpdateRule::sgd:
+    case UpdateRule::nesterov:
+      return kVelocity;
+    case UpdateRule::rated_sgd:
+    case UpdateRule::rated_nesterov:
+      return kRatedVelocity;
+    case UpdateRule::rmsprop_torch:
+      return kRmsprop;
+    case UpdateRule::rmsprop_tensorflow:
+      return kRatedRmsprop;
+    case UpdateRule::adamw:
+      return kAdam;
   }
-  check(velocity_memory.size() >= parameters.weights().size(), "the velocity memory holds one value per weight");
-  velocity_ = velocity_memory.first(parameters.weights().size());
+  return {};
+}
+
+std::int64_t Optimizer::memory_elements(const OptimizerSettings& settings, std::int64_t weights) {
+  return std::ssize(state_names(settings)) * weights;
+}
+
+Optimizer::Optimizer(const OptimizerSettings& settings, const ParameterStore& parameters, std::span<float> memory)
+    : settings_(settings), size_(static_cast<std::int64_t>(parameters.weights().size())) {
+  const auto needed = static_cast<std::size_t>(memory_elements(settings, size_));
+  if (memory.empty()) {
+    own_memory_ = AlignedMemory(needed * sizeof(float));
+    memory = own_memory_.floats();
+  }
+  check(memory.size() >= needed, "the optimizer's memory holds its states");
+  const auto elements = static_cast<std::size_t>(size_);
+  for (const std::string_view name : state_names(settings)) {
+    states_.push_back({.name = name, .values = memory.subspan(states_.size() * elements, elements)});
+  }
+  if (rule_of(settings) == UpdateRule::rmsprop_tensorflow) zero_state();
+
   for (const Slot& slot : parameters.trained_slots()) {
     const bool decays = slot.spec.decays();
     if (runs_.empty() || runs_.back().decays != decays) runs_.push_back({.begin = slot.offset, .end = 0, .decays = decays});
   }
   // A run reaches to where the next one begins: what lies between slots is zero and stays zero.
   for (std::size_t r = 0; r < runs_.size(); ++r) runs_[r].end = r + 1 < runs_.size() ? runs_[r + 1].begin : size_;
+}
+
+void Optimizer::zero_state() {
+  for (const OptimizerState& state : states_) std::ranges::fill(state.values, 0.0f);
+  if (rule_of(settings_) == UpdateRule::rmsprop_tensorflow) std::ranges::fill(states_.back().values, 1.0f);
 }
 
 bool Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRates& rates) {
@@ -100,12 +141,13 @@ bool Optimizer::update(std::span<float> weights_arena, std::span<const float> gr
   check(static_cast<std::int64_t>(weights_arena.size()) == size_, "an optimizer belongs to one layout of parameters");
   check(0 <= slice.begin && slice.begin <= slice.end && slice.end <= size_, "a slice lies within the arena");
   check(static_cast<std::int64_t>(gradients_of_slice.size()) == slice.size(), "a gradient for each element of the slice");
-  const Update update_run = choose_update(kind_);
-  UpdateRates undecayed = rates;
-  undecayed.weight_decay = 0.0f;
+  const UpdateKernel update_run = choose_update_kernel(rule_of(settings_));
+  const UpdateFactors decaying = factors_of(settings_, rates);
+  const UpdateFactors others = undecayed(decaying);
   float* const weights = weights_arena.data();
   const float* const gradients = gradients_of_slice.data();
-  float* const velocity = velocity_.data();
+  float* const average = states_.front().values.data();
+  float* const squares = states_.size() > 1 ? states_[1].values.data() : nullptr;
 
   bool is_finite = true;
 #pragma omp parallel if (slice.size() >= kParallelFromElements) reduction(&& : is_finite)
@@ -115,8 +157,12 @@ bool Optimizer::update(std::span<float> weights_arena, std::span<const float> gr
     for (; run != runs_.end() && run->begin < part.end; ++run) {
       const std::int64_t begin = std::max(run->begin, part.begin);
       const std::int64_t end = std::min(run->end, part.end);
-      const Elements elements{weights + begin, gradients + (begin - slice.begin), velocity + begin, end - begin};
-      is_finite = update_run(elements, run->decays ? rates : undecayed) == 0.0f && is_finite;
+      const UpdateElements elements{.weights = weights + begin,
+                                    .gradients = gradients + (begin - slice.begin),
+                                    .average = average + begin,
+                                    .squares = squares == nullptr ? nullptr : squares + begin,
+                                    .count = end - begin};
+      is_finite = update_run(elements, run->decays ? decaying : others) == 0.0f && is_finite;
     }
   }
   return is_finite;

@@ -32,12 +32,12 @@ void require_few(const std::vector<ParameterPartition>& partitions, std::int64_t
 }
 
 /// Of a rank that serves alone.
-void require_memory(const ParameterServerPlan& plan, std::size_t weights_bytes, int rank, std::size_t available_bytes) {
-  const std::size_t needed = 2 * weights_bytes + ParameterServer::buffer_bytes(plan, rank);  // with the velocity
+void require_memory(const ParameterServerPlan& plan, std::size_t arenas_bytes, int rank, std::size_t available_bytes) {
+  const std::size_t needed = arenas_bytes + ParameterServer::buffer_bytes(plan, rank);
   if (available_bytes == 0 || needed <= available_bytes) return;
   throw ConfigError(Fault{
       .doing = "serving parameters on rank " + std::to_string(rank) + " of " + host_name(),
-      .expected = gigabytes_text(needed) + " for weights, velocity and the gradients of " +
+      .expected = gigabytes_text(needed) + " for weights, optimizer state and the gradients of " +
                   std::to_string(plan.roles.workers.size()) + " workers",
       .found = gigabytes_text(available_bytes) + " available to this rank",
       .remedy = "more --parameter-servers, --ps-mode sync, which keeps no worker's gradient, or fewer ranks on the node"});
@@ -47,9 +47,10 @@ void require_equal_layouts(const Communicator& all, const ParameterStore& parame
   all.require_equal({{"layout of the weights (depends on the CPU)", std::to_string(parameters.layout_digest())}});
 }
 
-void broadcast_state(const Communicator& all, std::span<float> weights, std::span<float> velocity, std::int64_t first_step) {
-  all.broadcast(std::as_writable_bytes(weights));
-  if (first_step > 0) all.broadcast(std::as_writable_bytes(velocity));
+void broadcast_state(const Communicator& all, const ServedState& state) {
+  all.broadcast(std::as_writable_bytes(state.parameters.weights()));
+  if (state.first_step == 0) return;
+  for (const OptimizerState& of_optimizer : state.states) all.broadcast(std::as_writable_bytes(of_optimizer.values));
 }
 
 }  // namespace
@@ -92,13 +93,15 @@ std::function<std::size_t(std::int64_t parameters)> serving_bytes(const TrainCon
 
 ParameterUpdate make_server_update(const RunPlan& plan, const ParameterServerPlan& servers, std::span<float> weights,
                                    Optimizer& optimizer) {
-  const float decay_share = servers.mode == ServerMode::async ? 1.0f / static_cast<float>(servers.roles.workers.size()) : 1.0f;
-  return [&plan, &optimizer, weights, decay_share](const Range& partition, std::span<const float> gradient, std::int64_t step) {
-    UpdateRates rates = rates_of_step(plan, step);
-    rates.weight_decay *= decay_share;
-    if (optimizer.update(weights, gradient, {partition.begin, partition.end}, rates)) return;
-    throw diverged_at(step + 1, rates.learning_rate, 0.0, false);
-  };
+  const auto updates_a_step = static_cast<int>(servers.mode == ServerMode::async ? servers.roles.workers.size() : 1);
+  return
+      [&plan, &optimizer, weights, updates_a_step](const Range& partition, std::span<const float> gradient, std::int64_t step) {
+        UpdateRates rates = rates_of_step(plan, step);
+        rates.weight_decay *= 1.0f / static_cast<float>(updates_a_step);
+        rates.updates *= updates_a_step;
+        if (optimizer.update(weights, gradient, {partition.begin, partition.end}, rates)) return;
+        throw diverged_at(step + 1, rates.learning_rate, 0.0, false);
+      };
 }
 
 void copy_served(const ParameterServerPlan& plan, int rank, std::span<const float> from, std::span<float> to) {
@@ -113,7 +116,7 @@ void tell_servers(const Communicator& all, ServerTask task) { all.broadcast_valu
 void introduce_servers(const TrainingRanks& ranks, const ServedState& state, bool has_plain_layout) {
   ranks.all().broadcast_value(Introduction{state.first_step, has_plain_layout});
   require_equal_layouts(ranks.all(), state.parameters);
-  broadcast_state(ranks.all(), state.parameters.weights(), state.velocity, state.first_step);
+  broadcast_state(ranks.all(), state);
 }
 
 void serve_training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks, std::size_t available_bytes) {
@@ -123,14 +126,16 @@ void serve_training(const RunPlan& plan, const TrainConfig& config, const Traini
   require_equal_layouts(all, parameters);
   const ParameterServerPlan servers =
       plan_parameter_servers(config, *ranks.roles(), std::ssize(parameters.weights()), first_step);
-  require_memory(servers, parameters.weights().size_bytes(), all.rank(), available_bytes);
+  const std::int64_t elements = std::ssize(parameters.weights());
+  const std::int64_t arenas_elements = elements + Optimizer::memory_elements(plan.optimizer, elements);
+  require_memory(servers, static_cast<std::size_t>(arenas_elements) * sizeof(float), all.rank(), available_bytes);
   Optimizer optimizer(plan.optimizer, parameters);
-  broadcast_state(all, parameters.weights(), optimizer.velocity(), first_step);
+  broadcast_state(all, {parameters, optimizer.states(), first_step});
   ParameterServer server(all, servers, parameters.weights(), make_server_update(plan, servers, parameters.weights(), optimizer),
                          {.spins = kPoliteWait.spins, .timeout_s = config.stall_timeout_s, .watch = &all.watch()});
   for (ServerTask task = ServerTask::serve; task != ServerTask::end; task = all.broadcast_value(ServerTask::end)) {
-    if (task == ServerTask::give_velocity) {
-      broadcast_partitions(all, servers, optimizer.velocity());
+    if (task == ServerTask::give_state) {
+      for (const OptimizerState& state : optimizer.states()) broadcast_partitions(all, servers, state.values);
       continue;
     }
     server.serve();

@@ -2,10 +2,10 @@
 // nothing else.
 //
 //   worker (rank 0 speaks)                        rank that serves alone
-//   layout, weights, velocity, steps done   ──▶   introduce_servers
+//   layout, weights, state, steps done      ──▶   introduce_servers
 //   steps                                   ◀─▶   ParameterServer::serve
 //   pause                                   ──▶   serve returns; in async mode gives its weights
-//   ServerTask                              ──▶   serve again, give its velocity, or end
+//   ServerTask                              ──▶   serve again, give its state, or end
 #pragma once
 
 #include <cstdint>
@@ -31,24 +31,25 @@ std::function<std::size_t(std::int64_t parameters)> serving_bytes(const TrainCon
 
 /// Steps of the optimizer on a server's weights, by the run's schedule. In async mode every worker's gradient, which is scaled
 /// for the whole batch, is an update of its own: it has its share of the weight decay, so that an epoch decays as much as in
-/// the other modes. Throws DivergedError where a weight is not finite any more. All references outlive it.
+/// the other modes; and adamw's averages count as what they are after the last gradient of the step, so that none is scaled up
+/// too much. Throws DivergedError where a weight is not finite any more. All references outlive it.
 ParameterUpdate make_server_update(const RunPlan& plan, const ParameterServerPlan& servers, std::span<float> weights,
                                    Optimizer& optimizer);
 
 /// Copies the partitions that a rank serves from one arena to another.
 void copy_served(const ParameterServerPlan& plan, int rank, std::span<const float> from, std::span<float> to);
 
-enum class ServerTask { serve, give_velocity, end };
+enum class ServerTask { serve, give_state, end };
 /// Rank 0 speaks. Collective over all ranks; called on workers.
 void tell_servers(const Communicator& all, ServerTask task);
 
 /// What ranks that serve alone begin with.
 struct ServedState {
   ParameterStore& parameters;
-  std::span<float> velocity;
+  std::span<const OptimizerState> states;
   std::int64_t first_step = 0;
 };
-/// Gives weights and velocity to the servers. Collective over all ranks; called on workers. Errors: CommError: a server lays
+/// Gives weights and the optimizer's state to the servers. Collective over all ranks; called on workers. Errors: CommError: a server lays
 /// out weights otherwise (another CPU).
 void introduce_servers(const TrainingRanks& ranks, const ServedState& state, bool has_plain_layout);
 

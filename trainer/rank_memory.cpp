@@ -37,7 +37,8 @@ RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates)
           .training_crops = training_crops(plan),
           .evaluation_batch = evaluates ? plan.local_batch : 0,
           .loader_batch = plan.local_batch,
-          .samples = plan.samples};
+          .samples = plan.samples,
+          .optimizer = plan.optimizer};
 }
 
 std::vector<TrainingShape> training_shapes(const NetworkSpec& network, const RankWork& work) {
@@ -54,7 +55,7 @@ std::vector<RankMemory::Line> RankMemory::lines() const {
   return {{"activations_bytes", "activations and their gradients", activations_bytes},
           {"weights_bytes", "weights", weights_bytes},
           {"gradients_bytes", "gradients", gradients_bytes},
-          {"velocity_bytes", "velocity", velocity_bytes},
+          {"optimizer_bytes", "optimizer state", optimizer_bytes},
           {"statistics_bytes", "batch-norm statistics", statistics_bytes},
           {"serving_bytes", "parameter server", serving_bytes},
           {"kernels_bytes", "kernels (estimated)", kernels_bytes},
@@ -73,10 +74,14 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
                           const RankWork& work) {
   const bool trains = !work.training_batches.empty();
   const std::size_t whole_bytes = parameters.weights().size_bytes();
-  const std::size_t part_bytes = whole_bytes / static_cast<std::size_t>(work.sharing_ranks);
-  RankMemory memory{.weights_bytes = part_bytes,
+  const std::size_t state_bytes =
+      trains ? static_cast<std::size_t>(Optimizer::memory_elements(work.optimizer, std::ssize(parameters.weights()))) *
+                   sizeof(float)
+             : 0;
+  const auto part_of = [&](std::size_t bytes) { return bytes / static_cast<std::size_t>(work.sharing_ranks); };
+  RankMemory memory{.weights_bytes = part_of(whole_bytes),
                     .gradients_bytes = trains ? parameters.gradients().size_bytes() : 0,
-                    .velocity_bytes = trains ? part_bytes : 0,
+                    .optimizer_bytes = part_of(state_bytes),
                     .kernels_bytes = estimate_kernels(network, graphs.size()),
                     .resident_bytes = work.resident_bytes};
   for (const MemoryPlan& graph : graphs) {
@@ -91,7 +96,7 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
                           picture_bytes(network, (kPrefetchBatches + 1) * work.evaluation_batch, network.height) +
                           static_cast<std::size_t>(work.samples) * sizeof(std::int64_t);
   if (work.saves) {
-    memory.checkpoint_bytes = whole_bytes + (trains ? whole_bytes : 0) + parameters.statistics().size_bytes();
+    memory.checkpoint_bytes = whole_bytes + state_bytes + parameters.statistics().size_bytes();
   }
   return memory;
 }

@@ -22,7 +22,8 @@ struct RankWork {
   std::int64_t evaluation_batch = 0;           ///< 0: no evaluation
   std::int64_t loader_batch = 0;               ///< pictures of a training batch for which the loader has room
   std::int64_t samples = 0;                    ///< whose order the training loader keeps
-  int sharing_ranks = 1;                       ///< of a node that have one copy of weights and velocity
+  OptimizerSettings optimizer{};               ///< of training
+  int sharing_ranks = 1;                       ///< of a node that have one copy of weights and the optimizer's state
   std::function<std::size_t(std::int64_t parameters)> serving_bytes{};  ///< what serving parameters takes; empty: it does not
   bool saves = false;              ///< writes checkpoints, which are copied row-major first
   std::size_t resident_bytes = 0;  ///< what the process had before: program, libraries, MPI, list of pictures
@@ -42,9 +43,9 @@ RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates)
 struct RankMemory {
   std::size_t activations_bytes = 0;  ///< arena of all graphs: activations and their gradients, reused by liveness
   std::size_t scratch_bytes = 0;      ///< part of the arena
-  std::size_t weights_bytes = 0;      ///< f32 master weights; this and velocity: this rank's part, where they are shared
+  std::size_t weights_bytes = 0;      ///< f32 master weights; this and the next but one: this rank's part, where they are shared
   std::size_t gradients_bytes = 0;
-  std::size_t velocity_bytes = 0;
+  std::size_t optimizer_bytes = 0;  ///< velocity and the like
   std::size_t statistics_bytes = 0;  ///< of batch-norm, the running ones
   std::size_t serving_bytes = 0;     ///< weights and buffers of a parameter server
   std::size_t kernels_bytes = 0;     ///< generated code and what describes it; estimated

@@ -10,12 +10,12 @@
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kFlagElements = kSlotAlignment;  // behind weights and velocity; not 0: some weight is not finite
+constexpr std::int64_t kFlagElements = kSlotAlignment;  // behind the optimizer's memory; not 0: some weight is not finite
 
 }  // namespace
 
 Replica::Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator,
-                 bool shares_update)
+                 const OptimizerSettings* shared_optimizer)
     : network_(network), options_(options), communicator_(communicator), names_(dtrain::tensor_names(network)) {
   auto entries = Graph::plan_parameters(network_, options_, false);
   // The arenas of this store are never touched, so it costs no memory: it only tells the layout's digest.
@@ -27,8 +27,9 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
   const std::int64_t elements = ParameterStore::gradient_elements(entries);
   // Where nothing is trained, the store's own gradients are never touched and cost nothing; a window's pages are.
   if (options_.training) window_ = std::make_unique<NodeWindow>(communicator, elements + kStepSumElements);
-  if (shares_update && communicator.node_size() > 1) {
-    common_ = std::make_unique<NodeWindow>(communicator, 2 * elements + kFlagElements, NodeWindow::Extent::one_segment);
+  if (shared_optimizer != nullptr && communicator.node_size() > 1) {
+    const std::int64_t common_elements = elements + Optimizer::memory_elements(*shared_optimizer, elements) + kFlagElements;
+    common_ = std::make_unique<NodeWindow>(communicator, common_elements, NodeWindow::Extent::one_segment);
     private_because_ = common_->reason();
     if (!common_->is_shared()) common_.reset();
   }
@@ -94,14 +95,16 @@ StepSums& Replica::step_sums() {
   return *reinterpret_cast<StepSums*>(window_->own().subspan(parameters_->gradients().size()).data());
 }
 
-std::span<float> Replica::common_velocity() const {
-  const std::size_t elements = parameters_->weights().size();
-  return common_ ? common_->own().subspan(elements, elements) : std::span<float>();
+std::span<float> Replica::common_optimizer_memory() const {
+  if (!common_) return {};
+  const std::span<float> all = common_->own();
+  const std::size_t weights = parameters_->weights().size();
+  return all.subspan(weights, all.size() - weights - kFlagElements);
 }
 
 bool Replica::meet_after_update(bool are_finite, const WaitPolicy& wait) {
   if (!common_) return are_finite;
-  float& flag = common_->own()[2 * parameters_->weights().size()];
+  float& flag = common_->own().last(kFlagElements).front();
   // Set once and never reset, so it does not matter who sees it early.
   if (!are_finite) std::atomic_ref(flag).store(1.0f, std::memory_order_relaxed);
   common_->barrier(wait, "sharing the update of the weights");

@@ -11,6 +11,7 @@
 #include "collectives/node_window.hpp"
 #include "collectives/waiting.hpp"
 #include "dtrain/graph.hpp"
+#include "dtrain/optimizer.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/rank_memory.hpp"
 
@@ -30,11 +31,11 @@ inline constexpr std::int64_t kStepSumElements = kSlotAlignment;  ///< one cache
 class Replica {
  public:
   /// Collective. Agrees on the parameters' layout with all ranks (plain where they differ) and allocates the gradient window.
-  /// options.training false: no window is needed, gradients stay private. shares_update: the ranks of a node are to have one
-  /// copy of weights and velocity, of which each updates its shards; where they can have no shared memory, each has its own,
-  /// and update_is_private_because() says why.
+  /// options.training false: no window is needed, gradients stay private. shared_optimizer: the ranks of a node are to have
+  /// one copy of the weights and of what this optimizer keeps, of which each updates its shards; where they can have no shared
+  /// memory, each has its own, and update_is_private_because() says why. Null: each has its own.
   Replica(const NetworkSpec& network, const CompileOptions& options, const Communicator& communicator,
-          bool shares_update = false);
+          const OptimizerSettings* shared_optimizer = nullptr);
 
   /// Compiles for the work's batch sizes; later calls of training_graph take one of them. Then one arena for all is allocated.
   /// Result: what all of it takes. work.sharing_ranks is found here.
@@ -60,8 +61,8 @@ class Replica {
   /// Whether the ranks of this node have one copy of the weights. What one of them writes, all of them see.
   bool shares_update() const { return common_ != nullptr; }
   const std::string& update_is_private_because() const { return private_because_; }
-  /// Velocity that the node's ranks share; empty where they do not.
-  std::span<float> common_velocity() const;
+  /// For the optimizer that the node's ranks share; empty where they do not.
+  std::span<float> common_optimizer_memory() const;
   /// This rank has updated its shard, and found its weights finite or not. Result: whether all shards' are; all ranks of the
   /// node have updated theirs then. Errors: LostRanksError: a rank of the node did not come in time.
   bool meet_after_update(bool are_finite, const WaitPolicy& wait);
@@ -82,7 +83,7 @@ class Replica {
   const Communicator& communicator_;
   bool has_plain_layout_ = false;
   std::unique_ptr<NodeWindow> window_;
-  std::unique_ptr<NodeWindow> common_;  ///< weights, velocity, and a flag; none where every rank has its own
+  std::unique_ptr<NodeWindow> common_;  ///< weights, the optimizer's memory, and a flag; none where every rank has its own
   std::string private_because_;
   std::unique_ptr<ParameterStore> parameters_;
   std::vector<std::string> names_;

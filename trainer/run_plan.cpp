@@ -173,10 +173,12 @@ std::vector<std::int64_t> training_crops(const RunPlan& plan) {
 }
 
 UpdateRates rates_of_step(const RunPlan& plan, std::int64_t step) {
-  const StageRates rates = rates_at(plan.stages[stage_at(plan.stages, step)], step);
+  const PlannedStage& stage = plan.stages[stage_at(plan.stages, step)];
+  const StageRates rates = rates_at(stage, step);
   return {.learning_rate = static_cast<float>(rates.learning_rate),
           .momentum = static_cast<float>(rates.momentum),
-          .weight_decay = static_cast<float>(rates.weight_decay)};
+          .weight_decay = static_cast<float>(rates.weight_decay),
+          .updates = stage.updates(step)};
 }
 
 RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
@@ -207,7 +209,7 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   plan.total_steps = plan.stages.back().end;
   for (const std::int64_t crop : training_crops(plan)) network_at(plan.network, crop);
 
-  plan.optimizer = config.optimizer == "nesterov" ? OptimizerKind::nesterov : OptimizerKind::sgd;
+  plan.optimizer.kind = config.optimizer == "nesterov" ? OptimizerKind::nesterov : OptimizerKind::sgd;
   plan.shuffle = config.shuffle;
   plan.seed = config.seed;
   plan.checkpoint_every = parse_interval(config.checkpoint_every);

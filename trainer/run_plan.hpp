@@ -23,7 +23,7 @@ struct RunPlan {
   NetworkSpec network;
   CompileOptions compile;  ///< batch: the largest micro-batch of any rank
   TransformOptions train_transform, eval_transform;
-  OptimizerKind optimizer = OptimizerKind::sgd;
+  OptimizerSettings optimizer;
   std::vector<PlannedStage> stages;
   std::string source;                ///< of a published recipe; else empty
   std::vector<std::string> remarks;  ///< what of that recipe was scaled, and by which rule

@@ -109,9 +109,9 @@ void ServedExchange::settle() {
   broadcast_partitions(ranks_.all(), options_.plan, options_.memory.weights);
 }
 
-void ServedExchange::gather(std::span<float> arena) {
-  if (ranks_.has_dedicated_servers()) tell_servers(ranks_.all(), ServerTask::give_velocity);
-  broadcast_partitions(ranks_.all(), options_.plan, arena);
+void ServedExchange::gather(std::span<const OptimizerState> states) {
+  if (ranks_.has_dedicated_servers()) tell_servers(ranks_.all(), ServerTask::give_state);
+  for (const OptimizerState& state : states) broadcast_partitions(ranks_.all(), options_.plan, state.values);
 }
 
 void ServedExchange::end() {

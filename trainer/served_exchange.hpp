@@ -11,6 +11,7 @@
 
 #include "collectives/comm_thread.hpp"
 #include "collectives/parameter_server.hpp"
+#include "dtrain/optimizer.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/gradient_exchange.hpp"
 #include "trainer/gradient_reducer.hpp"
@@ -42,8 +43,8 @@ class ServedExchange final : public GradientExchange {
   /// In async mode, all ranks have the servers' weights after this.
   void settle() override;
 
-  /// Gives every rank the servers' values of an arena that they update beside the weights. Collective, after settle().
-  void gather(std::span<float> arena);
+  /// Gives every rank the servers' values of the arenas that they update beside the weights. Collective, after settle().
+  void gather(std::span<const OptimizerState> states);
   /// Releases ranks that serve alone. Collective, after settle(); the last call.
   void end();
 

@@ -48,8 +48,8 @@ Training::Training(const RunPlan& plan, const TrainConfig& config, const Trainin
       ranks_(ranks),
       communicator_(ranks.workers()),
       placement_(placement),
-      replica_(plan.network, plan.compile, communicator_, wants_shared_update(config)),
-      optimizer_(plan.optimizer, replica_.parameters(), replica_.common_velocity()) {
+      replica_(plan.network, plan.compile, communicator_, wants_shared_update(config) ? &plan.optimizer : nullptr),
+      optimizer_(plan.optimizer, replica_.parameters(), replica_.common_optimizer_memory()) {
   const std::string& reason = replica_.update_is_private_because();
   if (config.shared_update == "on" && !reason.empty()) {
     throw ConfigError(Fault{.doing = "sharing the update among the ranks of a node (--shared-update on)",
@@ -70,7 +70,7 @@ void Training::warn_of_slow_exchange() const {
 
 void Training::start(const Dataset& dataset, std::int64_t first_step, const std::atomic<bool>* stop_requested) {
   if (ranks_.has_dedicated_servers()) {
-    introduce_servers(ranks_, {replica_.parameters(), optimizer_.velocity(), first_step}, replica_.has_plain_layout());
+    introduce_servers(ranks_, {replica_.parameters(), optimizer_.states(), first_step}, replica_.has_plain_layout());
   }
   if (ranks_.roles()) {
     served_.emplace(ranks_, served_options(first_step));
@@ -115,7 +115,7 @@ StepReport Training::step() {
 }
 
 void Training::gather_optimizer_state() {
-  if (served_) served_->gather(optimizer_.velocity());
+  if (served_) served_->gather(optimizer_.states());
 }
 
 void Training::finish() {

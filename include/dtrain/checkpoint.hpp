@@ -67,8 +67,8 @@ enum class ImportMode {
 ImportReport import_weights(const TensorFile& file, ParameterStore& parameters, ImportMode mode,
                             const std::vector<std::string>& head_names);
 
-/// Position of a run, enough to continue bit-exactly together with weights, statistics and velocity: all random choices are
-/// functions of (seed, epoch, sample, step).
+/// Position of a run, enough to continue bit-exactly together with weights, statistics and the optimizer's state: all
+/// random choices are functions of (seed, epoch, sample, step).
 struct TrainingPosition {
   std::int64_t step = 0;              ///< steps done
   std::int64_t samples_in_epoch = 0;  ///< samples of the current epoch already used
@@ -101,8 +101,8 @@ struct CheckpointsToKeep {
   std::int64_t pinned_step = -1;  ///< and this one, however old
 };
 
-/// Saves a resumable checkpoint (weights, statistics, velocity as "optimizer.velocity.<name>", position) at
-/// checkpoints/step-…, then last.safetensors (weights only), then removes the checkpoints up to this step that are not to be
+/// Saves a resumable checkpoint (weights, statistics, the optimizer's states as "optimizer.<state>.<name>", position)
+/// at checkpoints/step-…, then last.safetensors (weights only), then removes the checkpoints up to this step that are not to be
 /// kept. Checkpoints of later steps belong to another run and are left alone. Errors: DataError; then every earlier
 /// checkpoint is still there.
 void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
@@ -113,7 +113,7 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
 std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::vector<std::string>& skipped);
 
 /// Restores what save_checkpoint saved, in whatever layout the store has. Errors: DataError: damaged, of another model,
-/// velocity missing; then store and optimizer are as before.
+/// an optimizer's state missing; then store and optimizer are as before.
 TrainingPosition restore_checkpoint(const std::filesystem::path& path, ParameterStore& parameters, Optimizer& optimizer,
                                     const std::string& model);
 

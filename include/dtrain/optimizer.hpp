@@ -3,14 +3,42 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "dtrain/parameters.hpp"
 
 namespace dtrain {
 
-enum class OptimizerKind { sgd, nesterov };
+/// The rules. g: gradient; wd: weight decay; η: rate; μ: momentum; t: updates since the state was zeroed, this one included.
+/// Slots that do not decay (biases, batch-norm) have wd = 0.
+/// sgd:      g ← g + wd·w; v ← μ·v + g; w ← w − η·v                     (the rate is *not* inside the velocity)
+/// nesterov: g ← g + wd·w; v ← μ·v + g; w ← w − η·(g + μ·v)
+///   Source: torch.optim.SGD with dampening 0 (its v starts as the first g, which equals v = 0 before it).
+///   rate_in_velocity: v ← μ·v + η·g; w ← w − v, or for nesterov w ← w − (η·g + μ·v): the form of the published large-batch
+///   solvers (Caffe's); the same while the rate is constant. With momentum correction v ← μ·(η_t/η_{t−1})·v + η·g.
+///   Source: Goyal et al., arXiv:1706.02677 (2017), section 3, eq. 9 and 10.
+/// rmsprop:  g ← g + wd·w; s ← α·s + (1−α)·g²; then
+///   torch:      v ← μ·v + g/(√s + ε); w ← w − η·v                      (s starts at 0)
+///   tensorflow: v ← μ·v + η·g/√(s + ε); w ← w − v                      (s starts at 1)
+///   Source: torch.optim.RMSprop; tf.compat.v1.train.RMSPropOptimizer, neither of them centered.
+/// adamw:    m ← β₁·m + (1−β₁)·g; s ← β₂·s + (1−β₂)·g²; w ← (1 − η·wd)·w − η·m̂/(√ŝ + ε), m̂ = m/(1−β₁ᵗ), ŝ = s/(1−β₂ᵗ)
+///   Source: Loshchilov & Hutter, ICLR 2019, as torch.optim.AdamW (the decay is multiplied by the rate).
+enum class OptimizerKind { sgd, nesterov, rmsprop, adamw };
+
+/// Which program's rmsprop.
+enum class RmspropForm { torch, tensorflow };
+
+/// What an optimizer is told once. Doubles, because 1−β₂ is to be right.
+struct OptimizerSettings {
+  OptimizerKind kind = OptimizerKind::sgd;
+  bool rate_in_velocity = false;                  ///< sgd, nesterov
+  RmspropForm rmsprop_form = RmspropForm::torch;  ///< rmsprop
+  double alpha = 0.99;                            ///< rmsprop
+  double beta1 = 0.9, beta2 = 0.999;              ///< adamw
+  double epsilon = 1e-8;                          ///< rmsprop, adamw: above 0
+  bool operator==(const OptimizerSettings&) const = default;
+};
 
 /// A half-open range of elements of the weight and gradient arenas. Slots may be cut.
 struct Slice {
@@ -25,27 +53,41 @@ struct UpdateRates {
   float learning_rate = 0.0f;
   float momentum = 0.0f;
   float weight_decay = 0.0f;
+  float rate_ratio = 1.0f;   ///< η_t/η_{t−1} where a velocity with the rate in it is corrected for a change of the rate
+  std::int64_t updates = 1;  ///< since the state was zeroed, this one included
 };
 
-/// Has the optimizer's state, an arena as long as the weights.
+/// An arena beside the weights, laid out as they are.
+struct OptimizerState {
+  std::string_view name;  ///< "velocity"; in checkpoints: "optimizer.velocity.<tensor>"
+  std::span<float> values;
+};
+
+/// Has the optimizer's state.
 class Optimizer {
  public:
-  /// velocity_memory: as long as the weights, zeros, outlives the optimizer (a node-shared window); or empty: then it owns it.
-  Optimizer(OptimizerKind kind, const ParameterStore& parameters, std::span<float> velocity_memory = {});
+  /// Names of the states: one a quantity, so that a checkpoint's is not taken for another.
+  static std::span<const std::string_view> state_names(const OptimizerSettings& settings);
+  /// Floats that an optimizer keeps for so many weights.
+  static std::int64_t memory_elements(const OptimizerSettings& settings, std::int64_t weights);
 
-  /// Updates the weights of one slice; slots that do not decay are passed without decay.
-  /// sgd:      g ← g + wd·w; v ← μ·v + g; w ← w − η·v                (the rate is *not* inside the velocity)
-  /// nesterov: g ← g + wd·w; v ← μ·v + g; w ← w − η·(g + μ·v)
-  /// Result: whether all updated weights are finite. A loss can hide those that are not: oneDNN's ReLU makes 0 of NaN.
-  /// Cost: reads g, w, v and writes w, v once: 20 bytes an element. Threads: all OpenMP threads of the caller.
-  /// Source: torch.optim.SGD with dampening 0 (its v starts as the first g, which equals v = 0 before it).
+  /// memory: memory_elements floats, zeros, that outlive the optimizer (a node-shared window, whose ranks each make an
+  /// optimizer); or empty: then it owns them.
+  Optimizer(const OptimizerSettings& settings, const ParameterStore& parameters, std::span<float> memory = {});
+
+  /// Updates the weights of one slice. Result: whether all updated weights are finite. A loss can hide those that are not:
+  /// oneDNN's ReLU makes 0 of NaN. Cost: reads and writes every arena once: with one state 20 bytes an element, with two 28.
+  /// Threads: all OpenMP threads of the caller.
   [[nodiscard]] bool update(ParameterStore& parameters, Slice slice, const UpdateRates& rates);
   /// The same for weights and gradients that lie elsewhere. weights: an arena laid out as the store's; gradients: the slice's.
   [[nodiscard]] bool update(std::span<float> weights, std::span<const float> gradients, Slice slice, const UpdateRates& rates);
 
-  /// Velocity, laid out as the weight arena; checkpoints save and restore it.
-  std::span<float> velocity() { return velocity_; }
-  std::span<const float> velocity() const { return velocity_; }
+  /// As before the first update: zeros, or ones for the s of TensorFlow's rmsprop. The next update's `updates` is 1. Where
+  /// ranks share the memory, one of them does it, or all, between two meetings.
+  void zero_state();
+
+  /// Checkpoints save and restore them.
+  std::span<const OptimizerState> states() const { return states_; }
 
  private:
   /// A run of elements that decay alike.
@@ -53,11 +95,11 @@ class Optimizer {
     std::int64_t begin, end;
     bool decays;
   };
-  OptimizerKind kind_;
+  OptimizerSettings settings_;
   std::int64_t size_;
   std::vector<Run> runs_;
-  AlignedMemory own_velocity_;
-  std::span<float> velocity_;
+  AlignedMemory own_memory_;
+  std::vector<OptimizerState> states_;
 };
 
 }  // namespace dtrain

@@ -32,7 +32,7 @@ TrainingPosition position_at(std::int64_t step) {
 /// A store with its optimizer, and what a run does with them.
 struct TrainingRun {
   explicit TrainingRun(StoreLayout layout, std::int64_t num_classes = 3)
-      : network(small_network(num_classes)), store(entries_of(network, layout)), optimizer(OptimizerKind::sgd, store) {
+      : network(small_network(num_classes)), store(entries_of(network, layout)), optimizer({OptimizerKind::sgd}, store) {
     initialize(network, 1, store);
   }
 

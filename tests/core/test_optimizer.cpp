@@ -1,4 +1,4 @@
-// SGD and Nesterov against hand-computed steps, and independence of slices and threads.
+// SGD and Nesterov against hand-computed steps, and independence of slices and threads. Other rules: test_optimizer_rules.cpp.
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -35,7 +35,7 @@ constexpr UpdateRates kRates{.learning_rate = 0.25f, .momentum = 0.5f, .weight_d
 
 TEST(Optimizer, SgdEqualsTwoStepsByHand) {
   ParameterStore store = weight_and_bias(1);
-  Optimizer optimizer(OptimizerKind::sgd, store);
+  Optimizer optimizer({OptimizerKind::sgd}, store);
 
   set_weight(store, "w", 2.0f, 3.0f);  // g = 3 + ½·2 = 4; v = 4; w = 2 − 4/4 = 1
   set_weight(store, "b", 2.0f, 3.0f);  // g = 3;            v = 3; b = 2 − 3/4 = 1.25
@@ -52,7 +52,7 @@ TEST(Optimizer, SgdEqualsTwoStepsByHand) {
 
 TEST(Optimizer, NesterovEqualsTwoStepsByHand) {
   ParameterStore store = weight_and_bias(1);
-  Optimizer optimizer(OptimizerKind::nesterov, store);
+  Optimizer optimizer({OptimizerKind::nesterov}, store);
 
   set_weight(store, "w", 2.0f, 3.0f);  // g = 4; v = 4; w = 2 − (4 + 2)/4 = 0.5
   set_weight(store, "b", 2.0f, 4.0f);  // v = 4; b = 2 − (4 + 2)/4 = 0.5
@@ -72,7 +72,7 @@ TEST(Optimizer, SaysWhetherTheUpdatedWeightsAreFinite) {
   for (const std::int64_t count : {1, 40, 100'000}) {  // the last one is shared out among threads
     for (const float broken : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
       ParameterStore store = weight_and_bias(count);
-      Optimizer optimizer(OptimizerKind::sgd, store);
+      Optimizer optimizer({OptimizerKind::sgd}, store);
       EXPECT_TRUE(optimizer.update(store, whole(store), kRates));
 
       store.gradient(*store.find("b")).back() = broken;
@@ -91,7 +91,7 @@ TEST(Optimizer, UpdatesWeightsElsewhereToTheSameBits) {
   for (std::size_t i = 0; i < store.gradients().size(); ++i) store.gradients()[i] = 0.1f * static_cast<float>(i);
   std::vector<float> weights(store.weights().begin(), store.weights().end());
   const std::vector<float> gradients(store.gradients().begin(), store.gradients().end());
-  Optimizer one(OptimizerKind::nesterov, store), other(OptimizerKind::nesterov, store);
+  Optimizer one({OptimizerKind::nesterov}, store), other({OptimizerKind::nesterov}, store);
 
   for (int step = 0; step < 3; ++step) {
     EXPECT_TRUE(one.update(store, whole(store), kRates));
@@ -108,7 +108,7 @@ TEST(Optimizer, UpdatesWeightsElsewhereToTheSameBits) {
 TEST(Optimizer, WithoutMomentumIsPlainDescent) {
   for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::nesterov}) {
     ParameterStore store = weight_and_bias(1);
-    Optimizer optimizer(kind, store);
+    Optimizer optimizer({kind}, store);
     set_weight(store, "w", 2.0f, 1.0f);
 
     (void)optimizer.update(store, whole(store), {.learning_rate = 0.5f});
@@ -118,8 +118,8 @@ TEST(Optimizer, WithoutMomentumIsPlainDescent) {
   }
 }
 
-/// Weights, gradients and velocity of many odd-sized slots after three updates in `pieces` slices with `threads` threads.
-std::vector<float> weights_after_updates(OptimizerKind kind, std::int64_t pieces, int threads) {
+/// Weights and state of many odd-sized slots after three updates in `pieces` slices with `threads` threads.
+std::vector<float> weights_after_updates(const OptimizerSettings& settings, std::int64_t pieces, int threads) {
   std::vector<ParameterStore::Entry> entries;
   for (const std::int64_t count : {1, 15, 16, 17, 1000, 33000, 7, 5}) {
     for (const Kind slot_kind : {Kind::conv_weight, Kind::norm_weight, Kind::norm_bias}) {
@@ -128,7 +128,7 @@ std::vector<float> weights_after_updates(OptimizerKind kind, std::int64_t pieces
     }
   }
   ParameterStore store(entries);
-  Optimizer optimizer(kind, store);
+  Optimizer optimizer(settings, store);
   const std::int64_t size = whole(store).end;
   for (std::size_t i = 0; i < store.weights().size(); ++i) store.weights()[i] = 1.0f / (1.0f + static_cast<float>(i % 977));
 
@@ -138,22 +138,27 @@ std::vector<float> weights_after_updates(OptimizerKind kind, std::int64_t pieces
     for (std::size_t i = 0; i < store.gradients().size(); ++i) store.gradients()[i] = 0.1f * store.weights()[i] - 0.03f;
     for (std::int64_t p = 0; p < pieces; ++p) {
       (void)optimizer.update(store, {size * p / pieces, size * (p + 1) / pieces},
-                             {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f});
+                             {.learning_rate = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f, .updates = step + 1});
     }
   }
   omp_set_num_threads(threads_before);
 
   std::vector<float> result(store.weights().begin(), store.weights().end());
-  result.insert(result.end(), optimizer.velocity().begin(), optimizer.velocity().end());
+  for (const OptimizerState& state : optimizer.states()) result.insert(result.end(), state.values.begin(), state.values.end());
   return result;
 }
 
 TEST(Optimizer, GivesTheSameBitsForAnySlicesAndThreads) {
-  for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::nesterov}) {
-    const std::vector<float> expected = weights_after_updates(kind, 1, 1);
+  for (const OptimizerSettings& settings : {OptimizerSettings{OptimizerKind::sgd},
+                                            {OptimizerKind::nesterov},
+                                            {.kind = OptimizerKind::sgd, .rate_in_velocity = true},
+                                            {.kind = OptimizerKind::rmsprop},
+                                            {.kind = OptimizerKind::rmsprop, .rmsprop_form = RmspropForm::tensorflow},
+                                            {.kind = OptimizerKind::adamw}}) {
+    const std::vector<float> expected = weights_after_updates(settings, 1, 1);
     for (const std::int64_t pieces : {1, 2, 3, 7, 1001}) {
       for (const int threads : {1, 2, 3, 8}) {
-        EXPECT_EQ(weights_after_updates(kind, pieces, threads), expected) << pieces << " slices, " << threads << " threads";
+        EXPECT_EQ(weights_after_updates(settings, pieces, threads), expected) << pieces << " slices, " << threads << " threads";
       }
     }
   }
@@ -163,7 +168,7 @@ TEST(Optimizer, EqualsTheFormulaWrittenAsAPlainLoop) {
   const std::int64_t count = 40000;
   for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::nesterov}) {
     ParameterStore store = weight_and_bias(count);
-    Optimizer optimizer(kind, store);
+    Optimizer optimizer({kind}, store);
     const UpdateRates rates{.learning_rate = 0.3f, .momentum = 0.9f, .weight_decay = 0.001f};
     std::vector<float> expected(store.weights().size());
     std::vector<float> velocity(expected.size(), 0.0f);
@@ -190,13 +195,13 @@ TEST(Optimizer, EqualsTheFormulaWrittenAsAPlainLoop) {
     }
 
     EXPECT_TRUE(std::equal(expected.begin(), expected.end(), store.weights().begin()));
-    EXPECT_TRUE(std::equal(velocity.begin(), velocity.end(), optimizer.velocity().begin()));
+    EXPECT_TRUE(std::equal(velocity.begin(), velocity.end(), optimizer.states()[0].values.begin()));
   }
 }
 
 TEST(Optimizer, TouchesNothingOutsideItsSlice) {
   ParameterStore store = weight_and_bias(100);
-  Optimizer optimizer(OptimizerKind::sgd, store);
+  Optimizer optimizer({OptimizerKind::sgd}, store);
   std::fill(store.weights().begin(), store.weights().end(), 1.0f);
   std::fill(store.gradients().begin(), store.gradients().end(), 1.0f);
 
@@ -207,7 +212,7 @@ TEST(Optimizer, TouchesNothingOutsideItsSlice) {
 
 TEST(Optimizer, AcceptsAnEmptySliceAndRefusesOneOutside) {
   ParameterStore store = weight_and_bias(10);
-  Optimizer optimizer(OptimizerKind::sgd, store);
+  Optimizer optimizer({OptimizerKind::sgd}, store);
 
   EXPECT_NO_THROW((void)optimizer.update(store, {5, 5}, {.learning_rate = 1.0f}));
   EXPECT_THROW((void)optimizer.update(store, {0, whole(store).end + 1}, {}), std::logic_error);
@@ -217,7 +222,7 @@ TEST(Optimizer, AcceptsAnEmptySliceAndRefusesOneOutside) {
 TEST(Optimizer, KeepsPaddingZero) {
   const Shape shape{5, 3, 1, 1};
   ParameterStore store({{{"w", shape, Kind::conv_weight}, test::blocked_layout(shape)}});
-  Optimizer optimizer(OptimizerKind::nesterov, store);
+  Optimizer optimizer({OptimizerKind::nesterov}, store);
   copy_from_plain(store.trained_slots()[0].layout, std::vector<float>(15, 1.0f), store.weights().first(32));
   copy_from_plain(store.trained_slots()[0].layout, std::vector<float>(15, 0.5f), store.gradients().first(32));
 

@@ -59,7 +59,7 @@ namespace {
 /// Allocations of the third of three steps.
 int allocations_of_a_step(const NetworkSpec& network, const CompileOptions& options) {
   CompiledNetwork compiled(network, options, random_parameters(network, 1));
-  Optimizer optimizer(OptimizerKind::sgd, compiled.store());
+  Optimizer optimizer({OptimizerKind::sgd}, compiled.store());
   const std::vector<float> pictures = to_floats(random_values(picture_elements(network, options.batch), 2));
   const std::vector<std::int32_t> labels(static_cast<std::size_t>(options.batch), 1);
   std::vector<float> diff_logits(static_cast<std::size_t>(logits_elements(network, options.batch)));

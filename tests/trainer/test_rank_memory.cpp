@@ -25,9 +25,9 @@ TEST(RankMemory, HoldsWeightsThreeTimesInTrainingAndOnceInEvaluation) {
 
   EXPECT_GE(training.weights_bytes, 4u * 61706);  // the network's parameters, padded
   EXPECT_EQ(training.gradients_bytes, training.weights_bytes);
-  EXPECT_EQ(training.velocity_bytes, training.weights_bytes);
+  EXPECT_EQ(training.optimizer_bytes, training.weights_bytes);
   EXPECT_EQ(evaluation.weights_bytes, training.weights_bytes);
-  EXPECT_EQ(evaluation.gradients_bytes + evaluation.velocity_bytes, 0u);
+  EXPECT_EQ(evaluation.gradients_bytes + evaluation.optimizer_bytes, 0u);
 }
 
 TEST(RankMemory, CountsPicturesAheadTheirOrderAndThoseOfEvaluation) {
@@ -43,7 +43,7 @@ TEST(RankMemory, CountsACheckpointWhereOneIsWritten) {
   const RankMemory saving = plan_memory(lenet(), {}, {.training_batches = {4}, .saves = true});
 
   EXPECT_EQ(silent.checkpoint_bytes, 0u);
-  EXPECT_EQ(saving.checkpoint_bytes, saving.weights_bytes + saving.velocity_bytes);  // the network has no statistics
+  EXPECT_EQ(saving.checkpoint_bytes, saving.weights_bytes + saving.optimizer_bytes);  // the network has no statistics
 }
 
 TEST(RankMemory, OfSeveralGraphsIsOneArenaForTheLargest) {

@@ -1,0 +1,36 @@
+// The arithmetic of the optimizers, element by element, for the processor at hand. Which elements, which rates: optimizer.cpp.
+#pragma once
+
+#include <cstdint>
+
+namespace dtrain {
+
+/// Formulas: optimizer.hpp. rated_…: the rate is inside the velocity; lars is rated_sgd with a rate for each slot.
+enum class UpdateRule { sgd, nesterov, rated_sgd, rated_nesterov, rmsprop_torch, rmsprop_tensorflow, adamw };
+
+/// A run of elements in which every one has the same factors.
+struct UpdateElements {
+  float* __restrict__ weights;
+  const float* __restrict__ gradients;
+  float* __restrict__ average;  ///< velocity, or average of the gradients
+  float* __restrict__ squares;  ///< average of their squares; null where the rule has none
+  std::int64_t count;
+};
+
+struct UpdateFactors {
+  float rate = 0.0f;
+  float decay = 0.0f;
+  float shrink = 1.0f;                            ///< adamw: 1 − rate·decay
+  float momentum = 0.0f;                          ///< of what Nesterov looks ahead
+  float carried = 0.0f;                           ///< momentum of the velocity so far
+  float average_new = 0.0f;                       ///< adamw: 1−β₁; β₁ is `carried`
+  float squares_kept = 0.0f, squares_new = 0.0f;  ///< α and 1−α, or β₂ and 1−β₂
+  float average_scale = 1.0f, root_scale = 1.0f;  ///< 1/(1−β₁ᵗ) and 1/√(1−β₂ᵗ)
+  float epsilon = 0.0f;
+};
+
+/// Updates weights and state. Result: 0, or NaN where a weight is not finite.
+using UpdateKernel = float (*)(const UpdateElements& elements, const UpdateFactors& factors);
+UpdateKernel choose_update_kernel(UpdateRule rule);
+
+}  // namespace dtrain
