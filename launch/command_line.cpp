@@ -39,6 +39,25 @@ Option allreduce_option(std::string& field) {
       field);
 }
 
+/// Of --optimizer.
+std::vector<Option> optimizer_options(TrainConfig& c) {
+  return {
+      on_off_option("rate-in-velocity",
+                    "Of sgd, nesterov: v = momentum·v + rate·g; w = w − v. Off: v = momentum·v + g; w = w − rate·v.",
+                    c.rate_in_velocity),
+      on_off_option("momentum-correction",
+                    "With --rate-in-velocity on: the momentum is multiplied by the rate over that of the step before.",
+                    c.momentum_correction),
+      text_option("rmsprop-form", "torch|tensorflow",
+                  "torch: v += g/(√s + ε), s from 0; tensorflow: v += rate·g/√(s + ε), s from 1.", c.rmsprop_form, "torch"),
+      number_option("rmsprop-alpha", "Of rmsprop: what an average of squares keeps in a step, 0 to below 1.", c.rmsprop_alpha,
+                    "torch 0.99, tensorflow 0.9"),
+      number_option("beta1", "Of adamw: what an average of gradients keeps in a step, 0 to below 1.", c.beta1, "0.9"),
+      number_option("beta2", "Of adamw: what an average of squares keeps in a step, 0 to below 1.", c.beta2, "0.999"),
+      number_option("epsilon", "Of rmsprop, adamw: what keeps roots from 0.", c.epsilon, "1e-8; rmsprop as tensorflow 1e-10"),
+  };
+}
+
 /// Of --allreduce ps.
 std::vector<Option> server_options(TrainConfig& c) {
   return {
@@ -128,13 +147,15 @@ OptionTable train_table(TrainConfig& c) {
                              "the rank's share, at most 64, as memory allows"),
                 positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
                 whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
-                text_option("optimizer", "sgd|nesterov|…",
-                            "How gradients change weights (lars, rmsprop, adamw: not built yet).", c.optimizer),
+                text_option("optimizer", "sgd|nesterov|rmsprop|adamw",
+                            "How gradients change weights; include/dtrain/optimizer.hpp has the formulas.", c.optimizer),
                 number_option("lr", "Peak learning rate, absolute.", c.lr, "from --base-lr"),
-                number_option("base-lr", "Peak learning rate per 256 pictures of the global batch.", c.base_lr, "0.1"),
+                number_option("base-lr", "Peak learning rate per 256 pictures of the global batch.", c.base_lr,
+                              "0.1; rmsprop 0.01, adamw 0.001"),
                 text_option("lr-scaling", "linear|sqrt", "How --base-lr grows with the global batch.", c.lr_scaling),
-                number_option("momentum", "0 to below 1.", c.momentum),
-                number_option("weight-decay", "Of convolution and linear weights.", c.weight_decay),
+                number_option("momentum", "Of sgd, nesterov and rmsprop, 0 to below 1.", c.momentum, "0.9"),
+                number_option("weight-decay", "Of convolution and linear weights; with adamw it is multiplied by the rate.",
+                              c.weight_decay, "1e-4; adamw 0.01"),
                 number_option("label-smoothing", "0 to below 1.", c.label_smoothing),
                 text_option(
                     "schedule", "TEXT",
@@ -157,6 +178,7 @@ OptionTable train_table(TrainConfig& c) {
                             c.stages, "one stage, of the options"),
                 seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
             });
+  add_group(table, "Optimizer", optimizer_options(c));
   add_group(
       table, "Exchange",
       {

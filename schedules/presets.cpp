@@ -176,12 +176,7 @@ PresetPlan scaled_recipe(const PublishedRecipe& recipe, const PresetRequest& req
   const LengthScale scale(static_cast<double>(recipe.batch), recipe.epochs, request, batch);
   const std::int64_t epoch_steps = (request.samples - 1) / batch + 1;
 
-  PresetPlan plan{.stages = {},
-                  .optimizer = "sgd",
-                  .rate_in_velocity = recipe.rate_in_velocity,
-                  .zero_init_gamma = true,
-                  .source = recipe.source,
-                  .remarks = {}};
+  PresetPlan plan{.stages = {}, .source = recipe.source, .remarks = {}};
   for (const PublishedStage& published : recipe.stages) {
     Stage stage{.name = published.name,
                 .epochs = 0.0,
@@ -232,9 +227,6 @@ PresetPlan lars_recipe(const PresetRequest& request) {
   const LarsPoint point = lars_at(static_cast<double>(batch));
   const double epochs = request.epochs > 0.0 ? request.epochs : kLarsEpochs;
   PresetPlan plan{.stages = {},
-                  .optimizer = "lars",
-                  .rate_in_velocity = false,
-                  .zero_init_gamma = true,
                   .source = "MLPerf training's ResNet-50 reference; You, Gitman, Ginsburg 2017, arXiv:1708.03888",
                   .remarks = {}};
   plan.stages.push_back({.name = "train",
@@ -268,12 +260,7 @@ PresetPlan fine_tune_recipe(const PresetRequest& request) {
   const double batches = static_cast<double>(request.global_batch > 0 ? request.global_batch : 256) / 256.0;
   const double epochs = request.epochs > 0.0 ? request.epochs : kFineTuneEpochs;
   const double warmup = std::min(batches / kBatchesPerWarmupEpoch, kLongestWarmupShare * epochs);
-  PresetPlan plan{.stages = {},
-                  .optimizer = "sgd",
-                  .rate_in_velocity = false,
-                  .zero_init_gamma = false,
-                  .source = "Dell EMC and SURFsara on ChestX-ray14, 2018",
-                  .remarks = {}};
+  PresetPlan plan{.stages = {}, .source = "Dell EMC and SURFsara on ChestX-ray14, 2018", .remarks = {}};
   plan.stages.push_back({.name = "finetune",
                          .epochs = epochs,
                          .learning_rate = request.learning_rate,
@@ -295,6 +282,14 @@ std::int64_t preset_batch(const std::string& name) {
     if (recipe.name == name) return recipe.batch;
   }
   return name == "mlperf-lars" ? 8192 : 256;
+}
+
+PresetOptions preset_options(const std::string& name) {
+  if (name == "mlperf-lars") return {.optimizer = "lars", .rate_in_velocity = false, .zero_init_gamma = true};
+  for (const PublishedRecipe& recipe : published_recipes()) {
+    if (recipe.name == name) return {.optimizer = "sgd", .rate_in_velocity = recipe.rate_in_velocity, .zero_init_gamma = true};
+  }
+  return {};
 }
 
 PresetPlan plan_preset(const PresetRequest& request) {

@@ -18,12 +18,16 @@ struct PresetRequest {
   double learning_rate = 0.0;      ///< of finetune, which has none of its own: at which the weights were trained
 };
 
-/// A recipe, ready to run. Beside the stages, it names options that belong to it.
-struct PresetPlan {
-  std::vector<Stage> stages;
+/// Options that belong to a recipe, whatever the run.
+struct PresetOptions {
   std::string optimizer = "sgd";
   bool rate_in_velocity = false;
   bool zero_init_gamma = false;
+};
+
+/// A recipe, ready to run.
+struct PresetPlan {
+  std::vector<Stage> stages;
   std::string source;                ///< for people: who published it
   std::vector<std::string> remarks;  ///< what was scaled, from what to what, by which rule
 };
@@ -32,6 +36,9 @@ struct PresetPlan {
 std::vector<std::string> preset_names();
 /// The global batch for which a recipe was published; finetune: 256.
 std::int64_t preset_batch(const std::string& name);
+
+/// Of an unknown name: the defaults.
+PresetOptions preset_options(const std::string& name);
 
 /// goyal             8192 pictures, 90 epochs: rate 3.2 in steps of 0.1. Goyal et al. 2017, arXiv:1706.02677
 /// surfsara-448      14336, 85.5 epochs poly power 1, then a collapse of 4.5. Codreanu et al. 2017, arXiv:1711.04291

@@ -41,6 +41,7 @@ std::vector<PlannedStage> plan_stages(const std::vector<Stage>& stages, std::int
   std::set<std::string> names;
   std::int64_t executed = 0, trunk = 0;
   std::int64_t trunk_updates = 0;  // that the state of the trunk has seen
+  double trunk_rate = 0.0;         // of the last of them
   for (const Stage& stage : stages) {
     if (!names.insert(stage.name).second) refuse_stage(stage, "a name of its own", "another stage of that name", "NAME-2");
     if (stage.is_branch && plan.empty()) {
@@ -57,7 +58,8 @@ std::vector<PlannedStage> plan_stages(const std::vector<Stage>& stages, std::int
                          .begin = executed,
                          .end = 0,
                          .data_step = trunk,
-                         .updates_kept = stage.keeps_momentum ? trunk_updates : 0};
+                         .updates_kept = stage.keeps_momentum ? trunk_updates : 0,
+                         .rate_kept = stage.keeps_momentum ? trunk_rate : 0.0};
     planned.rate.total_steps = steps_of(stage, epoch_steps(planned.rate));
     planned.end = executed + planned.rate.total_steps;
     require_room_for_warmup(planned, stages.size());
@@ -65,10 +67,15 @@ std::vector<PlannedStage> plan_stages(const std::vector<Stage>& stages, std::int
     if (!stage.is_branch) {
       trunk += planned.steps();
       trunk_updates = planned.updates_kept + planned.steps();
+      trunk_rate = learning_rate(planned.rate, planned.steps() - 1);
     }
     plan.push_back(std::move(planned));
   }
   return plan;
+}
+
+double PlannedStage::rate_before(std::int64_t step) const {
+  return step > begin ? learning_rate(rate, step - 1 - begin) : rate_kept;
 }
 
 std::size_t stage_at(const std::vector<PlannedStage>& stages, std::int64_t step) {

@@ -49,10 +49,13 @@ struct PlannedStage {
   std::int64_t end = 0;           ///< behind its last one
   std::int64_t data_step = 0;     ///< of its first step: where its pictures stand in the data
   std::int64_t updates_kept = 0;  ///< that the optimizer's state has seen when it begins
+  double rate_kept = 0.0;         ///< of the last of those updates
 
   std::int64_t steps() const { return end - begin; }
   /// Where the pictures of an executed step stand; of `end`: where the next ones would.
   std::int64_t position(std::int64_t step) const { return data_step + step - begin; }
+  /// The rate of the update before that of a step; 0: there was none since the state was zeros.
+  double rate_before(std::int64_t step) const;
   /// Updates since the optimizer's state was zeros, that of this step included.
   std::int64_t updates(std::int64_t step) const { return updates_kept + step - begin + 1; }
 };

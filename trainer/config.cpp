@@ -16,6 +16,7 @@
 #include "dtrain/models.hpp"
 #include "schedules/presets.hpp"
 #include "schedules/stage_text.hpp"
+#include "trainer/optimizer_options.hpp"
 
 namespace dtrain {
 namespace {
@@ -147,23 +148,8 @@ void check_shared(const Config& config, int ranks, Faults& faults) {
 }
 
 void check_optimizer(const TrainConfig& config, Faults& faults) {
-  const std::vector<std::string> planned{"lars", "rmsprop", "adamw"};
-  if (std::find(planned.begin(), planned.end(), config.optimizer) != planned.end()) {
-    faults.add({.doing = "--optimizer",
-                .expected = "sgd or nesterov",
-                .found = config.optimizer + ", which is not built yet",
-                .remedy = "--optimizer sgd"});
-  } else {
-    faults.one_of(config.optimizer, {"sgd", "nesterov"}, "--optimizer");
-  }
-  faults.fraction(config.momentum, "--momentum");
-  if (config.optimizer == "nesterov" && config.momentum == 0.0) {
-    faults.add({.doing = "--optimizer nesterov",
-                .expected = "a momentum above 0",
-                .found = "--momentum 0",
-                .remedy = "--optimizer sgd, which is the same without momentum"});
-  }
-  faults.not_negative(config.weight_decay, "--weight-decay");
+  faults.one_of(config.optimizer, optimizer_names(), "--optimizer");
+  for (const Fault& fault : optimizer_faults(config)) faults.add(fault);
   faults.fraction(config.label_smoothing, "--label-smoothing");
 }
 
@@ -203,8 +189,10 @@ void check_stages(const TrainConfig& config, Faults& faults) {
     constexpr const char* kEdit = "--stages with the text that --dry-run prints, changed";
     const bool takes_rate = config.preset == "finetune";
     is_decided((config.lr || config.base_lr) && !takes_rate, "--lr, --base-lr", kEdit);
-    is_decided(config.momentum != plain.momentum, "--momentum", kEdit);
-    is_decided(config.weight_decay != plain.weight_decay, "--weight-decay", kEdit);
+    is_decided(config.optimizer != plain.optimizer, "--optimizer", kEdit);
+    is_decided(config.rate_in_velocity, "--rate-in-velocity", kEdit);
+    is_decided(config.momentum.has_value(), "--momentum", kEdit);
+    is_decided(config.weight_decay.has_value(), "--weight-decay", kEdit);
     is_decided(config.label_smoothing != plain.label_smoothing, "--label-smoothing", kEdit);
     is_decided(config.schedule != plain.schedule, "--schedule", kEdit);
     is_decided(config.weight_decay_schedule != plain.weight_decay_schedule, "--weight-decay-schedule", kEdit);
@@ -397,6 +385,15 @@ std::size_t edit_distance(std::string_view from, std::string_view to) {
 
 }  // namespace
 
+TrainConfig with_preset(TrainConfig config) {
+  if (config.preset.empty()) return config;
+  const PresetOptions options = preset_options(config.preset);
+  config.optimizer = options.optimizer;
+  config.rate_in_velocity = options.rate_in_velocity;
+  config.zero_init_gamma = config.zero_init_gamma || options.zero_init_gamma;
+  return config;
+}
+
 std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   Faults faults;
   ModelOptions options = model_options(config.num_classes, config.crop);
@@ -413,7 +410,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
     faults.add({.doing = "--data", .expected = "a directory or synthetic", .found = "nothing"});
   }
   if (!config.augment.empty()) faults.one_of(config.augment, {"standard", "light", "none"}, "--augment");
-  check_optimizer(config, faults);
+  check_optimizer(with_preset(config), faults);
   check_rate(config, faults);
   check_stages(config, faults);
   check_exchange(config, ranks, faults);

@@ -42,16 +42,16 @@ struct TrainConfig {
   std::int64_t synthetic_size = 1281167;
 
   // Training
-  std::int64_t global_batch = 0;      ///< 0: 32 a rank
-  std::int64_t local_batch = 0;       ///< 0: the rank's share, at most 64 and what fits the memory
-  double epochs = 0.0;                ///< 0: 90 unless steps is given
-  std::int64_t steps = 0;             ///< 0: from epochs
-  std::string optimizer = "sgd";      ///< sgd | nesterov
-  std::optional<double> lr;           ///< absolute
-  std::optional<double> base_lr;      ///< per 256 samples; default 0.1
-  std::string lr_scaling = "linear";  ///< linear | sqrt: how base_lr becomes that of the global batch
-  double momentum = 0.9;
-  double weight_decay = 1e-4;
+  std::int64_t global_batch = 0;       ///< 0: 32 a rank
+  std::int64_t local_batch = 0;        ///< 0: the rank's share, at most 64 and what fits the memory
+  double epochs = 0.0;                 ///< 0: 90 unless steps is given
+  std::int64_t steps = 0;              ///< 0: from epochs
+  std::string optimizer = "sgd";       ///< sgd | nesterov | rmsprop | adamw
+  std::optional<double> lr;            ///< absolute
+  std::optional<double> base_lr;       ///< per 256 samples; default: base_rate
+  std::string lr_scaling = "linear";   ///< linear | sqrt: how base_lr becomes that of the global batch
+  std::optional<double> momentum;      ///< default: momentum_of
+  std::optional<double> weight_decay;  ///< default: weight_decay_of
   double label_smoothing = 0.0;
   std::string schedule = "cosine";
   std::string weight_decay_schedule = "constant";
@@ -61,6 +61,14 @@ struct TrainConfig {
   std::string preset;  ///< name of a published recipe, which decides all of the above that is not its input
   std::string stages;  ///< text of parse_stages; empty: one stage, of the above
   std::uint64_t seed = 1;
+
+  // Optimizer; defaults: optimizer_settings
+  bool rate_in_velocity = false;     ///< sgd, nesterov
+  bool momentum_correction = false;  ///< of a velocity with the rate in it
+  std::string rmsprop_form;          ///< torch | tensorflow; empty: torch
+  std::optional<double> rmsprop_alpha;
+  std::optional<double> beta1, beta2;  ///< adamw
+  std::optional<double> epsilon;       ///< rmsprop, adamw
 
   // Exchange
   std::string allreduce = "auto";
@@ -135,6 +143,9 @@ struct EvalConfig {
 
 /// Of a run that is told neither epochs nor steps.
 inline constexpr double kDefaultEpochs = 90.0;
+
+/// With the options that its preset brings along.
+TrainConfig with_preset(TrainConfig config);
 
 /// Whether weights are updated by parameter servers.
 inline bool uses_parameter_servers(const TrainConfig& config) { return config.allreduce == "ps"; }

@@ -10,6 +10,7 @@
 #include "schedules/presets.hpp"
 #include "schedules/shards.hpp"
 #include "schedules/stage_text.hpp"
+#include "trainer/optimizer_options.hpp"
 
 namespace dtrain {
 namespace {
@@ -63,7 +64,8 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
   describe_stages(plan, text);
   text << "\ntotal_steps=" << plan.total_steps << "\nprecision=" << to_text(plan.compile.precision) << "\nfuse=" << config.fuse
        << "\nconv=" << config.conv << "\nallreduce=" << config.allreduce
-       << "\nfusion_mb=" << (config.fusion_mb ? std::to_string(*config.fusion_mb) : "auto") << "\n";
+       << "\nfusion_mb=" << (config.fusion_mb ? std::to_string(*config.fusion_mb) : "auto") << "\n"
+       << describe_optimizer(config);
   if (config.wire_dtype != "fp32") text << "wire_dtype=" << config.wire_dtype << "\n";
   if (uses_parameter_servers(config)) {
     text << "parameter_servers=" << config.parameter_servers << "\nps_mode=" << config.ps_mode << "\n";
@@ -79,13 +81,13 @@ Stage stage_of_options(const TrainConfig& config, std::int64_t global_batch) {
   const BatchScaling scaling = config.lr_scaling == "sqrt" ? BatchScaling::square_root : BatchScaling::linear;
   return {.epochs = config.epochs > 0.0 ? config.epochs : kDefaultEpochs,
           .steps = config.steps,
-          .learning_rate = config.lr ? *config.lr : scaled_rate(config.base_lr.value_or(0.1), global_batch, scaling),
+          .learning_rate = config.lr ? *config.lr : scaled_rate(base_rate(config), global_batch, scaling),
           .schedule = parse_curve(config.schedule),
           .warmup_epochs = config.warmup_epochs,
           .warmup_start = config.warmup_start_lr,
-          .weight_decay = config.weight_decay,
+          .weight_decay = weight_decay_of(config),
           .weight_decay_schedule = parse_curve(config.weight_decay_schedule),
-          .momentum = config.momentum,
+          .momentum = momentum_of(config),
           .momentum_schedule = parse_curve(config.momentum_schedule),
           .label_smoothing = config.label_smoothing};
 }
@@ -175,13 +177,17 @@ std::vector<std::int64_t> training_crops(const RunPlan& plan) {
 UpdateRates rates_of_step(const RunPlan& plan, std::int64_t step) {
   const PlannedStage& stage = plan.stages[stage_at(plan.stages, step)];
   const StageRates rates = rates_at(stage, step);
+  // A velocity that came to be at rate 0 is what it was before: there is nothing to correct.
+  const double before = plan.corrects_momentum ? stage.rate_before(step) : 0.0;
   return {.learning_rate = static_cast<float>(rates.learning_rate),
           .momentum = static_cast<float>(rates.momentum),
           .weight_decay = static_cast<float>(rates.weight_decay),
+          .rate_ratio = before > 0.0 ? static_cast<float>(rates.learning_rate / before) : 1.0f,
           .updates = stage.updates(step)};
 }
 
-RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
+RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
+  const TrainConfig config = with_preset(asked);
   RunPlan plan;
   plan.samples = data.samples;
   plan.global_batch = config.global_batch > 0  ? config.global_batch
@@ -190,7 +196,7 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   const PresetPlan preset = asked_stages(config, plan.samples, plan.global_batch);
   ModelOptions model_options{.num_classes = config.num_classes,
                              .image_size = config.crop,
-                             .zero_init_last_norm = config.zero_init_gamma || preset.zero_init_gamma,
+                             .zero_init_last_norm = config.zero_init_gamma,
                              .aux_heads = config.aux_heads,
                              .dropout = std::nullopt};
   if (config.dropout) model_options.dropout = static_cast<float>(*config.dropout);
@@ -209,7 +215,8 @@ RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks) {
   plan.total_steps = plan.stages.back().end;
   for (const std::int64_t crop : training_crops(plan)) network_at(plan.network, crop);
 
-  plan.optimizer.kind = config.optimizer == "nesterov" ? OptimizerKind::nesterov : OptimizerKind::sgd;
+  plan.optimizer = optimizer_settings(config);
+  plan.corrects_momentum = config.momentum_correction;
   plan.shuffle = config.shuffle;
   plan.seed = config.seed;
   plan.checkpoint_every = parse_interval(config.checkpoint_every);

@@ -24,6 +24,7 @@ struct RunPlan {
   CompileOptions compile;  ///< batch: the largest micro-batch of any rank
   TransformOptions train_transform, eval_transform;
   OptimizerSettings optimizer;
+  bool corrects_momentum = false;  ///< where the rate changes
   std::vector<PlannedStage> stages;
   std::string source;                ///< of a published recipe; else empty
   std::vector<std::string> remarks;  ///< what of that recipe was scaled, and by which rule

@@ -1,8 +1,6 @@
 // Between two stages; see stage_change.hpp.
 #include "trainer/stage_change.hpp"
 
-#include <algorithm>
-
 namespace dtrain {
 
 void end_stage(const PlannedStage& stage, Replica& replica, Optimizer& optimizer, const CheckpointKeeper& keeper) {
@@ -16,7 +14,7 @@ void begin_stage(const PlannedStage& stage, Replica& replica, Optimizer& optimiz
   if (!stage.stage.keeps_statistics) replica.reset_statistics();
   if (stage.stage.keeps_momentum) return;
   communicator.barrier();  // ranks of a node may have one copy, which others still read
-  std::ranges::fill(optimizer.velocity(), 0.0f);
+  optimizer.zero_state();
   communicator.barrier();
 }
 

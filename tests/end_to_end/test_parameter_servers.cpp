@@ -18,16 +18,16 @@ const Words kColocated{"--allreduce", "ps"};
 Words dedicated(int servers) { return {"--allreduce", "ps", "--parameter-servers", std::to_string(servers)}; }
 
 /// Steps of an uneven batch in micro-batches, small partitions, a checkpoint and an evaluation in the middle.
-Words short_run(const Words& more) {
-  return Words{"--steps",     "7",   "--global-batch",     "26", "--local-batch", "5",       "--optimizer", "nesterov",
+Words short_run(const Words& more, const std::string& optimizer = "nesterov") {
+  return Words{"--steps",     "7",   "--global-batch",     "26", "--local-batch", "5",       "--optimizer", optimizer,
                "--fusion-mb", "0.1", "--checkpoint-every", "3",  "--schedule",    "constant"} +
          more;
 }
 
 /// The directory of a run that succeeded.
-fs::path served_run(int ranks, const Words& more) {
+fs::path served_run(int ranks, const Words& more, const std::string& optimizer = "nesterov") {
   const fs::path out = new_path("run");
-  const Outcome outcome = run({.ranks = ranks, .arguments = training_into(out, short_run(more))});
+  const Outcome outcome = run({.ranks = ranks, .arguments = training_into(out, short_run(more, optimizer))});
   EXPECT_EQ(outcome.exit_code, 0) << outcome;
   return out;
 }
@@ -100,12 +100,12 @@ TEST(ParameterServers, GiveTheSameBitsTwiceAndWhereverTheyAre) {
 }
 
 TEST(ParameterServers, ResumeAsIfTheRunHadNotBeenStopped) {
-  for (const auto& [ranks, servers] : {std::pair{2, kColocated}, std::pair{4, dedicated(2)}}) {
+  for (const auto& [ranks, servers, optimizer] : {std::tuple{2, kColocated, "adamw"}, {4, dedicated(2), "rmsprop"}}) {
     SCOPED_TRACE(ranks);
-    const fs::path whole = served_run(ranks, servers);
+    const fs::path whole = served_run(ranks, servers, optimizer);
     const fs::path out = new_path("run");
     const auto first_steps = [&](const std::string& steps, const Words& more) {
-      Words options = short_run(servers + more);
+      Words options = short_run(servers + more, optimizer);
       options[1] = steps;
       return run({.ranks = ranks, .arguments = training_into(out, options)});
     };

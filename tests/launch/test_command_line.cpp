@@ -151,8 +151,8 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
   EXPECT_EQ(c.optimizer, "nesterov");
   EXPECT_DOUBLE_EQ(c.lr.value(), 0.2);
   EXPECT_FALSE(c.base_lr.has_value());
-  EXPECT_DOUBLE_EQ(c.momentum, 0.8);
-  EXPECT_DOUBLE_EQ(c.weight_decay, 5e-5);
+  EXPECT_DOUBLE_EQ(c.momentum.value(), 0.8);
+  EXPECT_DOUBLE_EQ(c.weight_decay.value(), 5e-5);
   EXPECT_DOUBLE_EQ(c.label_smoothing, 0.1);
   EXPECT_EQ(c.schedule, "poly:power=2");
   EXPECT_DOUBLE_EQ(c.warmup_epochs, 1.5);

@@ -110,7 +110,7 @@ TEST(Preset, LarsGoesThroughThePublishedPoints) {
   EXPECT_DOUBLE_EQ(stage(32768).warmup_epochs, 16.0);
   EXPECT_NEAR(stage(16384).learning_rate, std::sqrt(17.0 * 21.2), 1e-9) << "halfway between, in logarithms";
   EXPECT_DOUBLE_EQ(stage(1024).learning_rate, 5.0);
-  EXPECT_EQ(plan_preset({.name = "mlperf-lars"}).optimizer, "lars");
+  EXPECT_EQ(preset_options("mlperf-lars").optimizer, "lars");
 }
 
 TEST(Preset, OfAnotherBatchTakesAsManyEpochsAtRatesInProportion) {

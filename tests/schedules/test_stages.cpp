@@ -61,6 +61,16 @@ TEST(Stages, KnowHowManyUpdatesTheOptimizersStateHasSeen) {
   EXPECT_EQ(stages[3].updates(34), 21);
 }
 
+TEST(Stages, KnowTheRateOfTheUpdateBefore) {
+  const auto stages = branching_run();
+
+  EXPECT_EQ(stages[0].rate_before(0), 0.0);
+  EXPECT_DOUBLE_EQ(stages[1].rate_before(26), 0.25);
+  EXPECT_EQ(stages[1].rate_before(20), 0.0) << "begins with zeros";
+  EXPECT_DOUBLE_EQ(stages[2].rate_before(30), 1.0) << "the trunk's last";
+  EXPECT_DOUBLE_EQ(stages[3].rate_before(34), 1.0);
+}
+
 TEST(Stages, HaveRatesOfTheirOwnStep) {
   const auto stages = branching_run();
 
