@@ -232,7 +232,9 @@ OptionTable eval_table(EvalConfig& c) {
       table, "Network",
       {
           text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
-          text_option("weights", "FILE", "Weights (safetensors).", c.weights, "required"),
+          text_option("weights", "FILE|A,B,C",
+                      "Weights (safetensors); several with commas between them: each, and the mean of their probabilities.",
+                      c.weights, "required"),
           whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has; with --class-indices: the model's"),
           text_option("precision", "fp32|bf16|auto",
                       "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
@@ -257,10 +259,10 @@ OptionTable eval_table(EvalConfig& c) {
   std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged
   add_group(table, "Placement", std::move(placement));
   add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus)});
-  add_group(
-      table, "Output",
-      {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
-       text_option("logits", "FILE.safetensors", "Logits of all pictures, in the order of the data set.", c.logits, "none")});
+  add_group(table, "Output",
+            {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
+             text_option("logits", "FILE.safetensors",
+                         "Logits of all pictures, in the order of the data set, of one file of weights.", c.logits, "none")});
   return table;
 }
 

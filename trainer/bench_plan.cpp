@@ -80,19 +80,6 @@ void check_steps(std::int64_t steps, std::int64_t lowest, const char* option, st
 
 }  // namespace
 
-std::vector<std::string> parse_list(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    if (part.empty()) refuse(text, "parts with a comma between two of them", "an empty part");
-    if (std::ranges::find(parts, part) != parts.end()) refuse(text, "every part once", in_quotes(part) + " again");
-    parts.push_back(part);
-    begin = end + 1;
-  }
-  return parts;
-}
-
 std::vector<std::int64_t> parse_batches(const std::string& text) {
   std::vector<std::int64_t> batches;
   for (const std::string& part : parse_list(text)) {

@@ -27,9 +27,7 @@ struct Combination {
   std::int64_t batch = 0;  ///< pictures a rank
 };
 
-/// The parts of a comma-separated list. Errors: ConfigError: an empty part, or one that is there twice.
-std::vector<std::string> parse_list(const std::string& text);
-/// Batches of a list. Errors: ConfigError: as above, or a part is not a whole number from 1 to kLargestBatch.
+/// Batches of a list. Errors: ConfigError: as parse_list, or a part is not a whole number from 1 to kLargestBatch.
 std::vector<std::int64_t> parse_batches(const std::string& text);
 inline constexpr std::int64_t kLargestBatch = 10'000'000;
 

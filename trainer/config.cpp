@@ -424,6 +424,14 @@ std::vector<std::string> validate(const EvalConfig& config, int ranks) {
   check_model(config.model, model_options(config.num_classes, config.crop), faults);
   if (config.weights.empty()) {
     faults.add({.doing = "--weights", .expected = "a safetensors file", .found = "nothing", .remedy = "--weights FILE"});
+  } else {
+    faults.collect("--weights", [&] { parse_list(config.weights); });
+  }
+  if (!config.logits.empty() && config.weights.find(',') != std::string::npos) {
+    faults.add({.doing = "--logits",
+                .expected = "one file of weights",
+                .found = "several, whose probabilities are averaged, so that there are no logits",
+                .remedy = "--logits with each file by itself"});
   }
   if (config.data.empty()) {
     faults.add({.doing = "--data", .expected = "a directory of class folders", .found = "nothing", .remedy = "--data DIR"});
@@ -472,6 +480,22 @@ bool is_due(const Interval& interval, std::int64_t steps_done, std::int64_t step
   const double length = interval.epochs * static_cast<double>(steps_per_epoch);
   const auto completed = [&](std::int64_t steps) { return std::floor(static_cast<double>(steps) / length + 1e-9); };
   return completed(steps_done) > completed(steps_done - 1);
+}
+
+std::vector<std::string> parse_list(const std::string& text) {
+  const auto refuse = [&](const std::string& expected, const std::string& found) {
+    throw ConfigError(Fault{.doing = "reading the list '" + text + "'", .expected = expected, .found = found});
+  };
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    if (part.empty()) refuse("parts with a comma between two of them", "an empty part");
+    if (std::ranges::find(parts, part) != parts.end()) refuse("every part once", "'" + part + "' again");
+    parts.push_back(part);
+    begin = end + 1;
+  }
+  return parts;
 }
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {

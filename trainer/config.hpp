@@ -111,7 +111,7 @@ struct TrainConfig {
 struct EvalConfig {
   // Network
   std::string model = "resnet50";
-  std::string weights;             ///< safetensors file
+  std::string weights;             ///< safetensors file, or several with commas between them: an ensemble
   std::int64_t num_classes = 0;    ///< 0: as the data set has; with class indices: the model's own
   std::string precision = "fp32";  ///< fp32 | bf16 | auto
   bool allow_slow = false;         ///< bf16 also where the CPU has to imitate it
@@ -137,7 +137,7 @@ struct EvalConfig {
   std::string mixed_cpus = "refuse";  ///< refuse | allow: ranks whose CPUs have different instructions
 
   // Output
-  std::string logits;  ///< safetensors file for every sample's logits; empty: none
+  std::string logits;  ///< safetensors file for every sample's logits, of one file of weights; empty: none
   std::string report;  ///< file; empty: none
 };
 
@@ -181,6 +181,9 @@ Interval parse_interval(std::string_view text);
 /// Whether the interval ends with step number `steps_done` (counted from 1 over the whole run). A fraction of an epoch that is
 /// not a whole number of steps ends with the step that completes it: 0.5epoch of 5 steps ends after steps 3, 5, 8, 10, …
 bool is_due(const Interval& interval, std::int64_t steps_done, std::int64_t steps_per_epoch);
+
+/// The parts of a comma-separated list. Errors: ConfigError: an empty part, or one that is there twice.
+std::vector<std::string> parse_list(const std::string& text);
 
 /// The candidate with the smallest edit distance to `name` (the first of several); empty when none is similar: more than half
 /// of the letters of the longer one would change.

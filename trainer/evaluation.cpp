@@ -46,15 +46,15 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
     }
     const Tensor& logits = graph.forward(images, PassOptions{});
     const auto counted = logits.values().first(static_cast<std::size_t>(batch.count * network.num_classes));
-    std::span<const std::int32_t> labels = batch.labels;
+    std::span<const std::int32_t> classes = batch.labels;
     if (!options.class_indices.empty()) {
-      mapped.resize(labels.size());
-      std::ranges::transform(labels, mapped.begin(),
+      mapped.resize(batch.labels.size());
+      std::ranges::transform(batch.labels, mapped.begin(),
                              [&](std::int32_t label) { return options.class_indices[static_cast<std::size_t>(label)]; });
-      labels = mapped;
+      classes = mapped;
     }
-    result.sums += softmax_cross_entropy(counted, labels, network.num_classes, 0.0f, 0.0f, {});
-    if (options.keeps_logits) result.logits.insert(result.logits.end(), counted.begin(), counted.end());
+    result.sums += softmax_cross_entropy(counted, classes, network.num_classes, 0.0f, 0.0f, {});
+    if (options.on_batch) options.on_batch({.logits = counted, .labels = batch.labels, .classes = classes});
   }
 
   result.faults = loader.faults();

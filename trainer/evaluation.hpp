@@ -1,6 +1,9 @@
 // Exact evaluation over all ranks: every sample once, whatever the rank count.
 #pragma once
 
+#include <functional>
+#include <span>
+
 #include "collectives/communicator.hpp"
 #include "dtrain/data.hpp"
 #include "dtrain/loss.hpp"
@@ -9,18 +12,24 @@
 
 namespace dtrain {
 
+/// Pictures of this rank that have just been judged, in the order of the data set; valid during the call.
+struct EvaluatedBatch {
+  std::span<const float> logits;          ///< (pictures, classes) row-major
+  std::span<const std::int32_t> labels;   ///< of the data set
+  std::span<const std::int32_t> classes;  ///< the network's class for each label
+};
+
 struct EvaluationOptions {
   TransformOptions transform;
   int workers = 1;
   std::int64_t max_damaged = 100;
   std::span<const std::int32_t> class_indices{};  ///< the network's class for each label; empty: the label itself
-  bool keeps_logits = false;                      ///< this rank's logits, (samples of the rank, classes) row-major
+  std::function<void(const EvaluatedBatch&)> on_batch{};
 };
 
 struct EvaluationResult {
   LossSums sums;  ///< over all ranks
   double seconds = 0.0;
-  std::vector<float> logits;
   DataFaults faults;  ///< damaged pictures that this rank met
   double loss() const { return sums.loss / static_cast<double>(sums.samples); }
   double top1() const { return static_cast<double>(sums.top1) / static_cast<double>(sums.samples); }

@@ -1,7 +1,9 @@
-// The command `eval`: weights from a file, exact accuracy over all ranks.
+// The command `eval`: weights from a file, or from several that make an ensemble; exact accuracy over all ranks.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -9,7 +11,7 @@
 #include "dtrain/error.hpp"
 #include "trainer/class_indices.hpp"
 #include "trainer/datasets.hpp"
-#include "trainer/evaluation.hpp"
+#include "trainer/ensemble.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
@@ -19,13 +21,15 @@
 namespace dtrain {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 /// Every sample's logits, in the order of the data set, as tensor "logits" (samples, classes).
-void write_logits(const std::string& path, const EvaluationResult& result, const NetworkSpec& network,
-                  const Communicator& communicator) {
-  const std::string mine(reinterpret_cast<const char*>(result.logits.data()), result.logits.size() * sizeof(float));
+void write_logits(const std::string& path, const std::vector<float>& values_of_rank, std::int64_t samples,
+                  const NetworkSpec& network, const Communicator& communicator) {
+  const std::string mine(reinterpret_cast<const char*>(values_of_rank.data()), values_of_rank.size() * sizeof(float));
   const auto parts = communicator.gather_texts(mine);
   if (!communicator.is_root()) return;
-  FileTensor logits{.name = "logits", .shape = {result.sums.samples, network.num_classes}};
+  FileTensor logits{.name = "logits", .shape = {samples, network.num_classes}};
   for (const std::string& part : parts) {
     const auto* values = reinterpret_cast<const float*>(part.data());
     logits.f32.insert(logits.f32.end(), values, values + part.size() / sizeof(float));
@@ -42,16 +46,68 @@ std::string listed(const std::vector<std::int32_t>& indices) {
   return text;
 }
 
-void write_result(const std::string& path, const EvalConfig& config, const EvaluationResult& result) {
-  const nlohmann::ordered_json json{{"model", model_entry(config.model).name},
-                                    {"weights", config.weights},
-                                    {"data", config.data},
-                                    {"class_indices", config.class_indices},
-                                    {"top1", result.top1()},
-                                    {"top5", result.top5()},
-                                    {"loss", result.loss()},
-                                    {"samples", result.sums.samples},
-                                    {"seconds", result.seconds}};
+Json scores_json(const EvaluationResult& result) {
+  return {{"top1", result.top1()}, {"top5", result.top5()}, {"loss", result.loss()}};
+}
+
+std::string scores_text(const EvaluationResult& result) {
+  char text[128];
+  std::snprintf(text, sizeof text, "top-1 %.2f %%  top-5 %.2f %%  loss %.4f", 100.0 * result.top1(), 100.0 * result.top5(),
+                result.loss());
+  return text;
+}
+
+/// A line for one file; for several, one for each, one for all together, and how much they agree.
+void print_result(const EvalConfig& config, const std::vector<std::string>& files, const EnsembleResult& result) {
+  const EvaluationResult& whole = result.ensemble;
+  const std::string of = result.agreement ? "  of the ensemble" : "";
+  if (result.agreement) {
+    for (std::size_t k = 0; k < files.size(); ++k) {
+      std::printf("%s  of %s\n", scores_text(result.members[k]).c_str(), files[k].c_str());
+    }
+  }
+  std::printf("%s%s  on %lld pictures of %s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
+              static_cast<long long>(whole.sums.samples), config.data.c_str(),
+              static_cast<double>(whole.sums.samples) / whole.seconds);
+  if (result.agreement) {
+    std::printf("agreement: two members %.2f %%, all %zu members %.2f %%\n", 100.0 * result.agreement->pairs, files.size(),
+                100.0 * result.agreement->all);
+  }
+}
+
+/// What a rank takes for the largest of the files, while it is read.
+std::size_t largest_bytes(const std::vector<std::string>& files) {
+  std::size_t largest = 0;
+  for (const std::string& path : files) {
+    std::error_code fault;
+    const auto bytes = std::filesystem::file_size(path, fault);
+    if (fault) read_tensor_file(path);  // which says what is wrong with it
+    if (!fault) largest = std::max<std::size_t>(largest, bytes);
+  }
+  return largest;
+}
+
+void write_result(const std::string& path, const EvalConfig& config, const std::vector<std::string>& files,
+                  const EnsembleResult& result) {
+  const EvaluationResult& whole = result.ensemble;
+  Json json{{"model", model_entry(config.model).name},
+            {"weights", config.weights},
+            {"data", config.data},
+            {"class_indices", config.class_indices},
+            {"top1", whole.top1()},
+            {"top5", whole.top5()},
+            {"loss", whole.loss()},
+            {"samples", whole.sums.samples},
+            {"seconds", whole.seconds}};
+  if (result.agreement) {
+    for (std::size_t k = 0; k < files.size(); ++k) {
+      Json member{{"weights", files[k]}};
+      member.update(scores_json(result.members[k]));
+      json["members"].push_back(member);
+    }
+    json["ensemble"] = scores_json(whole);
+    json["agreement"] = {{"pairs", result.agreement->pairs}, {"all", result.agreement->all}};
+  }
   std::ofstream file(path);
   file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
   file.flush();
@@ -76,7 +132,8 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
                             .synthetic_size = config.synthetic_size,
                             .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
                             .picture_size = crop});
-  const TensorFile file = read_tensor_file(config.weights);
+  const std::vector<std::string> files = parse_list(config.weights);
+  const std::size_t file_bytes = largest_bytes(files);
   const bool maps_classes = !config.class_indices.empty();
   // With class indices, the number of folders says nothing about the network.
   const std::int64_t classes = maps_classes ? 0 : static_cast<std::int64_t>(dataset->class_names().size());
@@ -86,6 +143,7 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   communicator.require_equal({{"precision", to_text(parse_precision(config.precision))},
                               {"--local-batch", std::to_string(config.local_batch)},
                               {"data", describe_dataset(*dataset)},
+                              {"files of weights", std::to_string(files.size())},
                               {"class indices", listed(class_indices)}});
 
   const std::int64_t global_batch =
@@ -93,7 +151,8 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   CompileOptions compile{.training = false,
                          .precision = parse_precision(config.precision),
                          .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic};
-  RankWork work{.resident_bytes = resident_bytes()};  // holds the file by now
+  RankWork work{.resident_bytes = resident_bytes() + file_bytes +
+                                  ensemble_bytes(dataset->size(), network.num_classes, files.size(), communicator.size())};
   compile.batch = work.evaluation_batch = choose_local_batch(
       {.asked = config.local_batch,
        .usual = default_local_batch(global_batch, communicator.size()),
@@ -106,23 +165,23 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
       communicator);
   Replica replica(network, compile, communicator);
   replica.compile(work);
-  const ImportReport imported = import_weights(file, replica.parameters(), ImportMode::exact, head_tensor_names(network));
-  if (!imported.unused.empty()) log_root(communicator, describe_import(imported, config.weights));
-
   if (communicator.is_root()) require_writable_file(config.report, "--report");
-  const EvaluationOptions options{.transform = evaluation_transform(network, config.resize),
-                                  .workers = loader_workers(config.workers, environment.placement),
-                                  .max_damaged = config.max_damaged,
-                                  .class_indices = class_indices,
-                                  .keeps_logits = !config.logits.empty()};
-  const EvaluationResult result = evaluate(replica, *dataset, options, communicator, environment.placement);
-  warn_of_damaged(result.faults, "evaluation");
-  if (!config.logits.empty()) write_logits(config.logits, result, network, communicator);
+  std::vector<float> logits;
+  EvaluationOptions options{.transform = evaluation_transform(network, config.resize),
+                            .workers = loader_workers(config.workers, environment.placement),
+                            .max_damaged = config.max_damaged,
+                            .class_indices = class_indices};
+  if (!config.logits.empty()) {
+    options.on_batch = [&](const EvaluatedBatch& batch) {
+      logits.insert(logits.end(), batch.logits.begin(), batch.logits.end());
+    };
+  }
+  const EnsembleResult result = evaluate_ensemble(replica, files, *dataset, options, communicator, environment.placement);
+  warn_of_damaged(result.ensemble.faults, "evaluation");
+  if (!config.logits.empty()) write_logits(config.logits, logits, result.ensemble.sums.samples, network, communicator);
   if (!communicator.is_root()) return 0;
-  if (!config.report.empty()) write_result(config.report, config, result);
-  std::printf("top-1 %.2f %%  top-5 %.2f %%  loss %.4f  on %lld pictures of %s  (%.1f images/s)\n", 100.0 * result.top1(),
-              100.0 * result.top5(), result.loss(), static_cast<long long>(result.sums.samples), config.data.c_str(),
-              static_cast<double>(result.sums.samples) / result.seconds);
+  if (!config.report.empty()) write_result(config.report, config, files, result);
+  print_result(config, files, result);
   return 0;
 }
 

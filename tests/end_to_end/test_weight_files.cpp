@@ -20,9 +20,10 @@ fs::path fresh_weights(const std::string& model, int num_classes, int seed) {
   return file;
 }
 
-std::vector<std::string> evaluation(const fs::path& weights, const fs::path& report) {
-  return {"eval", "--model",   "resnet20",       "--data",   demo_data().string(), "--threads",
-          "1",    "--weights", weights.string(), "--report", report.string()};
+/// weights: a file, or several with commas between them.
+std::vector<std::string> evaluation(const std::string& weights, const fs::path& report) {
+  return {"eval", "--model",   "resnet20", "--data",   demo_data().string(), "--threads",
+          "1",    "--weights", weights,    "--report", report.string()};
 }
 
 Json evaluated(int ranks, const fs::path& weights) {
@@ -186,6 +187,75 @@ TEST(Eval, JudgesFoldersByTheirClassIndices) {
   EXPECT_DOUBLE_EQ(result.at("top1").get<double>(), static_cast<double>(top1) / kValPictures);
   EXPECT_DOUBLE_EQ(result.at("top5").get<double>(), static_cast<double>(top5) / kValPictures);
   EXPECT_NEAR(result.at("loss").get<double>(), loss, 1e-9 * loss);  // sums of doubles in another order
+}
+
+// The mean counted again from the logits of each file by itself. 20 pictures on three ranks: unequal shares.
+TEST(Ensemble, IsTheMeanOfItsMembersWhichHaveTheBitsOfEachAlone) {
+  const std::vector<std::string> files{trained_run() / "last.safetensors", fresh_weights("resnet20", 10, 1),
+                                       fresh_weights("resnet20", 10, 2)};
+  const fs::path logits = new_path("logits.safetensors");
+  const fs::path report = new_path("eval.json");
+  std::vector<Json> alone;
+  std::vector<double> mean(kValPictures * 10, 0.0);
+  std::vector<std::vector<std::int64_t>> said(kValPictures);
+  for (const std::string& file : files) {
+    const Outcome outcome = run({.ranks = 3, .arguments = evaluation(file, report) + Words{"--logits", logits}});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome;
+    alone.push_back(read_json(report));
+    const TensorFile written = read_tensor_file(logits);
+    for (std::int64_t picture = 0; picture < kValPictures; ++picture) {
+      const float* row = written.find("logits")->f32.data() + picture * 10;
+      double sum = 0.0;
+      for (int k = 0; k < 10; ++k) sum += std::exp(static_cast<double>(row[k]));
+      for (int k = 0; k < 10; ++k)
+        mean[static_cast<std::size_t>(picture * 10 + k)] += std::exp(static_cast<double>(row[k])) / sum / 3;
+      said[static_cast<std::size_t>(picture)].push_back(std::max_element(row, row + 10) - row);
+    }
+  }
+  double loss = 0.0, pairs = 0.0;
+  int top1 = 0, top5 = 0, all = 0;
+  for (std::int64_t picture = 0; picture < kValPictures; ++picture) {
+    const double* row = mean.data() + picture * 10;
+    const double own = row[picture / 2];
+    loss -= std::log(own) / kValPictures;
+    const auto larger = std::count_if(row, row + 10, [&](double probability) { return probability > own; });
+    top1 += larger < 1, top5 += larger < 5;
+    const auto& classes = said[static_cast<std::size_t>(picture)];
+    const int equal = (classes[0] == classes[1]) + (classes[0] == classes[2]) + (classes[1] == classes[2]);
+    pairs += equal / 3.0 / kValPictures;
+    all += equal == 3;
+  }
+
+  const Outcome outcome = run({.ranks = 3, .arguments = evaluation(files[0] + "," + files[1] + "," + files[2], report)});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  const Json result = read_json(report);
+  ASSERT_EQ(result.at("members").size(), 3U);
+  for (std::size_t k = 0; k < 3; ++k) {
+    for (const char* key : {"weights", "top1", "top5", "loss"})
+      EXPECT_EQ(result.at("members")[k].at(key), alone[k].at(key)) << key;
+    EXPECT_EQ(outcome.count("of " + files[k] + "\n"), 1) << outcome;
+  }
+  for (const Json& whole : {result.at("ensemble"), result}) {
+    EXPECT_DOUBLE_EQ(whole.at("top1").get<double>(), static_cast<double>(top1) / kValPictures);
+    EXPECT_DOUBLE_EQ(whole.at("top5").get<double>(), static_cast<double>(top5) / kValPictures);
+    EXPECT_NEAR(whole.at("loss").get<double>(), loss, 1e-9 * loss);  // sums of doubles in another order
+  }
+  EXPECT_NEAR(result.at("agreement").at("pairs").get<double>(), pairs, 1e-12);
+  EXPECT_DOUBLE_EQ(result.at("agreement").at("all").get<double>(), static_cast<double>(all) / kValPictures);
+  EXPECT_EQ(outcome.count("of the ensemble  on 20 pictures"), 1) << outcome;
+  EXPECT_EQ(outcome.count("agreement: two members "), 1) << outcome;
+}
+
+TEST(Ensemble, IsRefusedForAFileThatDoesNotFitBeforeAnythingIsEvaluated) {
+  const fs::path good = fresh_weights("resnet20", 10, 1);
+  const fs::path other = fresh_weights("resnet20", 7, 1);
+  for (const auto& [bad, says] : {std::pair{other, "file (7, 64), network (10, 64)"}, std::pair{fs::path("none"), "none"}}) {
+    const Outcome outcome = run({.arguments = evaluation(good.string() + "," + bad.string(), new_path("eval.json"))});
+
+    expect_refused(outcome, {bad.string(), says});
+    EXPECT_FALSE(outcome.says("top-1")) << outcome;
+  }
 }
 
 TEST(Eval, RefusesClassIndicesThatLackAFolder) {

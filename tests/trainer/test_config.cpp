@@ -262,6 +262,21 @@ TEST(Config, EvaluationNeedsWeightsAndData) {
             3u);
 }
 
+TEST(Config, SeveralFilesOfWeightsHaveNamesAndNoLogits) {
+  EXPECT_TRUE(validate(EvalConfig{.weights = "a,b,c", .data = "pictures"}, 1).empty());
+  EXPECT_TRUE(validate(EvalConfig{.weights = "a", .data = "pictures", .logits = "l"}, 1).empty());
+  for (const char* list : {"a,,b", ",a", "a,", "a,b,a"}) {
+    const auto faults = validate(EvalConfig{.weights = list, .data = "pictures"}, 1);
+    ASSERT_EQ(faults.size(), 1u) << list << all_of(faults);
+    EXPECT_TRUE(faults[0].starts_with("--weights: reading the list '")) << faults[0];
+  }
+
+  const auto faults = validate(EvalConfig{.weights = "a,b", .data = "pictures", .logits = "l"}, 1);
+
+  ASSERT_EQ(faults.size(), 1u) << all_of(faults);
+  EXPECT_NE(faults[0].find("--logits: expected one file of weights"), std::string::npos) << faults[0];
+}
+
 TEST(Config, ClassIndicesNeedClassFolders) {
   EXPECT_TRUE(validate(EvalConfig{.weights = "w", .data = "pictures", .class_indices = "list.txt"}, 1).empty());
 

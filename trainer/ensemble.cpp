@@ -1,0 +1,101 @@
+// Member after member; see ensemble.hpp.
+//
+// Note [Members one after the other]: what is kept from member to member is a sum of probabilities, samples / ranks × classes
+// floats (ImageNet's validation set on 8 ranks: 25 MB), and one member's weights. Were all members to see each batch while it
+// is there, decoding would be done once, but a rank would hold the weights of all (VGG-16: 0.5 GB each); decoding happens on
+// the loader's threads, beside the network.
+#include "trainer/ensemble.hpp"
+
+#include <array>
+
+#include "dtrain/checkpoint.hpp"
+#include "dtrain/error.hpp"
+#include "trainer/mean_probabilities.hpp"
+#include "trainer/start.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Largest number of samples of one rank.
+std::int64_t most_samples(std::int64_t samples, int ranks) { return (samples + ranks - 1) / ranks; }
+
+ImportReport load(const std::string& path, Replica& replica) {
+  const TensorFile file = read_tensor_file(path);
+  try {
+    return import_weights(file, replica.parameters(), ImportMode::exact, head_tensor_names(replica.network()));
+  } catch (const DataError& error) {
+    throw DataError(path + ": " + error.what());
+  }
+}
+
+/// The first one last, so that its weights are there afterwards.
+void load_all(const std::vector<std::string>& files, Replica& replica, const Communicator& communicator) {
+  for (std::size_t k = files.size(); k-- > 0;) {
+    const ImportReport imported = load(files[k], replica);
+    if (!imported.unused.empty()) log_root(communicator, describe_import(imported, files[k]));
+  }
+}
+
+/// Over all ranks.
+EvaluationResult total_of(const MeanProbabilities& mean, const std::vector<EvaluationResult>& members,
+                          const Communicator& communicator) {
+  const LossSums mine = mean.sums();
+  std::array<double, 3> totals{mine.loss, static_cast<double>(mine.top1), static_cast<double>(mine.top5)};
+  communicator.sum(totals);
+  EvaluationResult result{.sums = {.loss = totals[0],
+                                   .top1 = static_cast<std::int64_t>(totals[1]),
+                                   .top5 = static_cast<std::int64_t>(totals[2]),
+                                   .samples = members.front().sums.samples},
+                          .faults = members.front().faults};
+  for (const EvaluationResult& member : members) result.seconds += member.seconds;
+  return result;
+}
+
+Agreement agreement_of(const MeanProbabilities& mean, std::size_t members, std::int64_t samples,
+                       const Communicator& communicator) {
+  const AgreementCounts mine = mean.agreement();
+  std::array<double, 2> totals{static_cast<double>(mine.pairs), static_cast<double>(mine.all)};
+  communicator.sum(totals);
+  const double pairs = static_cast<double>(members * (members - 1) / 2);
+  return {.pairs = totals[0] / pairs / static_cast<double>(samples), .all = totals[1] / static_cast<double>(samples)};
+}
+
+}  // namespace
+
+std::size_t ensemble_bytes(std::int64_t samples, std::int64_t num_classes, std::size_t members, int ranks) {
+  return members > 1 ? MeanProbabilities::bytes(num_classes, most_samples(samples, ranks), members) : 0;
+}
+
+EnsembleResult evaluate_ensemble(Replica& replica, const std::vector<std::string>& files, const Dataset& dataset,
+                                 const EvaluationOptions& options, const Communicator& communicator,
+                                 const Placement& placement) {
+  check(!files.empty(), "evaluate_ensemble: at least one file");
+  // Ranks of a node may share the weights: nobody writes them while another one still computes, nor the other way round.
+  communicator.barrier();
+  load_all(files, replica, communicator);
+
+  EnsembleResult result;
+  std::optional<MeanProbabilities> mean;
+  EvaluationOptions with_mean = options;
+  if (files.size() > 1) {
+    mean.emplace(replica.network().num_classes, most_samples(dataset.size(), communicator.size()), files.size());
+    with_mean.on_batch = [&](const EvaluatedBatch& batch) {
+      mean->add(batch.logits, batch.classes);
+      if (options.on_batch) options.on_batch(batch);
+    };
+  }
+  for (std::size_t k = 0; k < files.size(); ++k) {
+    if (k > 0) load(files[k], replica);
+    if (mean) mean->begin_member();
+    communicator.barrier();
+    result.members.push_back(evaluate(replica, dataset, with_mean, communicator, placement));  // all have computed after this
+  }
+  result.ensemble = result.members.front();
+  if (mean) {
+    result.ensemble = total_of(*mean, result.members, communicator);
+    result.agreement = agreement_of(*mean, files.size(), result.ensemble.sums.samples, communicator);
+  }
+  return result;
+}
+
+}  // namespace dtrain
