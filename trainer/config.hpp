@@ -137,8 +137,10 @@ struct EvalConfig {
   std::string mixed_cpus = "refuse";  ///< refuse | allow: ranks whose CPUs have different instructions
 
   // Output
-  std::string logits;  ///< safetensors file for every sample's logits, of one file of weights; empty: none
-  std::string report;  ///< file; empty: none
+  std::string logits;      ///< safetensors file for every sample's logits, of one file of weights; empty: none
+  std::string confusion;   ///< CSV file for which classes are taken for which; empty: none
+  bool per_class = false;  ///< accuracy of every class, printed and in the report
+  std::string report;      ///< file; empty: none
 };
 
 /// Of a run that is told neither epochs nor steps.

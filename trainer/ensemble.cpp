@@ -60,6 +60,14 @@ Agreement agreement_of(const MeanProbabilities& mean, std::size_t members, std::
   return {.pairs = totals[0] / pairs / static_cast<double>(samples), .all = totals[1] / static_cast<double>(samples)};
 }
 
+void append(std::vector<Prediction>& predictions, const EvaluatedBatch& batch) {
+  const std::size_t num_classes = batch.logits.size() / batch.labels.size();
+  for (std::size_t i = 0; i < batch.labels.size(); ++i) {
+    predictions.push_back(
+        {.label = batch.labels[i], .most_likely = most_likely(batch.logits.subspan(i * num_classes, num_classes))});
+  }
+}
+
 }  // namespace
 
 std::size_t ensemble_bytes(std::int64_t samples, std::int64_t num_classes, std::size_t members, int ranks) {
@@ -76,23 +84,27 @@ EnsembleResult evaluate_ensemble(Replica& replica, const std::vector<std::string
 
   EnsembleResult result;
   std::optional<MeanProbabilities> mean;
-  EvaluationOptions with_mean = options;
+  EvaluationOptions watched = options;
   if (files.size() > 1) {
     mean.emplace(replica.network().num_classes, most_samples(dataset.size(), communicator.size()), files.size());
-    with_mean.on_batch = [&](const EvaluatedBatch& batch) {
-      mean->add(batch.logits, batch.classes);
-      if (options.on_batch) options.on_batch(batch);
-    };
   }
+  watched.on_batch = [&](const EvaluatedBatch& batch) {
+    if (mean) mean->add(batch.logits, batch.classes);
+    if (result.members.empty()) append(result.predictions, batch);
+    if (options.on_batch) options.on_batch(batch);
+  };
   for (std::size_t k = 0; k < files.size(); ++k) {
     if (k > 0) load(files[k], replica);
     if (mean) mean->begin_member();
     communicator.barrier();
-    result.members.push_back(evaluate(replica, dataset, with_mean, communicator, placement));  // all have computed after this
+    result.members.push_back(evaluate(replica, dataset, watched, communicator, placement));  // all have computed after this
   }
   result.ensemble = result.members.front();
   if (mean) {
     result.ensemble = total_of(*mean, result.members, communicator);
+    for (std::size_t i = 0; i < result.predictions.size(); ++i) {
+      result.predictions[i].most_likely = mean->most_likely_of(static_cast<std::int64_t>(i));
+    }
     result.agreement = agreement_of(*mean, files.size(), result.ensemble.sums.samples, communicator);
   }
   return result;

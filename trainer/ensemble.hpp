@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "trainer/evaluation.hpp"
+#include "trainer/predictions.hpp"
 
 namespace dtrain {
 
@@ -20,6 +21,7 @@ struct EnsembleResult {
   std::vector<EvaluationResult> members;  ///< in the order of the files; the bits of each file evaluated alone
   EvaluationResult ensemble;              ///< of all together, its seconds those of all members; one file: that member's
   std::optional<Agreement> agreement;     ///< none of one file
+  std::vector<Prediction> predictions;    ///< of the whole ensemble, for this rank's pictures
 };
 
 /// Evaluates each file's weights in turn, decoding the pictures anew for each (Note [Members one after the other]).

@@ -17,6 +17,7 @@
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
 #include "trainer/start.hpp"
+#include "trainer/text_table.hpp"
 
 namespace dtrain {
 namespace {
@@ -75,6 +76,22 @@ void print_result(const EvalConfig& config, const std::vector<std::string>& file
   }
 }
 
+using ClassAccuracies = std::vector<std::pair<std::string, ClassAccuracy>>;
+
+double top1_of(const ClassAccuracy& accuracy) {
+  return static_cast<double>(accuracy.top1) / static_cast<double>(accuracy.samples);
+}
+
+void print_classes(const ClassAccuracies& per_class) {
+  std::vector<std::vector<std::string>> rows{{"class", "pictures", "top-1"}};
+  for (const auto& [name, accuracy] : per_class) {
+    char percent[32] = "-";
+    if (accuracy.samples > 0) std::snprintf(percent, sizeof percent, "%.2f %%", 100.0 * top1_of(accuracy));
+    rows.push_back({name, std::to_string(accuracy.samples), percent});
+  }
+  std::fputs(table_text(rows).c_str(), stdout);
+}
+
 /// What a rank takes for the largest of the files, while it is read.
 std::size_t largest_bytes(const std::vector<std::string>& files) {
   std::size_t largest = 0;
@@ -87,8 +104,18 @@ std::size_t largest_bytes(const std::vector<std::string>& files) {
   return largest;
 }
 
+/// Errors: DataError: `file`, which is closed here, could not be written.
+void finish_file(std::ofstream& file, const std::string& doing, const std::string& option) {
+  file.close();
+  if (file) return;
+  throw DataError(Fault{.doing = doing,
+                        .expected = "a file that can be written",
+                        .found = "an error of the file system",
+                        .remedy = "another " + option});
+}
+
 void write_result(const std::string& path, const EvalConfig& config, const std::vector<std::string>& files,
-                  const EnsembleResult& result) {
+                  const EnsembleResult& result, const ClassAccuracies& per_class) {
   const EvaluationResult& whole = result.ensemble;
   Json json{{"model", model_entry(config.model).name},
             {"weights", config.weights},
@@ -108,15 +135,13 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
     json["ensemble"] = scores_json(whole);
     json["agreement"] = {{"pairs", result.agreement->pairs}, {"all", result.agreement->all}};
   }
+  for (const auto& [name, accuracy] : per_class) {
+    json["per_class"].push_back(
+        {{"class", name}, {"samples", accuracy.samples}, {"top1", accuracy.samples > 0 ? Json(top1_of(accuracy)) : Json()}});
+  }
   std::ofstream file(path);
   file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
-  file.flush();
-  if (!file) {
-    throw DataError(Fault{.doing = "writing the report " + path,
-                          .expected = "a file that can be written",
-                          .found = "an error of the file system",
-                          .remedy = "another --report"});
-  }
+  finish_file(file, "writing the report " + path, "--report");
 }
 
 }  // namespace
@@ -140,10 +165,12 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, classes);
   std::vector<std::int32_t> class_indices;
   if (maps_classes) class_indices = read_class_indices(config.class_indices, dataset->class_names(), network.num_classes);
+  const bool counts_classes = config.per_class || !config.confusion.empty();
   communicator.require_equal({{"precision", to_text(parse_precision(config.precision))},
                               {"--local-batch", std::to_string(config.local_batch)},
                               {"data", describe_dataset(*dataset)},
                               {"files of weights", std::to_string(files.size())},
+                              {"--per-class or --confusion", counts_classes ? "given" : "not given"},
                               {"class indices", listed(class_indices)}});
 
   const std::int64_t global_batch =
@@ -166,6 +193,7 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   Replica replica(network, compile, communicator);
   replica.compile(work);
   if (communicator.is_root()) require_writable_file(config.report, "--report");
+  if (communicator.is_root()) require_writable_file(config.confusion, "--confusion");
   std::vector<float> logits;
   EvaluationOptions options{.transform = evaluation_transform(network, config.resize),
                             .workers = loader_workers(config.workers, environment.placement),
@@ -179,8 +207,23 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   const EnsembleResult result = evaluate_ensemble(replica, files, *dataset, options, communicator, environment.placement);
   warn_of_damaged(result.ensemble.faults, "evaluation");
   if (!config.logits.empty()) write_logits(config.logits, logits, result.ensemble.sums.samples, network, communicator);
+  std::vector<Prediction> predictions;
+  if (counts_classes) predictions = gather_predictions(result.predictions, communicator);
   if (!communicator.is_root()) return 0;
-  if (!config.report.empty()) write_result(config.report, config, files, result);
+
+  const std::vector<std::string>& folders = dataset->class_names();
+  ClassAccuracies per_class;
+  if (config.per_class) {
+    const auto accuracies = accuracy_by_class(predictions, folders.size(), class_indices);
+    for (std::size_t k = 0; k < folders.size(); ++k) per_class.emplace_back(folders[k], accuracies[k]);
+    print_classes(per_class);
+  }
+  if (!config.confusion.empty()) {
+    std::ofstream file(config.confusion);
+    write_confusion(file, predictions, folders, names_of_outputs(folders, class_indices, network.num_classes));
+    finish_file(file, "writing " + config.confusion, "--confusion");
+  }
+  if (!config.report.empty()) write_result(config.report, config, files, result, per_class);
   print_result(config, files, result);
   return 0;
 }

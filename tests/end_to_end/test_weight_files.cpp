@@ -26,6 +26,20 @@ std::vector<std::string> evaluation(const std::string& weights, const fs::path& 
           "1",    "--weights", weights,    "--report", report.string()};
 }
 
+using Counts = std::vector<std::vector<int>>;
+
+/// What --confusion is to write.
+std::string confusion_text(const std::vector<std::string>& folders, const std::vector<std::string>& outputs,
+                           const Counts& counts) {
+  std::string text = "true/predicted";
+  for (const std::string& output : outputs) text += "," + output;
+  for (std::size_t folder = 0; folder < folders.size(); ++folder) {
+    text += "\n" + folders[folder];
+    for (const int count : counts[folder]) text += "," + std::to_string(count);
+  }
+  return text + "\n";
+}
+
 Json evaluated(int ranks, const fs::path& weights) {
   const fs::path report = new_path("eval.json");
   const Outcome outcome = run({.ranks = ranks, .arguments = evaluation(weights, report)});
@@ -164,7 +178,9 @@ TEST(Eval, JudgesFoldersByTheirClassIndices) {
   for (const std::string& folder : file_names(demo_data() / "val")) lines += folder + " " + std::to_string(--index) + "\n";
   write_text(list, lines);
   std::vector<std::string> arguments = evaluation(weights, report);
-  arguments.insert(arguments.end(), {"--num-classes", "13", "--class-indices", list.string(), "--logits", logits.string()});
+  const fs::path confusion = new_path("confusion.csv");
+  arguments.insert(arguments.end(), {"--num-classes", "13", "--class-indices", list.string(), "--logits", logits.string(),
+                                     "--confusion", confusion.string()});
 
   const Outcome outcome = run({.ranks = 2, .arguments = arguments});
 
@@ -172,6 +188,8 @@ TEST(Eval, JudgesFoldersByTheirClassIndices) {
   const TensorFile file = read_tensor_file(logits);
   const FileTensor& tensor = *file.find("logits");
   ASSERT_EQ(tensor.shape, (Shape{kValPictures, 13}));
+  const std::vector<std::string> folders = file_names(demo_data() / "val");
+  Counts counts(10, std::vector<int>(13));
   double loss = 0.0;
   int top1 = 0, top5 = 0;
   for (std::int64_t picture = 0; picture < kValPictures; ++picture) {
@@ -182,8 +200,13 @@ TEST(Eval, JudgesFoldersByTheirClassIndices) {
     loss += std::log(sum) / kValPictures;
     const auto larger = std::count_if(row, row + 13, [&](float logit) { return logit > own; });
     top1 += larger < 1, top5 += larger < 5;
+    ++counts[static_cast<std::size_t>(picture / 2)][static_cast<std::size_t>(std::max_element(row, row + 13) - row)];
   }
+  std::vector<std::string> outputs{"class 0", "class 1", "class 2"};
+  outputs.insert(outputs.end(), folders.rbegin(), folders.rend());
+  EXPECT_EQ(read_text(confusion), confusion_text(folders, outputs, counts));
   const Json result = read_json(report);
+  EXPECT_FALSE(result.contains("per_class")) << "without --per-class";
   EXPECT_DOUBLE_EQ(result.at("top1").get<double>(), static_cast<double>(top1) / kValPictures);
   EXPECT_DOUBLE_EQ(result.at("top5").get<double>(), static_cast<double>(top5) / kValPictures);
   EXPECT_NEAR(result.at("loss").get<double>(), loss, 1e-9 * loss);  // sums of doubles in another order
@@ -214,19 +237,24 @@ TEST(Ensemble, IsTheMeanOfItsMembersWhichHaveTheBitsOfEachAlone) {
   }
   double loss = 0.0, pairs = 0.0;
   int top1 = 0, top5 = 0, all = 0;
+  Counts counts(10, std::vector<int>(10));
   for (std::int64_t picture = 0; picture < kValPictures; ++picture) {
     const double* row = mean.data() + picture * 10;
     const double own = row[picture / 2];
     loss -= std::log(own) / kValPictures;
     const auto larger = std::count_if(row, row + 10, [&](double probability) { return probability > own; });
     top1 += larger < 1, top5 += larger < 5;
+    ++counts[static_cast<std::size_t>(picture / 2)][static_cast<std::size_t>(std::max_element(row, row + 10) - row)];
     const auto& classes = said[static_cast<std::size_t>(picture)];
     const int equal = (classes[0] == classes[1]) + (classes[0] == classes[2]) + (classes[1] == classes[2]);
     pairs += equal / 3.0 / kValPictures;
     all += equal == 3;
   }
 
-  const Outcome outcome = run({.ranks = 3, .arguments = evaluation(files[0] + "," + files[1] + "," + files[2], report)});
+  const fs::path confusion = new_path("confusion.csv");
+  const Outcome outcome = run({.ranks = 3,
+                               .arguments = evaluation(files[0] + "," + files[1] + "," + files[2], report) +
+                                            Words{"--per-class", "--confusion", confusion}});
 
   ASSERT_EQ(outcome.exit_code, 0) << outcome;
   const Json result = read_json(report);
@@ -243,6 +271,13 @@ TEST(Ensemble, IsTheMeanOfItsMembersWhichHaveTheBitsOfEachAlone) {
   }
   EXPECT_NEAR(result.at("agreement").at("pairs").get<double>(), pairs, 1e-12);
   EXPECT_DOUBLE_EQ(result.at("agreement").at("all").get<double>(), static_cast<double>(all) / kValPictures);
+  const std::vector<std::string> folders = file_names(demo_data() / "val");
+  EXPECT_EQ(read_text(confusion), confusion_text(folders, folders, counts));
+  ASSERT_EQ(result.at("per_class").size(), 10U);
+  for (std::size_t k = 0; k < 10; ++k) {
+    EXPECT_EQ(result.at("per_class")[k], (Json{{"class", folders[k]}, {"samples", 2}, {"top1", counts[k][k] / 2.0}}));
+    EXPECT_EQ(outcome.count("  " + folders[k] + " "), 1) << outcome;
+  }
   EXPECT_EQ(outcome.count("of the ensemble  on 20 pictures"), 1) << outcome;
   EXPECT_EQ(outcome.count("agreement: two members "), 1) << outcome;
 }

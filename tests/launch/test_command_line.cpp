@@ -315,7 +315,12 @@ TEST(CommandLine, EveryEvalOptionReachesItsField) {
                                      "--synthetic-size",
                                      "9",
                                      "--class-indices",
-                                     "list.txt"});
+                                     "list.txt",
+                                     "--confusion",
+                                     "c.csv",
+                                     "--per-class"});
+  EXPECT_EQ(c.confusion, "c.csv");
+  EXPECT_TRUE(c.per_class);
   EXPECT_EQ(c.model, "resnet20");
   EXPECT_EQ(c.weights, "w.safetensors");
   EXPECT_EQ(c.data, "d");
