@@ -74,6 +74,16 @@ const PlannedStage* open_branch(const RunPlan& plan, std::int64_t step) {
   return stage.stage.is_branch && step > stage.begin ? &stage : nullptr;
 }
 
+void require_no_branch(const RunPlan& plan) {
+  for (const PlannedStage& stage : plan.stages) {
+    if (!stage.stage.is_branch) continue;
+    throw ConfigError(Fault{.doing = "planning the branch " + stage.stage.name,
+                            .expected = "--out DIR, where its weights and the trunk, to which the run returns, are kept",
+                            .found = "no --out",
+                            .remedy = "--out DIR, or branch=off"});
+  }
+}
+
 /// Where in the data a run goes on after `step`.
 StepPosition next_position(const RunPlan& plan, std::int64_t step) {
   const PlannedStage& stage = step < plan.total_steps ? plan.stages[stage_at(plan.stages, step)] : plan.stages.back();
@@ -99,7 +109,7 @@ bool CheckpointKeeper::holds_another_run() const {
 }
 
 void CheckpointKeeper::prepare(std::int64_t parameters) const {
-  if (!is_enabled()) return;
+  if (!is_enabled()) return require_no_branch(plan_);
   on_root(communicator_, [&] {
     require_writable(paths_);
     if (holds_another_run()) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dtrain/error.hpp"
+#include "trainer/ensemble_report.hpp"
 #include "trainer/version.hpp"
 
 namespace dtrain {
@@ -83,6 +84,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
                           {"top5", report.validation->top5()},
                           {"samples", report.validation->sums.samples}};
   }
+  if (report.ensemble) put_ensemble(json, report.members, *report.ensemble);
   std::ofstream file(path);
   file << json.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
   file.flush();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "collectives/communicator.hpp"
+#include "trainer/ensemble.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/rank_memory.hpp"
@@ -18,6 +19,8 @@ struct RunReport {
   const RunPlan* plan = nullptr;
   std::vector<StepReport> steps;  ///< of this process's run, in order
   std::optional<EvaluationResult> validation;
+  std::vector<std::string> members;        ///< files of weights that branches left
+  std::optional<EnsembleResult> ensemble;  ///< of those
   std::string allreduce;
   int threads_per_rank = 1;
   RankMemory memory;

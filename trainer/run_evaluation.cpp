@@ -12,6 +12,7 @@
 #include "trainer/class_indices.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/ensemble.hpp"
+#include "trainer/ensemble_report.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
@@ -47,33 +48,15 @@ std::string listed(const std::vector<std::int32_t>& indices) {
   return text;
 }
 
-Json scores_json(const EvaluationResult& result) {
-  return {{"top1", result.top1()}, {"top5", result.top5()}, {"loss", result.loss()}};
-}
-
-std::string scores_text(const EvaluationResult& result) {
-  char text[128];
-  std::snprintf(text, sizeof text, "top-1 %.2f %%  top-5 %.2f %%  loss %.4f", 100.0 * result.top1(), 100.0 * result.top5(),
-                result.loss());
-  return text;
-}
-
 /// A line for one file; for several, one for each, one for all together, and how much they agree.
 void print_result(const EvalConfig& config, const std::vector<std::string>& files, const EnsembleResult& result) {
   const EvaluationResult& whole = result.ensemble;
   const std::string of = result.agreement ? "  of the ensemble" : "";
-  if (result.agreement) {
-    for (std::size_t k = 0; k < files.size(); ++k) {
-      std::printf("%s  of %s\n", scores_text(result.members[k]).c_str(), files[k].c_str());
-    }
-  }
+  std::fputs(members_text(files, result).c_str(), stdout);
   std::printf("%s%s  on %lld pictures of %s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
               static_cast<long long>(whole.sums.samples), config.data.c_str(),
               static_cast<double>(whole.sums.samples) / whole.seconds);
-  if (result.agreement) {
-    std::printf("agreement: two members %.2f %%, all %zu members %.2f %%\n", 100.0 * result.agreement->pairs, files.size(),
-                100.0 * result.agreement->all);
-  }
+  std::fputs(agreement_text(result).c_str(), stdout);
 }
 
 using ClassAccuracies = std::vector<std::pair<std::string, ClassAccuracy>>;
@@ -126,15 +109,7 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
             {"loss", whole.loss()},
             {"samples", whole.sums.samples},
             {"seconds", whole.seconds}};
-  if (result.agreement) {
-    for (std::size_t k = 0; k < files.size(); ++k) {
-      Json member{{"weights", files[k]}};
-      member.update(scores_json(result.members[k]));
-      json["members"].push_back(member);
-    }
-    json["ensemble"] = scores_json(whole);
-    json["agreement"] = {{"pairs", result.agreement->pairs}, {"all", result.agreement->all}};
-  }
+  put_ensemble(json, files, result);
   for (const auto& [name, accuracy] : per_class) {
     json["per_class"].push_back(
         {{"class", name}, {"samples", accuracy.samples}, {"top1", accuracy.samples > 0 ? Json(top1_of(accuracy)) : Json()}});

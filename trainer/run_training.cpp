@@ -9,6 +9,7 @@
 #include "trainer/checkpoint_keeper.hpp"
 #include "trainer/clock.hpp"
 #include "trainer/datasets.hpp"
+#include "trainer/ensemble_report.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
@@ -253,11 +254,7 @@ class TrainingRun {
 
   void run_evaluation(const StepReport& step, MetricsFile& metrics, Progress& progress) {
     replica_.average_statistics();
-    report_.validation = evaluate(replica_, *data_.validation,
-                                  {.transform = plan_.eval_transform,
-                                   .workers = loader_workers(config_.workers, environment_.placement),
-                                   .max_damaged = config_.max_damaged},
-                                  communicator_, environment_.placement);
+    report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
     const EvaluationResult& result = *report_.validation;
     warn_of_damaged(result.faults, "validation");
     const bool is_best = keeper_.keep_best(replica_, result.top1());
@@ -267,6 +264,26 @@ class TrainingRun {
     spdlog::info("epoch {:.2f}: validation top-1 {:.2f} %, top-5 {:.2f} %, loss {:.4f} on {} pictures in {:.1f} s{}",
                  step.epoch, 100.0 * result.top1(), 100.0 * result.top5(), result.loss(), result.sums.samples, result.seconds,
                  is_best ? " (best so far)" : "");
+  }
+
+  /// Of the whole run, when it is done: the branches' weights together. Takes the replica's place.
+  void evaluate_members() {
+    for (const PlannedStage& stage : plan_.stages) {
+      if (stage.stage.is_branch) report_.members.push_back(keeper_.paths().member(stage.stage.name).string());
+    }
+    if (report_.members.size() < 2 || !data_.validation || plan_.eval_every.is_off()) return;
+    report_.ensemble = evaluate_ensemble(replica_, report_.members, *data_.validation, evaluation_options(), communicator_,
+                                         environment_.placement);
+    if (!communicator_.is_root()) return;
+    std::istringstream lines(members_text(report_.members, *report_.ensemble) + scores_text(report_.ensemble->ensemble) +
+                             "  of the ensemble of all members\n" + agreement_text(*report_.ensemble));
+    for (std::string line; std::getline(lines, line);) spdlog::info("{}", line);
+  }
+
+  EvaluationOptions evaluation_options() const {
+    return {.transform = plan_.eval_transform,
+            .workers = loader_workers(config_.workers, environment_.placement),
+            .max_damaged = config_.max_damaged};
   }
 
   void log_start() const {
@@ -306,6 +323,7 @@ class TrainingRun {
     report_.fingerprint = replica_.parameters().fingerprint();
     report_.placement = environment_.placement.summary;
     report_.command = environment_.command;
+    if (training_.steps_done() == plan_.total_steps) evaluate_members();
     write_report(output_file(config_.report, "report.json"), report_, communicator_);
     if (!communicator_.is_root()) return;
     if (keeper_.is_enabled()) {

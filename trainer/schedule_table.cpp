@@ -41,6 +41,12 @@ std::string duration_text(double total_s) {
   return text.data();
 }
 
+std::string speed_text(double images_per_s) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), images_per_s < 100.0 ? "%.1f" : "%.0f", images_per_s);
+  return text.data();
+}
+
 double seconds_of(const RunPlan& plan, const PlannedStage& stage, double images_per_s) {
   const auto crop = static_cast<double>(stage_transform(plan, stage).crop);
   const auto own = static_cast<double>(plan.train_transform.crop);
@@ -89,7 +95,7 @@ std::string schedule_table(const RunPlan& plan, double images_per_s) {
   std::string text = table_text(rows);
   text += "global batch " + std::to_string(plan.global_batch) + ", " + std::to_string(plan.samples) + " pictures, " +
           std::to_string(plan.steps_per_epoch) + " steps an epoch; all stages: " + std::to_string(plan.total_steps) +
-          " steps, " + duration_text(total_s) + " at " + figures(images_per_s) + " images/s\n";
+          " steps, " + duration_text(total_s) + " at " + speed_text(images_per_s) + " images/s\n";
   if (!plan.source.empty()) text += "source: " + plan.source + "\n";
   for (const std::string& remark : plan.remarks) text += "scaled: " + remark + "\n";
   std::vector<Stage> stages;
