@@ -12,7 +12,6 @@
 #include <array>
 
 #include "collectives/mpi_handles.hpp"
-#include "collectives/node_sum.hpp"
 #include "dtrain/error.hpp"
 #include "schedules/halving_doubling.hpp"
 #include "schedules/ring.hpp"
@@ -96,7 +95,8 @@ int AllReduce::prepare(Range slice, SliceTraits traits) {
   Prepared prepared{.slice = slice,
                     .where = traits.where,
                     .wire = traits.is_exact ? WireType::fp32 : wire_,
-                    .algorithm = algorithms_.choose(slice.size() * static_cast<std::int64_t>(sizeof(float)))};
+                    .algorithm = algorithms_.choose(slice.size() * static_cast<std::int64_t>(sizeof(float))),
+                    .shard_alignment = traits.shard_alignment};
   const auto plan = [&](const std::vector<ExchangeStep>& steps) {
     return cut_into_segments(steps, Exchange::segment_elements());
   };
@@ -108,8 +108,9 @@ int AllReduce::prepare(Range slice, SliceTraits traits) {
   // A hierarchy has a shard for each lane, so that nodes' shards correspond; elsewhere every rank has one.
   const bool is_hierarchical = prepared.algorithm == AllReduceAlgorithm::hierarchical;
   const int shards = is_hierarchical ? communicator_.lanes() : communicator_.node_size();
-  prepared.shard =
-      communicator_.node_rank() < shards ? node_shard(slice, shards, communicator_.node_rank()) : Range{slice.end, slice.end};
+  prepared.shard = communicator_.node_rank() < shards
+                       ? node_shard(slice, shards, communicator_.node_rank(), traits.shard_alignment)
+                       : Range{slice.end, slice.end};
   if (is_hierarchical && !lane_.members.empty()) {
     prepared.plan = plan(ring_steps(static_cast<int>(lane_.members.size()), lane_.self, prepared.shard));
   }
@@ -158,7 +159,9 @@ void AllReduce::run(int number) {
       } else {
         sum_range_on_node(window_, prepared.shard);
       }
-      if (prepared.where == SumsAt::every_rank) gather_shards_on_node(window_, slice, communicator_.lanes(), wait_);
+      if (prepared.where == SumsAt::every_rank) {
+        gather_shards_on_node(window_, slice, communicator_.lanes(), wait_, prepared.shard_alignment);
+      }
       return;
     case AllReduceAlgorithm::mpi:
       return mpi_all_reduce(communicator_,

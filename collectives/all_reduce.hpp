@@ -10,6 +10,7 @@
 
 #include "collectives/communicator.hpp"
 #include "collectives/exchange.hpp"
+#include "collectives/node_sum.hpp"
 #include "collectives/node_window.hpp"
 #include "collectives/waiting.hpp"
 #include "schedules/algorithms.hpp"
@@ -34,8 +35,9 @@ void mpi_all_reduce(const Communicator& communicator, std::span<float> data);
 enum class SumsAt { every_rank, shard_owner };
 
 struct SliceTraits {
-  SumsAt where = SumsAt::every_rank;  ///< the same for all ranks of a node
-  bool is_exact = false;              ///< travels in fp32 also where the wire is bf16
+  SumsAt where = SumsAt::every_rank;             ///< the same for all ranks of a node
+  bool is_exact = false;                         ///< travels in fp32 also where the wire is bf16
+  std::int64_t shard_alignment = kLineElements;  ///< shards are cut at multiples of this; the same on all ranks
 };
 
 class AllReduce {
@@ -48,7 +50,7 @@ class AllReduce {
   int prepare(Range slice, SliceTraits traits = {});
   /// Sums the prepared slice over all ranks. Blocking. Same order of calls on all ranks. Allocates nothing. With shard_owner,
   /// nobody may write the slice in its segment until all ranks of the node have returned. Result: bitwise equal on all ranks;
-  /// association order depends on algorithm, ranks and the slice's size only.
+  /// association order depends on algorithm, ranks, the slice's size and the shards' alignment only.
   void run(int prepared);
   /// Bytes that this rank sends to other nodes, headers not counted; 0 where MPI plans.
   std::int64_t bytes_to_other_nodes(int prepared) const;
@@ -62,7 +64,8 @@ class AllReduce {
     SumsAt where = SumsAt::every_rank;
     WireType wire = WireType::fp32;
     AllReduceAlgorithm algorithm = AllReduceAlgorithm::none;
-    Range shard;        ///< may be empty
+    Range shard;  ///< may be empty
+    std::int64_t shard_alignment = kLineElements;
     ExchangePlan plan;  ///< with the other ranks, or with the other nodes' ranks of this lane
   };
 

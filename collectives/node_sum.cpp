@@ -12,13 +12,12 @@
 
 namespace dtrain {
 
-Range node_shard(const Range& slice, int count, int index) {
-  constexpr std::int64_t kLine = 16;  // segments begin at lines
+Range node_shard(const Range& slice, int count, int index, std::int64_t alignment) {
   const auto begin_of = [&](int shard) {
     if (shard == 0) return slice.begin;
     if (shard == count) return slice.end;
     const std::int64_t even = split_range(slice, count, shard).begin;
-    return std::clamp((even + kLine - 1) / kLine * kLine, slice.begin, slice.end);
+    return std::clamp((even + alignment - 1) / alignment * alignment, slice.begin, slice.end);
   };
   return {begin_of(index), begin_of(index + 1)};
 }
@@ -38,12 +37,12 @@ void sum_range_on_node(NodeWindow& window, const Range& range) {
   sum_kernels().sum_rows(window.own().data() + range.begin, rows.data(), rows.size(), range.size());
 }
 
-void gather_shards_on_node(NodeWindow& window, const Range& slice, int shards, const WaitPolicy& wait) {
+void gather_shards_on_node(NodeWindow& window, const Range& slice, int shards, const WaitPolicy& wait, std::int64_t alignment) {
   if (window.node_size() == 1 || slice.size() == 0) return;
   window.barrier(wait, "gathering shards in the node's shared memory, before");
   for (int owner = 0; owner < shards; ++owner) {
     if (owner == window.node_rank()) continue;
-    const Range shard = node_shard(slice, shards, owner);
+    const Range shard = node_shard(slice, shards, owner, alignment);
     std::copy_n(window.segment(owner).data() + shard.begin, shard.size(), window.own().data() + shard.begin);
   }
   window.barrier(wait, "gathering shards in the node's shared memory, after");

@@ -240,25 +240,36 @@ TEST(AllReduce, InBf16RoundsNoMoreThanDerivedAndAlikeOnAllRanks) {
 
 TEST_P(AllReduceBy, LeavesSumsWithTheOwnersOfShardsWhoTogetherHaveAll) {
   constexpr std::int64_t kElements = 10007;
-  const int slice = all_reduce_.prepare({kBeside, kBeside + kElements}, {.where = SumsAt::shard_owner});
-  for (std::int64_t i = 0; i < kElements; ++i) {
-    window_.own()[static_cast<std::size_t>(kBeside + i)] = integer(communicator_.rank(), i);
-  }
+  for (const std::int64_t alignment : {kLineElements, std::int64_t{1024}}) {
+    for (const SumsAt where : {SumsAt::shard_owner, SumsAt::every_rank}) {
+      const int slice = all_reduce_.prepare({kBeside, kBeside + kElements}, {.where = where, .shard_alignment = alignment});
+      for (std::int64_t i = 0; i < kElements; ++i) {
+        window_.own()[static_cast<std::size_t>(kBeside + i)] = integer(communicator_.rank(), i);
+      }
 
-  all_reduce_.run(slice);
-  window_.barrier(kWait, "test");
+      all_reduce_.run(slice);
+      window_.barrier(kWait, "test");
 
-  std::int64_t wrong = 0;
-  std::vector<double> owners(kElements, 0.0);
-  for (std::int64_t at = all_reduce_.shard(slice).begin; at < all_reduce_.shard(slice).end; ++at) {
-    float expected = 0.0f;
-    for (int rank = 0; rank < communicator_.size(); ++rank) expected += integer(rank, at - kBeside);
-    wrong += window_.own()[static_cast<std::size_t>(at)] == expected ? 0 : 1;
-    owners[static_cast<std::size_t>(at - kBeside)] = 1.0;
+      const Range& shard = all_reduce_.shard(slice);
+      for (const std::int64_t cut : {shard.begin, shard.end}) {
+        EXPECT_TRUE(cut == kBeside || cut == kBeside + kElements || cut % alignment == 0) << cut;
+      }
+      std::int64_t wrong = 0;
+      std::vector<double> owners(kElements, 0.0);
+      for (std::int64_t at = kBeside; at < kBeside + kElements; ++at) {
+        const bool is_own = shard.begin <= at && at < shard.end;
+        if (is_own) owners[static_cast<std::size_t>(at - kBeside)] = 1.0;
+        if (!is_own && where == SumsAt::shard_owner) continue;
+        float expected = 0.0f;
+        for (int rank = 0; rank < communicator_.size(); ++rank) expected += integer(rank, at - kBeside);
+        wrong += window_.own()[static_cast<std::size_t>(at)] == expected ? 0 : 1;
+      }
+      communicator_.sum(owners);
+      EXPECT_EQ(wrong, 0);
+      EXPECT_EQ(owners, std::vector<double>(kElements, communicator_.nodes())) << "one owner on every node";
+      window_.barrier(kWait, "test");
+    }
   }
-  communicator_.sum(owners);
-  EXPECT_EQ(wrong, 0);
-  EXPECT_EQ(owners, std::vector<double>(kElements, communicator_.nodes())) << "one owner on every node";
 }
 
 TEST(AllReduce, RoundsNoExactSliceOnABf16Wire) {
