@@ -4,7 +4,9 @@
 // where a slice is cut, nor the vector width changes a bit.
 #include "src/update_kernels.hpp"
 
+#include <cassert>
 #include <cmath>
+#include <cstring>
 
 namespace dtrain {
 namespace {
@@ -14,16 +16,28 @@ namespace {
   return average * f.average_scale / (std::sqrt(squares) * f.root_scale + f.epsilon);
 }
 
+/// r of lamb.
+[[gnu::always_inline]] inline float lamb_direction(float w, float average, float squares, const UpdateFactors& f) {
+  return adam_direction(average, squares, f) + f.decay * w;
+}
+
+/// m and s of adamw and lamb.
+[[gnu::always_inline]] inline void average_gradient(float gradient, float& average, float& squares, const UpdateFactors& f) {
+  const float g = f.gradient_scale * gradient;
+  average = f.carried * average + f.average_new * g;
+  squares = f.squares_kept * squares + f.squares_new * (g * g);
+}
+
 /// The updated weight; `average` and `squares` become the new state.
 template <UpdateRule rule>
 [[gnu::always_inline]] inline float update_element(float w, float gradient, float& average, float& squares,
                                                    const UpdateFactors& f) {
   if constexpr (rule == UpdateRule::adamw) {
-    average = f.carried * average + f.average_new * gradient;
-    squares = f.squares_kept * squares + f.squares_new * (gradient * gradient);
+    average_gradient(gradient, average, squares, f);
     return f.shrink * w - f.rate * adam_direction(average, squares, f);
   }
-  const float g = gradient + f.decay * w;
+  if constexpr (rule == UpdateRule::lamb) return w - f.rate * lamb_direction(w, average, squares, f);
+  const float g = f.gradient_scale * gradient + f.decay * w;
   if constexpr (rule == UpdateRule::sgd || rule == UpdateRule::nesterov) {
     average = f.carried * average + g;
     return w - f.rate * (rule == UpdateRule::nesterov ? g + f.momentum * average : average);
@@ -56,15 +70,49 @@ template <UpdateRule rule>
     float average = e.average[i];
     float squares = has_squares(rule) ? e.squares[i] : 0.0f;
     const float updated = update_element<rule>(e.weights[i], e.gradients[i], average, squares, f);
-    e.average[i] = average;
-    if constexpr (has_squares(rule)) e.squares[i] = squares;
+    if constexpr (rule != UpdateRule::lamb) e.average[i] = average;
+    if constexpr (has_squares(rule) && rule != UpdateRule::lamb) e.squares[i] = squares;
     e.weights[i] = updated;
     zero += updated * 0.0f;
   }
   return zero;
 }
 
-// The same loop for any x86-64 and for processors with AVX2; which one runs is decided by the processor at hand.
+[[gnu::always_inline]] inline void find_directions(const UpdateElements& e, const UpdateFactors& factors,
+                                                   float* __restrict__ directions) {
+  const UpdateFactors f = factors;
+#pragma omp simd
+  for (std::int64_t i = 0; i < e.count; ++i) {
+    float average = e.average[i];
+    float squares = e.squares[i];
+    average_gradient(e.gradients[i], average, squares, f);
+    e.average[i] = average;
+    e.squares[i] = squares;
+    directions[i] = lamb_direction(e.weights[i], average, squares, f);
+  }
+}
+
+// Lanes are vectors of fixed width, which the compiler splits for narrower processors: a loop that it vectorises itself has as
+// many sums as the processor's vectors have elements.
+[[gnu::always_inline]] inline double sum_squares(const float* values, std::int64_t count) {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef double Doubles __attribute__((vector_size(64)));
+  assert(count % 16 == 0);
+  Doubles low{}, high{};
+  for (std::int64_t i = 0; i < count; i += 16) {
+    Floats a, b;
+    std::memcpy(&a, values + i, sizeof a);
+    std::memcpy(&b, values + i + 8, sizeof b);
+    const Doubles x = __builtin_convertvector(a, Doubles);
+    const Doubles y = __builtin_convertvector(b, Doubles);
+    low += x * x;  // exact: 24 bits times 24 bits
+    high += y * y;
+  }
+  const Doubles sums = low + high;
+  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+// The same loops for any x86-64 and for processors with AVX2; which one runs is decided by the processor at hand.
 template <UpdateRule rule>
 float update_baseline(const UpdateElements& elements, const UpdateFactors& factors) {
   return update_elements<rule>(elements, factors);
@@ -73,6 +121,15 @@ template <UpdateRule rule>
 [[gnu::target("avx2")]] float update_avx2(const UpdateElements& elements, const UpdateFactors& factors) {
   return update_elements<rule>(elements, factors);
 }
+
+void directions_baseline(const UpdateElements& elements, const UpdateFactors& factors, float* directions) {
+  find_directions(elements, factors, directions);
+}
+[[gnu::target("avx2")]] void directions_avx2(const UpdateElements& elements, const UpdateFactors& factors, float* directions) {
+  find_directions(elements, factors, directions);
+}
+double squares_baseline(const float* values, std::int64_t count) { return sum_squares(values, count); }
+[[gnu::target("avx2")]] double squares_avx2(const float* values, std::int64_t count) { return sum_squares(values, count); }
 
 template <UpdateRule rule>
 UpdateKernel choose_width() {
@@ -97,8 +154,14 @@ UpdateKernel choose_update_kernel(UpdateRule rule) {
       return choose_width<UpdateRule::rmsprop_tensorflow>();
     case UpdateRule::adamw:
       return choose_width<UpdateRule::adamw>();
+    case UpdateRule::lamb:
+      return choose_width<UpdateRule::lamb>();
   }
   return nullptr;
 }
+
+DirectionKernel choose_direction_kernel() { return __builtin_cpu_supports("avx2") ? directions_avx2 : directions_baseline; }
+
+SquaresKernel choose_squares_kernel() { return __builtin_cpu_supports("avx2") ? squares_avx2 : squares_baseline; }
 
 }  // namespace dtrain

@@ -118,7 +118,7 @@ void CheckpointKeeper::prepare(std::int64_t parameters) const {
                               .found = "weights or checkpoints of one",
                               .remedy = "--resume auto to continue it, or another --out"});
     }
-    const std::int64_t elements = parameters + Optimizer::memory_elements(plan_.optimizer, parameters);
+    const std::int64_t elements = parameters + Optimizer::state_elements(plan_.optimizer, parameters);
     const auto needed = static_cast<std::uintmax_t>(elements) * sizeof(float) * 2;  // two checkpoints
     const auto available = fs::space(paths_.out).available;
     if (available < needed) {

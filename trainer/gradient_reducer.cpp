@@ -74,6 +74,9 @@ GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& w
       is_needed_(options_.buckets.size(), false),
       owners_wait_(watched(kPoliteWait, options_, communicator)) {
   check(options_.bucket_names.size() == options_.buckets.size(), "GradientReducer: a name for each bucket");
+  if (options_.measuring_passes > 0 && options_.overlap == Overlap::automatic) options_.overlap = Overlap::backward;
+  check(options_.measuring_passes == 0 || options_.overlap != Overlap::forward,
+        "GradientReducer: no weight is updated before all gradients are measured");
   for (const Range& gradients : options_.gradient_ranges) {
     std::vector<int>& needed = needed_by_.emplace_back();
     for (auto bucket = static_cast<int>(options_.buckets.size()) - 1; bucket >= 0; --bucket) {
@@ -85,7 +88,9 @@ GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& w
   for (const Range& bucket : options_.buckets) {  // prepared in their order, so that they have their numbers
     const bool has_step_sums = bucket.end == options_.buckets.back().end;  // of which every rank needs the exact total
     const bool is_sharded = options_.shares_update && !has_step_sums;
-    all_reduce_.prepare(bucket, {.where = is_sharded ? SumsAt::shard_owner : SumsAt::every_rank, .is_exact = has_step_sums});
+    all_reduce_.prepare(bucket, {.where = is_sharded ? SumsAt::shard_owner : SumsAt::every_rank,
+                                 .is_exact = has_step_sums,
+                                 .shard_alignment = options_.shard_alignment});
   }
   comm_thread_ = std::make_unique<CommThread>(
       [this](int bucket) {
@@ -122,6 +127,7 @@ void GradientReducer::begin_backward(const StepGradients& step) {
   step_ = step;
   if (comm_thread_) comm_thread_->reset();
   is_updated_.assign(is_updated_.size(), false);
+  is_measured_ = false;
   submitted_ = ready_ = 0;
   final_elements_ = 0;
   backward_begin_s_ = seconds();
@@ -157,13 +163,39 @@ void GradientReducer::submit_ready() {
   }
 }
 
+const Range& GradientReducer::own_part(int bucket) const {
+  return options_.shares_update ? all_reduce_.shard(bucket) : options_.buckets[static_cast<std::size_t>(bucket)];
+}
+
+void GradientReducer::require_summed(int bucket) {
+  if (comm_thread_) clock_.waited_s += comm_thread_->wait(places_[static_cast<std::size_t>(bucket)]);
+}
+
+/// In the first pass, later buckets travel meanwhile.
+void GradientReducer::require_measured() {
+  if (is_measured_) return;
+  for (int pass = 0; pass < options_.measuring_passes; ++pass) {
+    for (const int bucket : order_) {
+      require_summed(bucket);
+      const double begin_s = seconds();
+      options_.measure(pass, own_part(bucket));
+      clock_.update_s += seconds() - begin_s;
+    }
+    const StallWatch::Subject subject(communicator_.watch(), measuring_text_, StallWatch::Waiter::beside_mpi);
+    const double begin_s = seconds();
+    options_.end_measuring(pass, owners_wait_);
+    clock_.update_s += seconds() - begin_s;
+  }
+  is_measured_ = true;
+}
+
 void GradientReducer::require_updated(int bucket) {
   const auto at = static_cast<std::size_t>(bucket);
   if (is_updated_[at]) return;
-  if (comm_thread_) clock_.waited_s += comm_thread_->wait(places_[at]);
+  require_summed(bucket);
   const StallWatch::Subject subject(communicator_.watch(), options_.bucket_names[at], StallWatch::Waiter::beside_mpi);
   const double begin_s = seconds();
-  options_.update(options_.shares_update ? all_reduce_.shard(bucket) : options_.buckets[at], owners_wait_);
+  options_.update(own_part(bucket), owners_wait_);
   clock_.update_s += seconds() - begin_s;
   is_updated_[at] = true;
 }
@@ -181,6 +213,7 @@ void GradientReducer::look_for_stall(int bucket, double waited_s) {
 }
 
 void GradientReducer::settle() {
+  require_measured();
   if (overlap_ == Overlap::forward) {
     for (auto bucket = static_cast<int>(options_.buckets.size()) - 1; bucket >= 0; --bucket) require_updated(bucket);
   } else {

@@ -35,6 +35,12 @@ struct ReducerOptions {
   double stall_timeout_s = 60.0;          ///< a bucket that is late by this is an error
   std::vector<std::string> bucket_names;  ///< one a bucket, for reports
   std::function<void()> on_comm_thread_start;
+  /// Passes over the sums of all buckets before the first update (Note [Norms are measured before the first weight changes]):
+  /// measure() is called as update() is, in each pass, and end_measuring() after it. With any, forward cannot overlap.
+  int measuring_passes = 0;
+  std::function<void(int pass, const Range& part)> measure;
+  std::function<void(int pass, const WaitPolicy& wait)> end_measuring;
+  std::int64_t shard_alignment = kLineElements;  ///< shards are cut at multiples of this
   /// Updates weights whose gradients are summed: those of a bucket, or of this rank's shard of it, which may be empty; returns
   /// when those of the whole bucket are up to date. Called on the owner's thread, for the same buckets in the same order on all
   /// ranks. wait: for the other ranks of the node, while buckets may be travelling.
@@ -63,7 +69,11 @@ class GradientReducer final : public GradientExchange {
 
  private:
   void submit_ready();
+  void require_summed(int bucket);
+  void require_measured();
   void require_updated(int bucket);
+  /// What this rank updates of a bucket.
+  const Range& own_part(int bucket) const;
   void look_for_stall(int bucket, double waited_s);
 
   ReducerOptions options_;
@@ -76,9 +86,11 @@ class GradientReducer final : public GradientExchange {
   std::vector<std::vector<int>> needed_by_;   ///< per node: buckets that its weights lie in, last one first
   std::vector<BucketTimes> times_;            ///< of the last step
   std::vector<bool> is_updated_, is_needed_;  ///< per bucket: its weights; a layer of this forward has asked for them
-  std::size_t submitted_ = 0;                 ///< of order_
-  std::size_t ready_ = 0;                     ///< buckets whose gradients are final, from the first on
-  std::int64_t final_elements_ = 0;           ///< of the window, from its beginning
+  const std::string measuring_text_ = "the norms of all gradients";  ///< for reports
+  bool is_measured_ = true;                                          ///< all buckets of the step, in all passes
+  std::size_t submitted_ = 0;                                        ///< of order_
+  std::size_t ready_ = 0;                                            ///< buckets whose gradients are final, from the first on
+  std::int64_t final_elements_ = 0;                                  ///< of the window, from its beginning
   double backward_begin_s_ = 0.0, backward_s_ = 0.0, forward_begin_s_ = 0.0;
   Clock clock_, at_forward_;
   double exchange_s_ = 0.0;

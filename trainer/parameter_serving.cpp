@@ -127,7 +127,7 @@ void serve_training(const RunPlan& plan, const TrainConfig& config, const Traini
   const ParameterServerPlan servers =
       plan_parameter_servers(config, *ranks.roles(), std::ssize(parameters.weights()), first_step);
   const std::int64_t elements = std::ssize(parameters.weights());
-  const std::int64_t arenas_elements = elements + Optimizer::memory_elements(plan.optimizer, elements);
+  const std::int64_t arenas_elements = elements + Optimizer::state_elements(plan.optimizer, elements);
   require_memory(servers, static_cast<std::size_t>(arenas_elements) * sizeof(float), all.rank(), available_bytes);
   Optimizer optimizer(plan.optimizer, parameters);
   broadcast_state(all, {parameters, optimizer.states(), first_step});

@@ -74,14 +74,14 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
                           const RankWork& work) {
   const bool trains = !work.training_batches.empty();
   const std::size_t whole_bytes = parameters.weights().size_bytes();
-  const std::size_t state_bytes =
-      trains ? static_cast<std::size_t>(Optimizer::memory_elements(work.optimizer, std::ssize(parameters.weights()))) *
-                   sizeof(float)
-             : 0;
+  const std::int64_t weights = std::ssize(parameters.weights());
+  const auto bytes_of = [&](std::int64_t elements) { return trains ? static_cast<std::size_t>(elements) * sizeof(float) : 0; };
+  const std::size_t optimizer_bytes =
+      bytes_of(Optimizer::memory_elements(work.optimizer, weights, std::ssize(parameters.trained_slots())));
   const auto part_of = [&](std::size_t bytes) { return bytes / static_cast<std::size_t>(work.sharing_ranks); };
   RankMemory memory{.weights_bytes = part_of(whole_bytes),
                     .gradients_bytes = trains ? parameters.gradients().size_bytes() : 0,
-                    .optimizer_bytes = part_of(state_bytes),
+                    .optimizer_bytes = part_of(optimizer_bytes),
                     .kernels_bytes = estimate_kernels(network, graphs.size()),
                     .resident_bytes = work.resident_bytes};
   for (const MemoryPlan& graph : graphs) {
@@ -96,7 +96,8 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
                           picture_bytes(network, (kPrefetchBatches + 1) * work.evaluation_batch, network.height) +
                           static_cast<std::size_t>(work.samples) * sizeof(std::int64_t);
   if (work.saves) {
-    memory.checkpoint_bytes = whole_bytes + state_bytes + parameters.statistics().size_bytes();
+    memory.checkpoint_bytes =
+        whole_bytes + bytes_of(Optimizer::state_elements(work.optimizer, weights)) + parameters.statistics().size_bytes();
   }
   return memory;
 }

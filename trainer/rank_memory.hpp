@@ -43,9 +43,9 @@ RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates)
 struct RankMemory {
   std::size_t activations_bytes = 0;  ///< arena of all graphs: activations and their gradients, reused by liveness
   std::size_t scratch_bytes = 0;      ///< part of the arena
-  std::size_t weights_bytes = 0;      ///< f32 master weights; this and the next but one: this rank's part, where they are shared
+  std::size_t weights_bytes = 0;  ///< f32 master weights; this and the next but one: this rank's part, where they are shared
   std::size_t gradients_bytes = 0;
-  std::size_t optimizer_bytes = 0;  ///< velocity and the like
+  std::size_t optimizer_bytes = 0;   ///< velocity and the like
   std::size_t statistics_bytes = 0;  ///< of batch-norm, the running ones
   std::size_t serving_bytes = 0;     ///< weights and buffers of a parameter server
   std::size_t kernels_bytes = 0;     ///< generated code and what describes it; estimated

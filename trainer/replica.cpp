@@ -28,7 +28,9 @@ Replica::Replica(const NetworkSpec& network, const CompileOptions& options, cons
   // Where nothing is trained, the store's own gradients are never touched and cost nothing; a window's pages are.
   if (options_.training) window_ = std::make_unique<NodeWindow>(communicator, elements + kStepSumElements);
   if (shared_optimizer != nullptr && communicator.node_size() > 1) {
-    const std::int64_t common_elements = elements + Optimizer::memory_elements(*shared_optimizer, elements) + kFlagElements;
+    const auto slots = std::ranges::count_if(entries, [](const auto& entry) { return entry.spec.is_trained(); });
+    const std::int64_t common_elements =
+        elements + Optimizer::memory_elements(*shared_optimizer, elements, slots) + kFlagElements;
     common_ = std::make_unique<NodeWindow>(communicator, common_elements, NodeWindow::Extent::one_segment);
     private_because_ = common_->reason();
     if (!common_->is_shared()) common_.reset();
@@ -100,6 +102,10 @@ std::span<float> Replica::common_optimizer_memory() const {
   const std::span<float> all = common_->own();
   const std::size_t weights = parameters_->weights().size();
   return all.subspan(weights, all.size() - weights - kFlagElements);
+}
+
+void Replica::meet_before_update(const WaitPolicy& wait) {
+  if (common_) common_->barrier(wait, "measuring the gradients of shared weights");
 }
 
 bool Replica::meet_after_update(bool are_finite, const WaitPolicy& wait) {

@@ -63,6 +63,8 @@ class Replica {
   const std::string& update_is_private_because() const { return private_because_; }
   /// For the optimizer that the node's ranks share; empty where they do not.
   std::span<float> common_optimizer_memory() const;
+  /// This rank has measured its shards. All ranks of the node have measured theirs then. Errors: as meet_after_update.
+  void meet_before_update(const WaitPolicy& wait);
   /// This rank has updated its shard, and found its weights finite or not. Result: whether all shards' are; all ranks of the
   /// node have updated theirs then. Errors: LostRanksError: a rank of the node did not come in time.
   bool meet_after_update(bool are_finite, const WaitPolicy& wait);

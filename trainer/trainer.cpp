@@ -50,10 +50,20 @@ void Trainer::settle() {
   require_finite(0.0);
 }
 
+Slice Trainer::trained(const Range& part) const {
+  const std::int64_t elements = std::ssize(replica_.parameters().gradients());
+  return {std::min(part.begin, elements), std::min(part.end, elements)};
+}
+
+void Trainer::measure(int pass, const Range& part) { optimizer_.measure(pass, replica_.parameters(), trained(part), rates_); }
+
+void Trainer::end_measuring(int pass, const WaitPolicy& wait) {
+  replica_.meet_before_update(wait);
+  optimizer_.end_measuring(pass, rates_);
+}
+
 void Trainer::update(const Range& part, const WaitPolicy& wait) {
-  const auto trained = static_cast<std::int64_t>(replica_.parameters().gradients().size());
-  const Slice slice{std::min(part.begin, trained), std::min(part.end, trained)};  // behind them lie the step's sums
-  const bool are_finite = optimizer_.update(replica_.parameters(), slice, rates_);
+  const bool are_finite = optimizer_.update(replica_.parameters(), trained(part), rates_);
   weights_are_finite_ = replica_.meet_after_update(are_finite, wait) && weights_are_finite_;
 }
 

@@ -59,12 +59,17 @@ class Trainer {
   StepReport step();
   /// Brings the weights up to date. Errors: CommError, DivergedError.
   void settle();
+  // For a GradientReducer that measures.
+  void measure(int pass, const Range& part);
+  void end_measuring(int pass, const WaitPolicy& wait);
   /// For a GradientReducer: gradients are summed, of a bucket or of this rank's part of it.
   void update(const Range& part, const WaitPolicy& wait);
   std::int64_t steps_done() const { return step_; }
 
  private:
   void require_finite(double loss) const;
+  /// What a part of the window has of the weights: behind them lie the step's sums.
+  Slice trained(const Range& part) const;
   /// Forward, loss and backward of one micro-batch; the last one releases the buckets.
   void run_micro_batch(const Range& positions, std::size_t index, const StepShare& share);
   /// Puts the sums so far where the last bucket takes them along.

@@ -169,10 +169,13 @@ ReducerOptions Training::reducer_options() {
   // The step's sums go with the last gradients, unless those are rounded on the way.
   const auto gradients = static_cast<std::int64_t>(replica_.parameters().gradients().size());
   const bool sums_go_alone = wire != WireType::fp32;
+  // What is measured is cut where the chunks of norms are.
+  const std::int64_t alignment = optimizer_.measuring_passes() > 0 ? kNormChunkElements : kLineElements;
   std::vector<Range> buckets =
       plan_buckets({.elements = sums_go_alone ? gradients : elements,
                     .bucket_elements = std::max<std::int64_t>(1, elements_of(bucket_bytes)),
-                    .first_bucket_elements = elements_of(std::min(kFirstBucketMb * kBytesPerMb, bucket_bytes))});
+                    .first_bucket_elements = elements_of(std::min(kFirstBucketMb * kBytesPerMb, bucket_bytes)),
+                    .alignment = alignment});
   if (sums_go_alone) buckets.push_back({gradients, elements});
   std::vector<std::string> names = bucket_names(buckets, replica_.parameters().trained_slots(), algorithms);
   return {.buckets = std::move(buckets),
@@ -185,6 +188,10 @@ ReducerOptions Training::reducer_options() {
           .stall_timeout_s = config_.stall_timeout_s,
           .bucket_names = std::move(names),
           .on_comm_thread_start = placement_.bind_comm_thread,
+          .measuring_passes = optimizer_.measuring_passes(),
+          .measure = [this](int pass, const Range& part) { trainer_->measure(pass, part); },
+          .end_measuring = [this](int pass, const WaitPolicy& wait) { trainer_->end_measuring(pass, wait); },
+          .shard_alignment = alignment,
           .update = [this](const Range& part, const WaitPolicy& wait) { trainer_->update(part, wait); }};
 }
 

@@ -1,4 +1,5 @@
-// Element-wise optimizers over slices of the arenas. The rates of a step are given; curves live in schedules/.
+// Optimizers over slices of the arenas: element-wise rules, and rules with norms, for which all gradients are measured before
+// the first weight changes. The rates of a step are given; curves live in schedules/.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,17 @@ namespace dtrain {
 ///   torch:      v ← μ·v + g/(√s + ε); w ← w − η·v                      (s starts at 0)
 ///   tensorflow: v ← μ·v + η·g/√(s + ε); w ← w − v                      (s starts at 1)
 ///   Source: torch.optim.RMSprop; tf.compat.v1.train.RMSPropOptimizer, neither of them centered.
+/// lars:     λ = ϑ·‖w‖/(‖g‖ + wd·‖w‖), 1 where a norm is 0; g ← g + wd·w; m ← μ·m − η·λ·g; w ← w + m     (ϑ: the coefficient)
+///   Source: You, Gitman, Ginsburg, arXiv:1708.03888 (2017), in the form of the MLPerf training reference (its
+///   LARSOptimizer): decay is in the norm and in g, the rate is inside the velocity. Kept here is v = −m.
 /// adamw:    m ← β₁·m + (1−β₁)·g; s ← β₂·s + (1−β₂)·g²; w ← (1 − η·wd)·w − η·m̂/(√ŝ + ε), m̂ = m/(1−β₁ᵗ), ŝ = s/(1−β₂ᵗ)
 ///   Source: Loshchilov & Hutter, ICLR 2019, as torch.optim.AdamW (the decay is multiplied by the rate).
-enum class OptimizerKind { sgd, nesterov, rmsprop, adamw };
+/// lamb:     m, s, m̂, ŝ as adamw; r = m̂/(√ŝ + ε) + wd·w; λ = ‖w‖/‖r‖, 1 where a norm is 0; w ← w − η·λ·r
+///   Source: You et al., ICLR 2020, algorithm 2, with φ(x) = x.
+/// Norms are a slot's. lars and lamb leave slots that do not decay alone: λ = 1, unless adapts_norms.
+/// Before all this, with clip_norm C: g ← g·min(1, C/(‖g‖ + 1e-6)), where ‖g‖ is over all slots.
+///   Source: Pascanu, Mikolov, Bengio, ICML 2013, as torch.nn.utils.clip_grad_norm_.
+enum class OptimizerKind { sgd, nesterov, rmsprop, lars, adamw, lamb };
 
 /// Which program's rmsprop.
 enum class RmspropForm { torch, tensorflow };
@@ -35,8 +44,11 @@ struct OptimizerSettings {
   bool rate_in_velocity = false;                  ///< sgd, nesterov
   RmspropForm rmsprop_form = RmspropForm::torch;  ///< rmsprop
   double alpha = 0.99;                            ///< rmsprop
-  double beta1 = 0.9, beta2 = 0.999;              ///< adamw
-  double epsilon = 1e-8;                          ///< rmsprop, adamw: above 0
+  double beta1 = 0.9, beta2 = 0.999;              ///< adamw, lamb
+  double epsilon = 1e-8;                          ///< rmsprop, adamw, lamb: above 0
+  double trust_coefficient = 0.001;               ///< lars
+  bool adapts_norms = false;  ///< lars, lamb: biases and batch-norm's parameters are scaled, and decay, as the weights
+  double clip_norm = 0.0;     ///< 0: gradients are not clipped
   bool operator==(const OptimizerSettings&) const = default;
 };
 
@@ -63,20 +75,41 @@ struct OptimizerState {
   std::span<float> values;
 };
 
+/// Slices that are measured are cut at multiples of this: 4 KB, so that a bucket of any useful size still fits its wish.
+inline constexpr std::int64_t kNormChunkElements = 1024;
+
+class SlotNorms;
+
 /// Has the optimizer's state.
 class Optimizer {
  public:
   /// Names of the states: one a quantity, so that a checkpoint's is not taken for another.
   static std::span<const std::string_view> state_names(const OptimizerSettings& settings);
-  /// Floats that an optimizer keeps for so many weights.
-  static std::int64_t memory_elements(const OptimizerSettings& settings, std::int64_t weights);
+  /// Floats of the states, and of all that an optimizer keeps, for weights in so many slots.
+  static std::int64_t state_elements(const OptimizerSettings& settings, std::int64_t weights);
+  static std::int64_t memory_elements(const OptimizerSettings& settings, std::int64_t weights, std::int64_t slots);
 
   /// memory: memory_elements floats, zeros, that outlive the optimizer (a node-shared window, whose ranks each make an
   /// optimizer); or empty: then it owns them.
   Optimizer(const OptimizerSettings& settings, const ParameterStore& parameters, std::span<float> memory = {});
 
+  ~Optimizer();
+
+  // Note [Norms are measured before the first weight changes]
+  // A rule with norms has a step of three parts: in each pass, every gradient is measured, slice by slice, as they become
+  // final; when all slices are, by whichever rank of those that share the memory, the pass ends; when all passes have ended,
+  // weights are updated. A norm is a sum over chunks that no slice cuts, added in the order of the chunks: so it has the same
+  // bits whichever slices there are, and whoever measures them.
+
+  /// Passes before the first update: 0 where the rule has no norms.
+  int measuring_passes() const;
+  /// slice: cut at multiples of kNormChunkElements, or where the arena ends. Each slice once in a pass. Threads: as update.
+  void measure(int pass, ParameterStore& parameters, Slice slice, const UpdateRates& rates);
+  void end_measuring(int pass, const UpdateRates& rates);
+
   /// Updates the weights of one slice. Result: whether all updated weights are finite. A loss can hide those that are not:
   /// oneDNN's ReLU makes 0 of NaN. Cost: reads and writes every arena once: with one state 20 bytes an element, with two 28.
+  /// Measuring reads 4 (clipping), 8 (lars) or reads and writes 24 more (lamb, whose update then has 16).
   /// Threads: all OpenMP threads of the caller.
   [[nodiscard]] bool update(ParameterStore& parameters, Slice slice, const UpdateRates& rates);
   /// The same for weights and gradients that lie elsewhere. weights: an arena laid out as the store's; gradients: the slice's.
@@ -90,16 +123,22 @@ class Optimizer {
   std::span<const OptimizerState> states() const { return states_; }
 
  private:
-  /// A run of elements that decay alike.
+  /// A run of elements that decay alike; where slots are scaled apart, a slot.
   struct Run {
     std::int64_t begin, end;
     bool decays;
   };
+  float scaled_rate(std::size_t run, const UpdateRates& rates) const;
+
   OptimizerSettings settings_;
   std::int64_t size_;
   std::vector<Run> runs_;
   AlignedMemory own_memory_;
   std::vector<OptimizerState> states_;
+  std::vector<SlotNorms> norms_;  ///< of each pass
+  std::vector<float> trust_;      ///< λ of each run; empty: the rule has none
+  float gradient_scale_ = 1.0f;   ///< of clipping
+  bool is_measured_ = false;
 };
 
 }  // namespace dtrain

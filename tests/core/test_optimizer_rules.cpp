@@ -1,8 +1,15 @@
 // Every optimizer's rule: steps by hand, and twenty steps of the formulas in double.
 #include <gtest/gtest.h>
+#include <omp.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
+#include <memory>
+#include <numeric>
 #include <random>
+#include <stdexcept>
 
 #include "dtrain/optimizer.hpp"
 #include "tests/core/fixtures.hpp"
@@ -26,8 +33,32 @@ const std::vector<NamedSettings>& all_rules() {
       {"rmsprop, torch", {.kind = OptimizerKind::rmsprop}},
       {"rmsprop, tensorflow", {.kind = OptimizerKind::rmsprop, .rmsprop_form = RmspropForm::tensorflow, .epsilon = 1e-3}},
       {"adamw", {.kind = OptimizerKind::adamw}},
+      {"lars", {.kind = OptimizerKind::lars, .trust_coefficient = 0.3}},
+      {"lars, all", {.kind = OptimizerKind::lars, .trust_coefficient = 0.3, .adapts_norms = true}},
+      {"lamb", {.kind = OptimizerKind::lamb, .epsilon = 1e-6}},
+      {"lamb, all", {.kind = OptimizerKind::lamb, .epsilon = 1e-6, .adapts_norms = true}},
+      {"sgd, clipped", {.kind = OptimizerKind::sgd, .clip_norm = 2.0}},
+      {"adamw, clipped", {.kind = OptimizerKind::adamw, .clip_norm = 2.0}},
+      {"lars, clipped", {.kind = OptimizerKind::lars, .trust_coefficient = 0.3, .clip_norm = 2.0}},
+      {"lamb, clipped", {.kind = OptimizerKind::lamb, .epsilon = 1e-6, .clip_norm = 2.0}},
+      {"nesterov, hardly clipped", {.kind = OptimizerKind::nesterov, .clip_norm = 1e3}},
   };
   return rules;
+}
+
+/// A whole step, measured and updated slice by slice. Measured slices are rounded to where they may be cut.
+bool step_in_slices(Optimizer& optimizer, ParameterStore& store, const std::vector<Slice>& slices, const UpdateRates& rates) {
+  const std::int64_t size = std::ssize(store.weights());
+  const auto cut = [&](std::int64_t at) { return at == size ? size : at / kNormChunkElements * kNormChunkElements; };
+  for (int pass = 0; pass < optimizer.measuring_passes(); ++pass) {
+    for (auto slice = slices.rbegin(); slice != slices.rend(); ++slice) {  // in whatever order
+      optimizer.measure(pass, store, {cut(slice->begin), cut(slice->end)}, rates);
+    }
+    optimizer.end_measuring(pass, rates);
+  }
+  bool is_finite = true;
+  for (const Slice& slice : slices) is_finite = optimizer.update(store, slice, rates) && is_finite;
+  return is_finite;
 }
 
 /// A decaying weight and a bias, at 2 both.
@@ -40,9 +71,12 @@ class Pair {
     at("w") = at("b") = 2.0f;
   }
   void step(float weight_gradient, float bias_gradient, const UpdateRates& rates) {
+    EXPECT_TRUE(try_step(weight_gradient, bias_gradient, rates));
+  }
+  bool try_step(float weight_gradient, float bias_gradient, const UpdateRates& rates) {
     store_.gradient(*store_.find("w"))[0] = weight_gradient;
     store_.gradient(*store_.find("b"))[0] = bias_gradient;
-    EXPECT_TRUE(optimizer_.update(store_, {0, std::ssize(store_.weights())}, rates));
+    return step_in_slices(optimizer_, store_, {{0, std::ssize(store_.weights())}}, rates);
   }
   float& at(const char* name) { return store_.values(*store_.find(name))[0]; }
   Optimizer& optimizer() { return optimizer_; }
@@ -129,6 +163,63 @@ TEST(OptimizerRules, AdamwEqualsAStepByHandAndBeginsAnewWithZeroedState) {
   }
 }
 
+TEST(OptimizerRules, LarsEqualsStepsByHandAndLeavesABiasToItsGradient) {
+  Pair pair({.kind = OptimizerKind::lars, .trust_coefficient = 0.5});
+
+  // w: λ = ½·2/(3 + ½·2) = ¼; g = 4; v = ¼·¼·4 = ¼; w = 1.75.   b: v = ¼·3 = ¾; b = 1.25
+  pair.step(3.0f, 3.0f, kByHand);
+  EXPECT_EQ(pair.at("w"), 1.75f);
+  EXPECT_EQ(pair.at("b"), 1.25f);
+
+  // w: λ = ½·1.75/(2.625 + ½·1.75) = ¼; g = −2.625 + 0.875 = −1.75; v = ⅛ − 1.75/16; w = 1.75 − v.   b: v = ⅜; b = ⅞
+  pair.step(-2.625f, 0.0f, kByHand);
+  EXPECT_EQ(pair.at("w"), 1.75f - 0.125f + 1.75f / 16.0f);
+  EXPECT_EQ(pair.at("b"), 0.875f);
+}
+
+TEST(OptimizerRules, LarsScalesABiasTooWhereItAdaptsAllAndNothingThatHasANormOfZero) {
+  Pair all({.kind = OptimizerKind::lars, .trust_coefficient = 0.5, .adapts_norms = true});
+  all.step(3.0f, 3.0f, kByHand);
+  EXPECT_EQ(all.at("b"), 1.75f) << "as the weight";
+
+  Pair zero({.kind = OptimizerKind::lars, .trust_coefficient = 0.5});
+  zero.step(0.0f, 0.0f, kByHand);  // λ = 1: v = ¼·½·2 = ¼
+  EXPECT_EQ(zero.at("w"), 1.75f);
+  zero.at("w") = 0.0f;
+  zero.step(1.0f, 0.0f, kByHand);  // λ = 1: v = ½·¼ + ¼·1 = ⅜
+  EXPECT_EQ(zero.at("w"), -0.375f);
+}
+
+TEST(OptimizerRules, LambEqualsAStepByHand) {
+  Pair pair({.kind = OptimizerKind::lamb, .beta1 = 0.5, .beta2 = 0.75, .epsilon = 1.0});
+
+  // m̂/(√ŝ + ε) = 3/(3 + 1) = ¾.  w: r = ¾ + ½·2 = 1.75; λ = 2/1.75: λ·r = 2; w = 2 − ¼·2 = 1.5.  b: 2 − ¼·¾ = 1.8125
+  pair.step(3.0f, 3.0f, kByHand);
+  EXPECT_FLOAT_EQ(pair.at("w"), 1.5f);
+  EXPECT_EQ(pair.at("b"), 1.8125f);
+}
+
+TEST(OptimizerRules, ClippingScalesGradientsThatAreLongerThanTheNorm) {
+  Pair clipped({.kind = OptimizerKind::sgd, .clip_norm = 2.5}), spared({.kind = OptimizerKind::sgd, .clip_norm = 5.25});
+  const UpdateRates plain{.learning_rate = 0.25f};
+
+  clipped.step(3.0f, 4.0f, plain);  // ‖g‖ = 5: half of it, but for torch's 1e-6
+  spared.step(3.0f, 4.0f, plain);
+
+  EXPECT_NEAR(clipped.at("w"), 2.0f - 0.25f * 1.5f, 1e-6f);
+  EXPECT_NEAR(clipped.at("b"), 2.0f - 0.25f * 2.0f, 1e-6f);
+  EXPECT_EQ(spared.at("w"), 1.25f);
+  EXPECT_EQ(spared.at("b"), 1.0f);
+}
+
+TEST(OptimizerRules, ClippingHidesNoGradientThatIsNotFinite) {
+  Pair pair({.kind = OptimizerKind::sgd, .clip_norm = 1.0});
+  for (const float broken : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    pair.at("w") = pair.at("b") = 2.0f;
+    EXPECT_FALSE(pair.try_step(broken, 1.0f, kByHand));
+  }
+}
+
 /// The formulas of optimizer.hpp in double, slot by slot.
 class ReferenceOptimizer {
  public:
@@ -140,21 +231,47 @@ class ReferenceOptimizer {
         squares_(weights_.size(), settings.rmsprop_form == RmspropForm::tensorflow ? 1.0 : 0.0) {}
 
   void step(std::span<const float> gradients, const UpdateRates& rates) {
+    double norm = 0.0;
+    for (const float gradient : gradients) norm += static_cast<double>(gradient) * gradient;
+    const double clip = settings_.clip_norm > 0.0 ? std::min(1.0, settings_.clip_norm / (std::sqrt(norm) + 1e-6)) : 1.0;
     for (const Slot& slot : store_.trained_slots()) {
-      const double decay = slot.spec.decays() ? rates.weight_decay : 0.0;
-      for (std::int64_t i = slot.offset; i < slot.offset + slot.size; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        weights_[at] -= change(weights_[at], gradients[at], decay, rates, average_[at], squares_[at]);
+      const bool adapts = slot.spec.decays() || settings_.adapts_norms;
+      const double decay = adapts ? rates.weight_decay : 0.0;
+      const auto begin = static_cast<std::size_t>(slot.offset);
+      std::vector<double> gradient(gradients.begin() + slot.offset, gradients.begin() + slot.offset + slot.size);
+      for (double& g : gradient) g *= clip;
+      double trust = 1.0;
+      if (settings_.kind == OptimizerKind::lars && adapts) {
+        const double w = norm_of(std::span(weights_).subspan(begin, gradient.size())), g = norm_of(gradient);
+        if (w > 0.0 && g > 0.0) trust = settings_.trust_coefficient * w / (g + decay * w);
       }
+      std::vector<double> changes;
+      for (std::size_t i = 0; i < gradient.size(); ++i) {
+        const std::size_t at = begin + i;
+        changes.push_back(change(weights_[at], gradient[i], decay, rates, trust, average_[at], squares_[at]));
+      }
+      if (settings_.kind == OptimizerKind::lamb && adapts) {
+        const double w = norm_of(std::span(weights_).subspan(begin, gradient.size()));
+        const double r = norm_of(changes) / rates.learning_rate;
+        if (w > 0.0 && r > 0.0) trust = w / r;
+        for (double& one : changes) one *= trust;
+      }
+      for (std::size_t i = 0; i < changes.size(); ++i) weights_[begin + i] -= changes[i];
     }
   }
   const std::vector<double>& weights() const { return weights_; }
 
  private:
-  double change(double w, double g, double decay, const UpdateRates& rates, double& average, double& squares) const {
-    const double rate = rates.learning_rate, momentum = rates.momentum;
+  static double norm_of(std::span<const double> values) {
+    return std::sqrt(std::inner_product(values.begin(), values.end(), values.begin(), 0.0));
+  }
+
+  /// What is taken off a weight; lamb: before its trust ratio.
+  double change(double w, double g, double decay, const UpdateRates& rates, double trust, double& average,
+                double& squares) const {
+    const double rate = rates.learning_rate * trust, momentum = rates.momentum;
     const bool is_nesterov = settings_.kind == OptimizerKind::nesterov;
-    if (settings_.kind == OptimizerKind::adamw) {
+    if (settings_.kind == OptimizerKind::adamw || settings_.kind == OptimizerKind::lamb) {
       average = settings_.beta1 * average + (1.0 - settings_.beta1) * g;
       squares = settings_.beta2 * squares + (1.0 - settings_.beta2) * g * g;
       const double unbiased = average / (1.0 - std::pow(settings_.beta1, rates.updates));
@@ -169,6 +286,7 @@ class ReferenceOptimizer {
       }
       return rate * (average = momentum * average + g / (std::sqrt(squares) + settings_.epsilon));
     }
+    if (settings_.kind == OptimizerKind::lars) return average = momentum * average + rate * g;
     if (settings_.rate_in_velocity) {
       average = momentum * rates.rate_ratio * average + rate * g;
       return is_nesterov ? rate * g + momentum * average : average;
@@ -198,11 +316,19 @@ ParameterStore odd_slots() {
   return store;
 }
 
-/// Gradients of a step, padding left at 0.
+/// Gradients of a step, padding left at 0. Drawn once.
 void draw_gradients(ParameterStore& store, std::int64_t step) {
-  std::mt19937 random(static_cast<std::uint32_t>(100 + step));
-  std::normal_distribution<float> normal(0.0f, 0.3f);
-  for (const Slot& slot : store.trained_slots()) std::ranges::generate(store.gradient(slot), [&] { return normal(random); });
+  static std::map<std::int64_t, std::vector<float>> drawn;
+  std::vector<float>& gradients = drawn[step];
+  if (gradients.empty()) {
+    gradients.resize(store.gradients().size());
+    std::mt19937 random(static_cast<std::uint32_t>(100 + step));
+    std::normal_distribution<float> normal(0.0f, 0.3f);
+    for (const Slot& slot : store.trained_slots()) {
+      for (std::int64_t i = 0; i < slot.size; ++i) gradients[static_cast<std::size_t>(slot.offset + i)] = normal(random);
+    }
+  }
+  std::ranges::copy(gradients, store.gradients().begin());
 }
 
 UpdateRates rates_of(std::int64_t step) {
@@ -224,9 +350,7 @@ TEST(OptimizerRules, EqualTheFormulasInDoubleOverTwentySteps) {
 
     for (std::int64_t step = 0; step < 20; ++step) {
       draw_gradients(store, step);
-      for (const Slice slice : {Slice{0, 37}, Slice{37, 3000}, Slice{3000, size}}) {
-        EXPECT_TRUE(optimizer.update(store, slice, rates_of(step)));
-      }
+      EXPECT_TRUE(step_in_slices(optimizer, store, {{0, 37}, {37, 3000}, {3000, size}}, rates_of(step)));
       reference.step(store.gradients(), rates_of(step));
     }
 
@@ -240,6 +364,63 @@ TEST(OptimizerRules, EqualTheFormulasInDoubleOverTwentySteps) {
   }
 }
 
+/// Weights and state after five steps, in which each of so many ranks that share the memory measures and updates its part.
+std::vector<float> result_of_parts(const OptimizerSettings& settings, int parts, int threads) {
+  ParameterStore store = odd_slots();
+  const std::int64_t size = std::ssize(store.weights());
+  std::vector<float> memory(
+      static_cast<std::size_t>(Optimizer::memory_elements(settings, size, std::ssize(store.trained_slots()))));
+  std::vector<std::unique_ptr<Optimizer>> ranks;
+  for (int rank = 0; rank < parts; ++rank) ranks.push_back(std::make_unique<Optimizer>(settings, store, memory));
+  const auto cut = [&](int rank) {
+    const std::int64_t at = size * rank / parts;
+    return rank == parts ? size : at / kNormChunkElements * kNormChunkElements;
+  };
+
+  const int threads_before = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  for (std::int64_t step = 0; step < 5; ++step) {
+    draw_gradients(store, step);
+    for (int pass = 0; pass < ranks.front()->measuring_passes(); ++pass) {
+      for (int rank = 0; rank < parts; ++rank) {
+        ranks[static_cast<std::size_t>(rank)]->measure(pass, store, {cut(rank), cut(rank + 1)}, rates_of(step));
+      }
+      for (const auto& rank : ranks) rank->end_measuring(pass, rates_of(step));
+    }
+    for (int rank = 0; rank < parts; ++rank) {
+      EXPECT_TRUE(ranks[static_cast<std::size_t>(rank)]->update(store, {cut(rank), cut(rank + 1)}, rates_of(step)));
+    }
+  }
+  omp_set_num_threads(threads_before);
+
+  std::vector<float> result(store.weights().begin(), store.weights().end());
+  for (const OptimizerState& state : ranks.front()->states()) {
+    result.insert(result.end(), state.values.begin(), state.values.end());
+  }
+  return result;
+}
+
+TEST(OptimizerRules, GiveTheSameBitsWhoeverMeasuresAndUpdatesWhat) {
+  for (const auto& [name, settings] : all_rules()) {
+    const std::vector<float> expected = result_of_parts(settings, 1, 1);
+    for (const int parts : {1, 2, 3, 7}) {
+      for (const int threads : {1, 3}) {
+        EXPECT_EQ(result_of_parts(settings, parts, threads), expected) << name << ": " << parts << " parts, " << threads;
+      }
+    }
+  }
+}
+
+TEST(OptimizerRules, AreMeasuredBeforeTheyUpdateInSlicesThatCutNoChunk) {
+  ParameterStore store = odd_slots();
+  const std::int64_t size = std::ssize(store.weights());
+  Optimizer optimizer({.kind = OptimizerKind::lars}, store);
+
+  EXPECT_THROW((void)optimizer.update(store, {0, size}, rates_of(0)), std::logic_error);
+  EXPECT_THROW(optimizer.measure(0, store, {0, 1000}, rates_of(0)), std::logic_error);
+  EXPECT_NO_THROW(optimizer.measure(0, store, {1024, 1024}, rates_of(0)));
+}
+
 TEST(OptimizerRules, HaveAStateOfItsOwnNameForEveryQuantity) {
   const auto names = [](const OptimizerSettings& settings) {
     const auto all = Optimizer::state_names(settings);
@@ -250,6 +431,7 @@ TEST(OptimizerRules, HaveAStateOfItsOwnNameForEveryQuantity) {
   EXPECT_EQ(names({.kind = OptimizerKind::nesterov, .rate_in_velocity = true}), (Names{"rated_velocity"}));
   EXPECT_EQ(names({.kind = OptimizerKind::rmsprop}), (Names{"velocity", "square_average"}));
   EXPECT_EQ(names({.kind = OptimizerKind::adamw}), (Names{"average", "square_average"}));
+  EXPECT_EQ(names({.kind = OptimizerKind::lars}), (Names{"rated_velocity"}));
 }
 
 }  // namespace

@@ -59,7 +59,9 @@ namespace {
 /// Allocations of the third of three steps.
 int allocations_of_a_step(const NetworkSpec& network, const CompileOptions& options) {
   CompiledNetwork compiled(network, options, random_parameters(network, 1));
-  Optimizer optimizer({OptimizerKind::sgd}, compiled.store());
+  // Both measuring passes and the update.
+  Optimizer optimizer({.kind = OptimizerKind::lamb, .clip_norm = 1.0}, compiled.store());
+  const UpdateRates rates{.learning_rate = 1e-4f};
   const std::vector<float> pictures = to_floats(random_values(picture_elements(network, options.batch), 2));
   const std::vector<std::int32_t> labels(static_cast<std::size_t>(options.batch), 1);
   std::vector<float> diff_logits(static_cast<std::size_t>(logits_elements(network, options.batch)));
@@ -69,7 +71,11 @@ int allocations_of_a_step(const NetworkSpec& network, const CompileOptions& opti
     const Tensor& logits = compiled.graph().forward(pictures, {});
     (void)training_loss(logits.values(), labels, network.outputs, 0.1f, 1.0f, diff_logits);
     compiled.graph().backward(diff_logits, nothing);
-    (void)optimizer.update(compiled.store(), whole, {.learning_rate = 1e-4f});
+    for (int pass = 0; pass < optimizer.measuring_passes(); ++pass) {
+      optimizer.measure(pass, compiled.store(), whole, rates);
+      optimizer.end_measuring(pass, rates);
+    }
+    (void)optimizer.update(compiled.store(), whole, rates);
   };
   step();
   step();
