@@ -46,7 +46,7 @@ struct TrainConfig {
   std::int64_t local_batch = 0;        ///< 0: the rank's share, at most 64 and what fits the memory
   double epochs = 0.0;                 ///< 0: 90 unless steps is given
   std::int64_t steps = 0;              ///< 0: from epochs
-  std::string optimizer = "sgd";       ///< sgd | nesterov | rmsprop | adamw
+  std::string optimizer = "sgd";       ///< sgd | nesterov | rmsprop | lars | adamw | lamb
   std::optional<double> lr;            ///< absolute
   std::optional<double> base_lr;       ///< per 256 samples; default: base_rate
   std::string lr_scaling = "linear";   ///< linear | sqrt: how base_lr becomes that of the global batch
@@ -67,8 +67,11 @@ struct TrainConfig {
   bool momentum_correction = false;  ///< of a velocity with the rate in it
   std::string rmsprop_form;          ///< torch | tensorflow; empty: torch
   std::optional<double> rmsprop_alpha;
-  std::optional<double> beta1, beta2;  ///< adamw
-  std::optional<double> epsilon;       ///< rmsprop, adamw
+  std::optional<double> beta1, beta2;       ///< adamw, lamb
+  std::optional<double> epsilon;            ///< rmsprop, adamw, lamb
+  std::optional<double> trust_coefficient;  ///< lars
+  bool adapts_norms = false;                ///< lars, lamb: biases and batch-norm as the weights
+  std::optional<double> clip_norm;          ///< of all gradients together; none: they are not clipped
 
   // Exchange
   std::string allreduce = "auto";

@@ -14,17 +14,16 @@ struct KindName {
   const char* name;
   OptimizerKind kind;
 };
-constexpr KindName kKinds[] = {{"sgd", OptimizerKind::sgd},
-                               {"nesterov", OptimizerKind::nesterov},
-                               {"rmsprop", OptimizerKind::rmsprop},
-                               {"adamw", OptimizerKind::adamw}};
+constexpr KindName kKinds[] = {{"sgd", OptimizerKind::sgd},         {"nesterov", OptimizerKind::nesterov},
+                               {"rmsprop", OptimizerKind::rmsprop}, {"lars", OptimizerKind::lars},
+                               {"adamw", OptimizerKind::adamw},     {"lamb", OptimizerKind::lamb}};
 
 OptimizerKind kind_of(const TrainConfig& config) {
   const auto* const found = std::ranges::find(kKinds, config.optimizer, &KindName::name);
   return found == std::end(kKinds) ? OptimizerKind::sgd : found->kind;
 }
 
-bool is_adam(OptimizerKind kind) { return kind == OptimizerKind::adamw; }
+bool is_adam(OptimizerKind kind) { return kind == OptimizerKind::adamw || kind == OptimizerKind::lamb; }
 
 RmspropForm rmsprop_form(const TrainConfig& config) {
   return config.rmsprop_form == "tensorflow" ? RmspropForm::tensorflow : RmspropForm::torch;
@@ -34,6 +33,12 @@ std::string number_of(double value) {
   std::ostringstream text;
   text << value;
   return text.str();
+}
+
+/// Why gradients are measured; empty: they are not.
+std::string who_has_norms(const TrainConfig& config) {
+  if (config.optimizer == "lars" || config.optimizer == "lamb") return "--optimizer " + config.optimizer;
+  return config.clip_norm ? "--clip-norm " + number_of(*config.clip_norm) : "";
 }
 
 class OptimizerJudge {
@@ -51,6 +56,10 @@ class OptimizerJudge {
   void fraction(const std::optional<double>& value, const char* option) {
     if (!value || (*value >= 0.0 && *value < 1.0)) return;
     add(option, "a number from 0 to below 1", number_of(*value));
+  }
+  void positive(const std::optional<double>& value, const char* option) {
+    if (!value || (std::isfinite(*value) && *value > 0.0)) return;
+    add(option, "a number above 0", number_of(*value));
   }
   void add(const char* option, std::string expected, std::string found, std::string remedy = {}) {
     faults_.push_back(
@@ -77,7 +86,8 @@ const std::vector<std::string>& optimizer_names() {
 std::vector<Fault> optimizer_faults(const TrainConfig& config) {
   if (std::ranges::find(optimizer_names(), config.optimizer) == optimizer_names().end()) return {};  // another's to say
   OptimizerJudge judge(config);
-  judge.belongs_to(config.momentum.has_value(), "--momentum", {"sgd", "nesterov", "rmsprop"}, "sgd, nesterov or rmsprop");
+  judge.belongs_to(config.momentum.has_value(), "--momentum", {"sgd", "nesterov", "rmsprop", "lars"},
+                   "sgd, nesterov, rmsprop or lars");
   judge.fraction(config.momentum, "--momentum");
   if (config.optimizer == "nesterov" && momentum_of(config) == 0.0) {
     judge.add("--optimizer nesterov", "a momentum above 0", "--momentum 0",
@@ -99,13 +109,28 @@ std::vector<Fault> optimizer_faults(const TrainConfig& config) {
   }
   judge.belongs_to(config.rmsprop_alpha.has_value(), "--rmsprop-alpha", {"rmsprop"}, "rmsprop");
   judge.fraction(config.rmsprop_alpha, "--rmsprop-alpha");
-  judge.belongs_to(config.beta1.has_value(), "--beta1", {"adamw"}, "adamw");
+  judge.belongs_to(config.beta1.has_value(), "--beta1", {"adamw", "lamb"}, "adamw or lamb");
   judge.fraction(config.beta1, "--beta1");
-  judge.belongs_to(config.beta2.has_value(), "--beta2", {"adamw"}, "adamw");
+  judge.belongs_to(config.beta2.has_value(), "--beta2", {"adamw", "lamb"}, "adamw or lamb");
   judge.fraction(config.beta2, "--beta2");
-  judge.belongs_to(config.epsilon.has_value(), "--epsilon", {"rmsprop", "adamw"}, "rmsprop or adamw");
+  judge.belongs_to(config.epsilon.has_value(), "--epsilon", {"rmsprop", "adamw", "lamb"}, "rmsprop, adamw or lamb");
   if (config.epsilon && !(std::isfinite(*config.epsilon) && *config.epsilon >= kSmallestEpsilon)) {
     judge.add("--epsilon", "a number from " + number_of(kSmallestEpsilon), number_of(*config.epsilon));
+  }
+  judge.belongs_to(config.trust_coefficient.has_value(), "--trust-coefficient", {"lars"}, "lars");
+  judge.positive(config.trust_coefficient, "--trust-coefficient");
+  judge.belongs_to(config.adapts_norms, "--adapt-norms", {"lars", "lamb"}, "lars or lamb");
+  judge.positive(config.clip_norm, "--clip-norm");
+  if (const std::string norms = who_has_norms(config); !norms.empty()) {
+    if (config.overlap == "forward") {
+      judge.add("--overlap forward", "weights that are updated one after the other",
+                norms + ", for which all gradients are measured before the first update", "--overlap backward");
+    }
+    if (uses_parameter_servers(config)) {
+      judge.add("--allreduce ps", "weights that servers update each by itself",
+                norms + ", for which the gradients of all servers would have to be measured",
+                "another --allreduce, or sgd, nesterov, rmsprop or adamw without --clip-norm");
+    }
   }
   return judge.take();
 }
@@ -128,7 +153,10 @@ OptimizerSettings optimizer_settings(const TrainConfig& config) {
   settings.alpha = config.rmsprop_alpha.value_or(is_tensorflows ? 0.9 : 0.99);
   settings.beta1 = config.beta1.value_or(settings.beta1);
   settings.beta2 = config.beta2.value_or(settings.beta2);
-  settings.epsilon = config.epsilon.value_or(is_tensorflows ? 1e-10 : 1e-8);
+  settings.epsilon = config.epsilon.value_or(is_tensorflows ? 1e-10 : settings.kind == OptimizerKind::lamb ? 1e-6 : 1e-8);
+  settings.trust_coefficient = config.trust_coefficient.value_or(settings.trust_coefficient);
+  settings.adapts_norms = config.adapts_norms;
+  settings.clip_norm = config.clip_norm.value_or(0.0);
   return settings;
 }
 
@@ -144,6 +172,9 @@ std::string describe_optimizer(const TrainConfig& config) {
   }
   if (is_adam(settings.kind)) text << "beta1=" << settings.beta1 << "\nbeta2=" << settings.beta2 << "\n";
   if (settings.kind == OptimizerKind::rmsprop || is_adam(settings.kind)) text << "epsilon=" << settings.epsilon << "\n";
+  if (settings.kind == OptimizerKind::lars) text << "trust_coefficient=" << settings.trust_coefficient << "\n";
+  if (settings.adapts_norms) text << "adapt_norms=on\n";
+  if (settings.clip_norm > 0.0) text << "clip_norm=" << settings.clip_norm << "\n";
   return text.str();
 }
 

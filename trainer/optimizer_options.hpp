@@ -18,12 +18,12 @@ std::vector<Fault> optimizer_faults(const TrainConfig& config);
 
 // Of a valid configuration, every default filled in.
 
-/// Peak rate per 256 samples, unless an absolute one is asked for: 0.1 for sgd and nesterov (Goyal et al. 2017), else PyTorch's
-/// default rate: rmsprop 0.01, adamw 0.001.
+/// Peak rate per 256 samples, unless an absolute one is asked for: 0.1 for sgd and nesterov (Goyal et al. 2017) and lars, whose
+/// trust ratio brings its own scale; PyTorch's default rates for rmsprop, 0.01, and adamw, 0.001; 0.001 for lamb too.
 double base_rate(const TrainConfig& config);
-/// 0.9; adamw has none.
+/// 0.9; adamw and lamb have none.
 double momentum_of(const TrainConfig& config);
-/// 1e-4; adamw, where it is multiplied by the rate, 0.01 (PyTorch).
+/// 1e-4; adamw and lamb, where it is multiplied by the rate, 0.01 (PyTorch; You et al. 2020).
 double weight_decay_of(const TrainConfig& config);
 OptimizerSettings optimizer_settings(const TrainConfig& config);
 

@@ -120,6 +120,23 @@ TEST(Reproducibility, SharingTheUpdateAmongTheRanksOfANodeChangesNoBit) {
   }
 }
 
+// Norms are of whole slots and of all gradients, whoever has summed which part of them. On two ranks buckets change no bit.
+TEST(Reproducibility, NormsHaveTheSameBitsWhoeverMeasuresThem) {
+  const auto of_three = [](const std::string& shared) {
+    return result_of(3, {"--optimizer", "lars", "--clip-norm", "1", "--global-batch", "26", "--allreduce", "hierarchical",
+                         "--ranks-per-node", "2", "--fusion-mb", "0.1", "--shared-update", shared});
+  };
+  expect_equal(of_three("on"), of_three("off"));
+
+  const auto of_two = [](const std::string& shared, const std::string& fusion_mb, const std::string& overlap) {
+    return result_of(2, {"--optimizer", "lamb", "--clip-norm", "1", "--allreduce", "shm", "--shared-update", shared,
+                         "--fusion-mb", fusion_mb, "--overlap", overlap});
+  };
+  const Result apart = of_two("off", "4", "off");
+  expect_equal(of_two("on", "0.1", "on"), apart);
+  expect_equal(of_two("on", "0.03", "backward"), apart);
+}
+
 // Gradients are rounded on the wire; the loss, its samples and requests to stop, which travel with them, are not: the first
 // step's loss, of the same weights, is that of an fp32 wire.
 TEST(Reproducibility, ABf16WireRoundsGradientsAloneAndGivesTheSameBitsTwice) {

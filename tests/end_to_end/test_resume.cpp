@@ -21,8 +21,10 @@ std::vector<std::string> joined(std::vector<std::string> words, const std::vecto
 const std::vector<std::string> kThirteenSteps{"--global-batch",     "16", "--steps", "13", "--eval-every", "2",
                                               "--checkpoint-every", "3"};
 
-/// The same with an optimizer of each kind of state: three ranks take one that has two arenas and counts its updates.
+/// The same with optimizers of every kind: two ranks take one that measures norms, three one that has two arenas and counts
+/// its updates.
 std::vector<std::string> thirteen_steps_of(int ranks) {
+  if (ranks == 2) return joined(kThirteenSteps, {"--optimizer", "lars", "--clip-norm", "1"});
   return ranks == 3 ? joined(kThirteenSteps, {"--optimizer", "adamw"}) : kThirteenSteps;
 }
 
@@ -169,7 +171,8 @@ TEST(ResumeFrom, ABitFlippedCheckpointFallsBackOnTheOneBeforeOnAllRanks) {
   const fs::path out = interrupted_after(9, 2);
   flip_bit(checkpoint(out, 9));
 
-  const Outcome outcome = run({.ranks = 2, .arguments = training_into(out, joined(kThirteenSteps, {"--resume", "auto"}))});
+  const Outcome outcome =
+      run({.ranks = 2, .arguments = training_into(out, joined(thirteen_steps_of(2), {"--resume", "auto"}))});
 
   ASSERT_EQ(outcome.exit_code, 0) << outcome;
   EXPECT_TRUE(outcome.says("skipped a damaged checkpoint: " + checkpoint(out, 9).string())) << outcome;

@@ -38,7 +38,7 @@ INSTANTIATE_TEST_SUITE_P(
                 {"--allreduce", "hierarchical, mpi, ps or none", "try: --allreduce ring"}},
         Mistake{"GapInTheAlgorithms", {"--allreduce", "ring:0-64K;mpi:1M-max"}, {"--allreduce", "begins at 64K"}},
         Mistake{"UnknownOptimizer", {"--optimizer", "rmsprob"}, {"--optimizer", "try: --optimizer rmsprop"}},
-        Mistake{"OptionOfAnotherOptimizer", {"--beta1", "0.8"}, {"--beta1: expected --optimizer adamw", "leave --beta1 out"}},
+        Mistake{"OptionOfAnotherOptimizer", {"--beta1", "0.8"}, {"--beta1: expected --optimizer adamw or lamb", "leave --beta1 out"}},
         Mistake{"UnknownSchedule", {"--schedule", "cosin"}, {"--schedule"}},
         Mistake{"UnknownPrecision", {"--precision", "fp16"}, {"--precision", "fp32, bf16 or auto", "try: --precision fp32"}},
         Mistake{"Bf16OnTheWire", {"--wire-dtype", "bf16"}, {"--wire-dtype", "one rank"}},

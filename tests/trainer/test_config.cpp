@@ -183,7 +183,7 @@ TEST(Config, WantsPeersForABf16Wire) {
 }
 
 TEST(Config, KnowsEveryOptimizerAndTheNearestName) {
-  for (const char* name : {"sgd", "nesterov", "rmsprop", "adamw"}) {
+  for (const char* name : {"sgd", "nesterov", "rmsprop", "lars", "adamw", "lamb"}) {
     EXPECT_TRUE(faults_after([&](TrainConfig& c) { c.optimizer = name; }).empty()) << name;
   }
   expect_one_fault([](TrainConfig& c) { c.optimizer = "adam"; }, "--optimizer adamw");

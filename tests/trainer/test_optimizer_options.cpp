@@ -32,14 +32,17 @@ TEST(OptimizerOptions, BelongToTheOptimizersThatHaveThem) {
     Options optimizers;  // that take it
   };
   const std::vector<Case> cases{
-      {"--momentum", [](TrainConfig& c) { c.momentum = 0.5; }, {"sgd", "nesterov", "rmsprop"}},
-      {"--weight-decay", [](TrainConfig& c) { c.weight_decay = 0.5; }, {"sgd", "nesterov", "rmsprop", "adamw"}},
+      {"--momentum", [](TrainConfig& c) { c.momentum = 0.5; }, {"sgd", "nesterov", "rmsprop", "lars"}},
+      {"--weight-decay", [](TrainConfig& c) { c.weight_decay = 0.5; }, {"sgd", "nesterov", "rmsprop", "lars", "adamw", "lamb"}},
       {"--rate-in-velocity", [](TrainConfig& c) { c.rate_in_velocity = true; }, {"sgd", "nesterov"}},
       {"--rmsprop-form", [](TrainConfig& c) { c.rmsprop_form = "torch"; }, {"rmsprop"}},
       {"--rmsprop-alpha", [](TrainConfig& c) { c.rmsprop_alpha = 0.5; }, {"rmsprop"}},
-      {"--beta1", [](TrainConfig& c) { c.beta1 = 0.5; }, {"adamw"}},
-      {"--beta2", [](TrainConfig& c) { c.beta2 = 0.5; }, {"adamw"}},
-      {"--epsilon", [](TrainConfig& c) { c.epsilon = 0.5; }, {"rmsprop", "adamw"}},
+      {"--beta1", [](TrainConfig& c) { c.beta1 = 0.5; }, {"adamw", "lamb"}},
+      {"--beta2", [](TrainConfig& c) { c.beta2 = 0.5; }, {"adamw", "lamb"}},
+      {"--epsilon", [](TrainConfig& c) { c.epsilon = 0.5; }, {"rmsprop", "adamw", "lamb"}},
+      {"--trust-coefficient", [](TrainConfig& c) { c.trust_coefficient = 0.5; }, {"lars"}},
+      {"--adapt-norms", [](TrainConfig& c) { c.adapts_norms = true; }, {"lars", "lamb"}},
+      {"--clip-norm", [](TrainConfig& c) { c.clip_norm = 0.5; }, {"sgd", "nesterov", "rmsprop", "lars", "adamw", "lamb"}},
   };
   for (const Case& one : cases) {
     for (const std::string& optimizer : optimizer_names()) {
@@ -56,6 +59,8 @@ TEST(OptimizerOptions, AreWithinTheirRanges) {
   EXPECT_EQ(faulty(config_of("rmsprop", [](TrainConfig& c) { c.rmsprop_form = "keras"; })), Options{"--rmsprop-form"});
   EXPECT_EQ(faulty(config_of("rmsprop", [](TrainConfig& c) { c.rmsprop_alpha = 1.0; })), Options{"--rmsprop-alpha"});
   EXPECT_EQ(faulty(config_of("rmsprop", [](TrainConfig& c) { c.epsilon = 0.0; })), Options{"--epsilon"});
+  EXPECT_EQ(faulty(config_of("lars", [](TrainConfig& c) { c.trust_coefficient = 0.0; })), Options{"--trust-coefficient"});
+  EXPECT_EQ(faulty(config_of("sgd", [](TrainConfig& c) { c.clip_norm = 0.0; })), Options{"--clip-norm"});
   EXPECT_EQ(faulty(config_of("adamw", [](TrainConfig& c) { c.beta1 = -0.1, c.beta2 = 1.0; })), (Options{"--beta1", "--beta2"}));
 }
 
@@ -67,6 +72,25 @@ TEST(OptimizerOptions, CorrectTheMomentumOnlyWhereTheVelocityHasTheRate) {
   EXPECT_TRUE(faulty(config_of("nesterov", rated)).empty());
 }
 
+TEST(OptimizerOptions, WithNormsWantAllGradientsBeforeTheFirstUpdate) {
+  const auto expect_refused = [](const std::string& optimizer, std::optional<double> clip_norm) {
+    const auto faults_with = [&](const std::string& overlap, const std::string& allreduce) {
+      return faulty(config_of(optimizer, [&](TrainConfig& c) {
+        c.clip_norm = clip_norm;
+        c.overlap = overlap;
+        c.allreduce = allreduce;
+      }));
+    };
+    for (const std::string overlap : {"on", "backward", "off"}) EXPECT_EQ(faults_with(overlap, "auto"), Options{});
+    EXPECT_EQ(faults_with("forward", "auto"), Options{"--overlap forward"});
+    EXPECT_EQ(faults_with("on", "ps"), Options{"--allreduce ps"});
+  };
+  expect_refused("lars", {});
+  expect_refused("lamb", {});
+  expect_refused("adamw", 1.0);
+  EXPECT_TRUE(faulty(config_of("adamw", [](TrainConfig& c) { c.overlap = "forward", c.allreduce = "ps"; })).empty());
+}
+
 TEST(OptimizerOptions, HaveTheDefaultsOfTheirProgram) {
   const OptimizerSettings torch = optimizer_settings(config_of("rmsprop"));
   const OptimizerSettings tensorflow = optimizer_settings(config_of("rmsprop", [](auto& c) { c.rmsprop_form = "tensorflow"; }));
@@ -76,6 +100,8 @@ TEST(OptimizerOptions, HaveTheDefaultsOfTheirProgram) {
   EXPECT_EQ((std::pair{tensorflow.alpha, tensorflow.epsilon}), (std::pair{0.9, 1e-10}));
   EXPECT_EQ((std::pair{adamw.beta1, adamw.beta2}), (std::pair{0.9, 0.999}));
   EXPECT_EQ(adamw.epsilon, 1e-8);
+  EXPECT_EQ(optimizer_settings(config_of("lamb")).epsilon, 1e-6);
+  EXPECT_EQ(optimizer_settings(config_of("lars")).trust_coefficient, 0.001);
   EXPECT_EQ(weight_decay_of(config_of("adamw")), 0.01);
   EXPECT_EQ(weight_decay_of(config_of("sgd")), 1e-4);
   EXPECT_EQ(base_rate(config_of("adamw")), 0.001);
@@ -90,6 +116,9 @@ TEST(OptimizerOptions, AreInTheRecipeUnlessTheyAreThoseOfOlderRuns) {
             "rmsprop_form=torch\nrmsprop_alpha=0.5\nepsilon=0.25\n");
   EXPECT_EQ(describe_optimizer(config_of("adamw", [](auto& c) { c.beta1 = 0.5, c.beta2 = 0.75, c.epsilon = 0.25; })),
             "beta1=0.5\nbeta2=0.75\nepsilon=0.25\n");
+  EXPECT_EQ(describe_optimizer(config_of("lars", [](auto& c) { c.trust_coefficient = 0.5, c.adapts_norms = true; })),
+            "trust_coefficient=0.5\nadapt_norms=on\n");
+  EXPECT_EQ(describe_optimizer(config_of("sgd", [](auto& c) { c.clip_norm = 2.0; })), "clip_norm=2\n");
 }
 
 TEST(RatesOfStep, HaveTheRatioOfRatesWhereMomentumIsCorrectedAndCountUpdates) {
