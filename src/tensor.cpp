@@ -48,6 +48,13 @@ std::int64_t element_count(const Shape& shape) {
   return count;
 }
 
+bool all_finite(std::span<const float> values) {
+  float zero = 0.0f;  // remains so: ∞·0 and NaN·0 are NaN
+#pragma omp simd reduction(+ : zero)
+  for (std::size_t i = 0; i < values.size(); ++i) zero += values[i] * 0.0f;
+  return zero == 0.0f;
+}
+
 std::string to_text(const Shape& shape) {
   std::string text = "(";
   for (std::size_t d = 0; d < shape.size(); ++d) text += (d == 0 ? "" : ", ") + std::to_string(shape[d]);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -100,6 +101,14 @@ struct MachinePeaks {
 /// Cost: about half a second, 200 MB for its duration.
 MachinePeaks measure_peaks(Precision precision);
 
+/// Where a pass first leaves the finite numbers.
+struct NonFiniteNode {
+  LayerIndex node = 0;      ///< kNetworkInput: the pictures
+  bool in_weights = false;  ///< a weight or bias of the node is not finite; else only its result
+
+  bool operator==(const NonFiniteNode&) const = default;
+};
+
 /// Compiled network. Several graphs (other batch sizes, evaluation) may share one ParameterStore and one arena, used in turn.
 class Graph {
  public:
@@ -134,6 +143,12 @@ class Graph {
   /// loss. Adds up or overwrites the gradients in the ParameterStore; calls on_layer_done(node) for each node, in backward
   /// order, when its gradients are final.
   void backward(std::span<const float> diff_logits, const std::function<void(LayerIndex)>& on_layer_done);
+
+  /// Runs forward again and looks at pictures, and at every node's weights and result right after it ran. Leaves all as forward
+  /// did, so that backward may follow; running statistics are not moved again. Of nodes that run as one, the one that has
+  /// weights is named.
+  /// Result: the first node in execution order, if there is one. Cost: forward, and reading all of its results once.
+  std::optional<NonFiniteNode> find_non_finite(std::span<const float> images, const PassOptions& pass);
 
   /// Measures every instruction from now on; costs three readings of a clock an instruction.
   void start_profile();

@@ -15,6 +15,9 @@ using Shape = std::vector<std::int64_t>;
 /// Product of the extents; 1 for a scalar (empty shape).
 std::int64_t element_count(const Shape& shape);
 
+/// Whether no value is infinite or NaN.
+bool all_finite(std::span<const float> values);
+
 /// "(64, 3, 7, 7)".
 std::string to_text(const Shape& shape);
 

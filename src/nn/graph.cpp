@@ -9,6 +9,7 @@
 
 #include "dtrain/error.hpp"
 #include "src/nn/buffers.hpp"
+#include "src/nn/finite.hpp"
 #include "src/nn/instruction_work.hpp"
 #include "src/nn/program.hpp"
 #include "src/nn/rectify.hpp"
@@ -103,7 +104,7 @@ struct Graph::Compiled {
   }
 
   void connect(const BufferAssignment& assignment) {
-    std::vector<dnnl::memory> results, results_in_backward;
+    std::vector<dnnl::memory> results_in_backward;
     for (std::size_t i = 0; i < program.size(); ++i) {
       const Instruction& instruction = program[i];
       const InstructionBuffers& buffers = assignment.instructions[i];
@@ -163,6 +164,7 @@ struct Graph::Compiled {
   std::vector<std::pair<dnnl::memory, std::size_t>> views;
   std::vector<std::vector<Sum>> extra_sums;       // per instruction
   std::vector<std::vector<int>> recompute_first;  // per instruction
+  std::vector<dnnl::memory> results;              // per instruction
   dnnl::memory pictures;
   MemoryPlan plan;
   Tensor logits;
@@ -170,6 +172,22 @@ struct Graph::Compiled {
   PassOptions pass;
   bool is_bound = false;
   std::vector<InstructionProfile> profile;  // per instruction; empty: not measured
+
+  /// The node that gives an instruction its name and its weights.
+  LayerIndex naming_node(const Instruction& instruction) const {
+    const auto named = std::find_if(instruction.nodes.begin(), instruction.nodes.end(), [&](LayerIndex node) {
+      return network.nodes[static_cast<std::size_t>(node)].name == instruction.name;
+    });
+    check(named != instruction.nodes.end(), "an instruction bears the name of a node: " + instruction.name);
+    return *named;
+  }
+
+  bool has_finite_weights(const Instruction& instruction) const {
+    const std::vector<LayerParameter> of_layer = instruction.layer->parameters();
+    return std::all_of(of_layer.begin(), of_layer.end(), [&](const LayerParameter& parameter) {
+      return !parameter.spec.is_trained() || all_finite(parameters.values(*parameters.find(parameter.spec.name)));
+    });
+  }
 
   /// Does the work, and adds the time it took where the graph is profiled.
   template <typename Work>
@@ -274,6 +292,29 @@ void Graph::backward(std::span<const float> diff_logits, const std::function<voi
     }
     for (auto node = instruction.nodes.rbegin(); node != instruction.nodes.rend(); ++node) on_layer_done(*node);
   }
+}
+
+std::optional<NonFiniteNode> Graph::find_non_finite(std::span<const float> images, const PassOptions& pass) {
+  Compiled& graph = *compiled_;
+  check(graph.is_bound, "Graph::find_non_finite: bound before");
+  const auto statistics = graph.parameters.statistics();
+  const std::vector<float> statistics_before(statistics.begin(), statistics.end());
+  graph.pictures.set_data_handle(const_cast<float*>(images.data()));
+  std::optional<NonFiniteNode> found;
+  if (!is_finite(Runs(graph.pictures))) found = NonFiniteNode{.node = kNetworkInput};
+  // To the end, whatever is found: backward reads the results, and buffers are reused on the way.
+  for (std::size_t i = 0; i < graph.program.size(); ++i) {
+    const Instruction& instruction = graph.program[i];
+    instruction.layer->bring_forward_weights();
+    instruction.layer->forward(pass);
+    if (found || instruction.nodes.empty()) continue;  // a reorder shows what its input is
+    const bool in_weights = !graph.has_finite_weights(instruction);
+    if (in_weights || !is_finite(Runs(graph.results[i]))) {
+      found = NonFiniteNode{.node = graph.naming_node(instruction), .in_weights = in_weights};
+    }
+  }
+  std::ranges::copy(statistics_before, statistics.begin());
+  return found;
 }
 
 void Graph::start_profile() {
