@@ -37,6 +37,9 @@ class GradientExchange {
   /// step.
   virtual void settle() = 0;
 
+  /// Whether a step gives all ranks the same sums, so that what these lead to happens on all of them.
+  virtual bool ends_alike() const = 0;
+
   /// What the owner's thread spent, since the exchange was made.
   struct Clock {
     double waited_s = 0.0;

@@ -57,6 +57,7 @@ class GradientReducer final : public GradientExchange {
   void layer_done(LayerIndex layer) override;
   StepOutcome end_backward() override;
   void settle() override;
+  bool ends_alike() const override { return options_.algorithms != AllReduceAlgorithm::none; }
 
   /// After a few steps: from their times, rank 0 decides for all in which order buckets travel, and whether forward overlaps.
   /// Collective; settles first. Changes no bits.

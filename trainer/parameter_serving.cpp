@@ -92,16 +92,20 @@ std::function<std::size_t(std::int64_t parameters)> serving_bytes(const TrainCon
 }
 
 ParameterUpdate make_server_update(const RunPlan& plan, const ParameterServerPlan& servers, std::span<float> weights,
-                                   Optimizer& optimizer) {
+                                   const std::vector<Slot>& slots, Optimizer& optimizer) {
   const auto updates_a_step = static_cast<int>(servers.mode == ServerMode::async ? servers.roles.workers.size() : 1);
-  return
-      [&plan, &optimizer, weights, updates_a_step](const Range& partition, std::span<const float> gradient, std::int64_t step) {
-        UpdateRates rates = rates_of_step(plan, step);
-        rates.weight_decay *= 1.0f / static_cast<float>(updates_a_step);
-        rates.updates *= updates_a_step;
-        if (optimizer.update(weights, gradient, {partition.begin, partition.end}, rates)) return;
-        throw diverged_at(step + 1, rates.learning_rate, 0.0, false);
-      };
+  return [&plan, &slots, &optimizer, weights, updates_a_step](const Range& partition, std::span<const float> gradient,
+                                                              std::int64_t step) {
+    UpdateRates rates = rates_of_step(plan, step);
+    rates.weight_decay *= 1.0f / static_cast<float>(updates_a_step);
+    rates.updates *= updates_a_step;
+    if (optimizer.update(weights, gradient, {partition.begin, partition.end}, rates)) return;
+    throw diverged({.step = step + 1,
+                    .learning_rate = rates.learning_rate,
+                    .loss = 0.0,
+                    .weights_are_finite = false,
+                    .place = place_in_weights(weights, slots, plan.network)});
+  };
 }
 
 void copy_served(const ParameterServerPlan& plan, int rank, std::span<const float> from, std::span<float> to) {
@@ -131,7 +135,8 @@ void serve_training(const RunPlan& plan, const TrainConfig& config, const Traini
   require_memory(servers, static_cast<std::size_t>(arenas_elements) * sizeof(float), all.rank(), available_bytes);
   Optimizer optimizer(plan.optimizer, parameters);
   broadcast_state(all, {parameters, optimizer.states(), first_step});
-  ParameterServer server(all, servers, parameters.weights(), make_server_update(plan, servers, parameters.weights(), optimizer),
+  ParameterServer server(all, servers, parameters.weights(),
+                         make_server_update(plan, servers, parameters.weights(), parameters.trained_slots(), optimizer),
                          {.spins = kPoliteWait.spins, .timeout_s = config.stall_timeout_s, .watch = &all.watch()});
   for (ServerTask task = ServerTask::serve; task != ServerTask::end; task = all.broadcast_value(ServerTask::end)) {
     if (task == ServerTask::give_state) {

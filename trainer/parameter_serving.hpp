@@ -33,8 +33,9 @@ std::function<std::size_t(std::int64_t parameters)> serving_bytes(const TrainCon
 /// for the whole batch, is an update of its own: it has its share of the weight decay, so that an epoch decays as much as in
 /// the other modes; and adamw's averages count as what they are after the last gradient of the step, so that none is scaled up
 /// too much. Throws DivergedError where a weight is not finite any more. All references outlive it.
+/// slots    how the weights are laid out.
 ParameterUpdate make_server_update(const RunPlan& plan, const ParameterServerPlan& servers, std::span<float> weights,
-                                   Optimizer& optimizer);
+                                   const std::vector<Slot>& slots, Optimizer& optimizer);
 
 /// Copies the partitions that a rank serves from one arena to another.
 void copy_served(const ParameterServerPlan& plan, int rank, std::span<const float> from, std::span<float> to);

@@ -42,6 +42,8 @@ class ServedExchange final : public GradientExchange {
   StepOutcome end_backward() override;
   /// In async mode, all ranks have the servers' weights after this.
   void settle() override;
+  /// Servers end the job by themselves where weights are not finite, before all workers know of it.
+  bool ends_alike() const override { return false; }
 
   /// Gives every rank the servers' values of the arenas that they update beside the weights. Collective, after settle().
   void gather(std::span<const OptimizerState> states);

@@ -32,6 +32,7 @@ StepReport Trainer::step() {
   const StepShare share = share_of(position);
   true_batch_ = position.positions.size();
   sums_ = {};
+  non_finite_.reset();
   phases_ = {};
 
   const GradientExchange::Clock before = exchange_.clock();
@@ -96,6 +97,7 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
   const auto diff_logits = diff_logits_.values().first(logits.values().size());
   sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, static_cast<float>(stage_.stage.label_smoothing),
                          1.0f / static_cast<float>(true_batch_), diff_logits);
+  if (!std::isfinite(loss_sum())) look_for_divergence(graph, batch, pass);
   replica_.count_pictures(positions.size());
   begin_backward();
   write_step_sums();
@@ -105,6 +107,18 @@ void Trainer::run_micro_batch(const Range& positions, std::size_t index, const S
   const GradientExchange::Clock& clock = exchange_.clock();
   phases_.forward += backward_s - forward_s - (clock.waited_s - at_forward.waited_s) - (clock.update_s - at_forward.update_s);
   phases_.backward += seconds() - backward_s;
+}
+
+void Trainer::look_for_divergence(Graph& graph, const Batch& batch, const PassOptions& pass) {
+  if (non_finite_) return;
+  // Of this rank's pictures alone, whatever the ranks do together in forward: the others may have nothing to look for.
+  non_finite_ = graph.find_non_finite(batch.images, {.step = pass.step, .first_sample = pass.first_sample});
+  if (exchange_.ends_alike()) return;
+  throw diverged({.step = step_ + 1,
+                  .learning_rate = rates_of_step(plan_, step_).learning_rate,
+                  .loss = loss_sum() / static_cast<double>(sums_.samples),
+                  .weights_are_finite = true,
+                  .place = place_of(non_finite_, plan_.network)});
 }
 
 void Trainer::write_step_sums() {
@@ -158,8 +172,23 @@ StepReport Trainer::finish_report(const StepOutcome& outcome, double begin_s) {
 }
 
 // Weights that a step's forward brings up to date are those of the step before, and found out with this one.
-void Trainer::require_finite(double loss) const {
-  if (!std::isfinite(loss) || !weights_are_finite_) throw diverged_at(step_, rates_.learning_rate, loss, weights_are_finite_);
+void Trainer::require_finite(double loss) {
+  if (std::isfinite(loss) && weights_are_finite_) return;
+  Divergence divergence{.step = step_,
+                        .learning_rate = rates_.learning_rate,
+                        .loss = loss,
+                        .weights_are_finite = weights_are_finite_,
+                        .place = {}};
+  if (!std::isfinite(loss)) {
+    if (exchange_.ends_alike()) {  // then all ranks come here with this loss, and rank 0, which speaks, may have found nothing
+      exchange_.settle();
+      non_finite_ = first_of_all(non_finite_, communicator_);
+    }
+    divergence.place = place_of(non_finite_, plan_.network);
+  } else {
+    divergence.place = place_in_weights(replica_.parameters().weights(), replica_.parameters().trained_slots(), plan_.network);
+  }
+  throw diverged(divergence);
 }
 
 BatchSequence training_sequence(const RunPlan& plan, const PlannedStage& stage, int ranks, int rank, std::int64_t first_step) {

@@ -67,11 +67,17 @@ class Trainer {
   std::int64_t steps_done() const { return step_; }
 
  private:
-  void require_finite(double loss) const;
+  /// loss: of a step; any finite one otherwise.
+  void require_finite(double loss);
   /// What a part of the window has of the weights: behind them lie the step's sums.
   Slice trained(const Range& part) const;
   /// Forward, loss and backward of one micro-batch; the last one releases the buckets.
   void run_micro_batch(const Range& positions, std::size_t index, const StepShare& share);
+  /// Of this rank's pictures so far, with the auxiliary one, as it travels.
+  float loss_sum() const { return static_cast<float>(sums_.loss + sums_.aux_loss); }
+  /// This rank's loss is not finite: finds out where that began. All ranks learn of the loss with the step's sums; where they
+  /// share none, throws.
+  void look_for_divergence(Graph& graph, const Batch& batch, const PassOptions& pass);
   /// Puts the sums so far where the last bucket takes them along.
   void write_step_sums();
   /// Where the pictures of a step stand.
@@ -93,7 +99,8 @@ class Trainer {
   std::int64_t step_;
   UpdateRates rates_;  ///< of the last step whose backward has begun
   bool weights_are_finite_ = true;
-  std::int64_t true_batch_ = 0;  ///< samples of the step over all ranks
+  std::optional<NonFiniteNode> non_finite_;  ///< where this rank's loss first left the finite numbers
+  std::int64_t true_batch_ = 0;              ///< samples of the step over all ranks
   /// Of the last step with a picture: a rank whose sums are its own has none in a batch that is smaller than the ranks are
   /// many.
   StepSums seen_{.samples = 1.0f};

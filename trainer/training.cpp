@@ -154,7 +154,8 @@ ServedOptions Training::served_options(std::int64_t first_step) {
   served_weights_ = AlignedMemory(weights.size_bytes());
   options.served_weights = served_weights_.floats().first(weights.size());
   copy_served(options.plan, ranks_.all().rank(), weights, options.served_weights);
-  options.update = make_server_update(plan_, options.plan, options.served_weights, optimizer_);
+  options.update =
+      make_server_update(plan_, options.plan, options.served_weights, replica_.parameters().trained_slots(), optimizer_);
   return options;
 }
 

@@ -152,6 +152,7 @@ TEST(ParameterServers, SayThatTheTrainingDiverged) {
 
     EXPECT_EQ(outcome.exit_code, 5) << outcome;
     EXPECT_TRUE(outcome.says("a finite loss and finite weights")) << outcome;
+    EXPECT_TRUE(outcome.says(", first in ")) << outcome;
   }
 }
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <limits>
+
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
 
@@ -18,10 +20,16 @@ constexpr std::int64_t kStepsPerCheckpoint = 10;
 constexpr std::int64_t kEndless = 10'000'000;
 
 std::vector<std::string> long_run(const fs::path& out, std::int64_t steps, const std::vector<std::string>& more = {}) {
-  std::vector<std::string> options{"--global-batch",     "8",  "--steps",      std::to_string(steps),
-                                   "--checkpoint-every", std::to_string(kStepsPerCheckpoint),
-                                   "--eval-every",       "off",
-                                   "--log-every",        "1"};
+  std::vector<std::string> options{"--global-batch",
+                                   "8",
+                                   "--steps",
+                                   std::to_string(steps),
+                                   "--checkpoint-every",
+                                   std::to_string(kStepsPerCheckpoint),
+                                   "--eval-every",
+                                   "off",
+                                   "--log-every",
+                                   "1"};
   options.insert(options.end(), more.begin(), more.end());
   return training_into(out, options);
 }
@@ -226,7 +234,28 @@ TEST(Divergence, HasItsOwnExitCodeAndLeavesCheckpointsAlone) {
 
     EXPECT_EQ(outcome.exit_code, 5) << outcome;
     EXPECT_TRUE(outcome.says("expected a finite loss")) << outcome;
+    EXPECT_TRUE(outcome.says(", first in ")) << outcome;
     EXPECT_GE(newest_step(out), 1);
+  }
+}
+
+TEST(Divergence, NamesTheFirstLayerThatIsNotFinite) {
+  const fs::path weights = new_path("weights.safetensors");
+  ASSERT_EQ(run({.arguments = {"init", "--model", "resnet20", "--num-classes", "10", "--out", weights.string()}}).exit_code, 0);
+  TensorFile file = read_tensor_file(weights);
+  for (FileTensor& tensor : file.tensors) {
+    if (tensor.name == "layer2.1.conv1.weight") tensor.f32.at(5) = std::numeric_limits<float>::infinity();
+  }
+  write_tensor_file(weights, file);
+  for (const Words& exchange : {Words{}, Words{"--allreduce", "none"}, Words{"--allreduce", "ps"}}) {
+    const Outcome outcome = run({.ranks = 2,
+                                 .arguments = training(Words{"--global-batch", "16", "--steps", "2", "--eval-every", "off",
+                                                             "--init-from", weights.string()} +
+                                                       exchange)});
+
+    EXPECT_EQ(outcome.exit_code, 5) << outcome;
+    EXPECT_TRUE(outcome.says("training step 1: expected a finite loss")) << outcome;
+    EXPECT_TRUE(outcome.says(", first in the weights of layer2.1.conv1; try: ")) << outcome;
   }
 }
 
