@@ -95,7 +95,8 @@ class DropoutLayer final : public Layer {
       : context_(std::move(context)),
         probability_(spec.probability),
         batch_(context_.src.at(0).dims()[0]),
-        size_(element_count(context_.src[0])) {
+        size_(element_count(context_.src[0])),
+        places_(places_of_picture(context_.src[0])) {
     check(probability_ >= 0.0f && probability_ < 1.0f, "dropout: probability in [0, 1)");
   }
 
@@ -119,12 +120,17 @@ class DropoutLayer final : public Layer {
     const float scale = 1.0f / (1.0f - probability_);
 #pragma omp parallel for schedule(static)
     for (std::int64_t picture = 0; picture < batch_; ++picture) {
-      // A picture's mask depends on its place in the global batch, not on the rank or micro-batch that holds it.
+      // A picture's mask depends on its place in the global batch, not on the rank or micro-batch that holds it; an element's on
+      // its place in the picture, not on where the layout has it.
       Random random(context_.options.seed, RandomPurpose::dropout,
                     {static_cast<std::uint64_t>(pass.step), static_cast<std::uint64_t>(context_.position),
                      static_cast<std::uint64_t>(pass.first_sample + picture)});
-      for (std::int64_t i = picture * per_picture; i < (picture + 1) * per_picture; ++i) {
-        kept[i] = random.uniform() >= static_cast<double>(probability_) ? 1 : 0;
+      const std::int64_t begin = picture * per_picture;
+      std::fill_n(kept + begin, per_picture, std::uint8_t{0});  // where channels fill no block too
+      for (const std::int32_t place : places_) {
+        kept[begin + place] = random.uniform() >= static_cast<double>(probability_) ? 1 : 0;
+      }
+      for (std::int64_t i = begin; i < begin + per_picture; ++i) {
         assign(dst[i], kept[i] != 0 ? to_float(src[i]) * scale : 0.0f);
       }
     }
@@ -143,9 +149,24 @@ class DropoutLayer final : public Layer {
   std::string describe() const override { return "dropout"; }
 
  private:
+  /// Where a picture's elements lie, in row-major order, counted from its first.
+  static std::vector<std::int32_t> places_of_picture(const Desc& desc) {
+    const Layout layout = layout_of(desc);
+    std::vector<std::int32_t> places{0};
+    for (std::size_t dimension = 1; dimension < layout.offsets.size(); ++dimension) {
+      std::vector<std::int32_t> finer;
+      for (const std::int32_t place : places) {
+        for (const std::int64_t offset : layout.offsets[dimension]) finer.push_back(place + static_cast<std::int32_t>(offset));
+      }
+      places = std::move(finer);
+    }
+    return places;
+  }
+
   LayerContext context_;
   float probability_;
   std::int64_t batch_, size_;
+  std::vector<std::int32_t> places_;
   LayerConnections to_;
 };
 
