@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <iterator>
 
 #include "collectives/mpi_handles.hpp"
 #include "dtrain/error.hpp"
@@ -30,6 +32,13 @@ bool sends(const AlgorithmTable& table) {
 RankGroup group_of(std::span<const int> members, int rank) {
   const auto self = std::find(members.begin(), members.end(), rank);
   return {.members = {members.begin(), members.end()}, .self = static_cast<int>(self - members.begin())};
+}
+
+void broadcast_bytes(const Communicator& communicator, std::span<std::byte> bytes, const WaitPolicy& wait) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibcast(bytes.data(), mpi_count(std::ssize(bytes)), MPI_BYTE, 0, communicator.handles().exchange, &request),
+            "MPI_Ibcast");
+  wait_for_requests({&request, 1}, wait, [] { return std::string("waiting for all ranks in MPI_Ibcast"); });
 }
 
 }  // namespace
@@ -75,6 +84,22 @@ void mpi_all_reduce(const Communicator& communicator, std::span<float> data) {
                             communicator.handles().exchange),
               "MPI_Allreduce");
   }
+}
+
+void sum_at_root(const Communicator& communicator, std::span<double> values, const WaitPolicy& wait) {
+  if (communicator.size() == 1) return;
+  const void* const from = communicator.is_root() ? MPI_IN_PLACE : values.data();
+  void* const to = communicator.is_root() ? values.data() : nullptr;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(
+      MPI_Ireduce(from, to, mpi_count(std::ssize(values)), MPI_DOUBLE, MPI_SUM, 0, communicator.handles().exchange, &request),
+      "MPI_Ireduce");
+  wait_for_requests({&request, 1}, wait, [] { return std::string("waiting for all ranks in MPI_Ireduce"); });
+  broadcast_bytes(communicator, std::as_writable_bytes(values), wait);
+}
+
+void broadcast_from_root(const Communicator& communicator, std::span<float> values, const WaitPolicy& wait) {
+  if (communicator.size() > 1) broadcast_bytes(communicator, std::as_writable_bytes(values), wait);
 }
 
 AllReduce::AllReduce(const Communicator& communicator, NodeWindow& window, const AlgorithmTable& algorithms, WireType wire,

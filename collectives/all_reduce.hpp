@@ -30,6 +30,13 @@ Cluster cluster_of(const Communicator& communicator);
 /// MPI_Allreduce, in place. Waits as MPI does, without a time-out.
 void mpi_all_reduce(const Communicator& communicator, std::span<float> data);
 
+/// Sums a few values over all ranks, in place: by MPI to rank 0, and from there to all, so that all of them get the same bits.
+/// Beside the training loop's other messages. Cost: about 2·log2(ranks) messages, one after the other. Errors: CommError: MPI;
+/// LostRanksError, from the watch.
+void sum_at_root(const Communicator& communicator, std::span<double> values, const WaitPolicy& wait);
+/// Gives all ranks the values of rank 0. Cost: about log2(ranks) messages. Errors: as above.
+void broadcast_from_root(const Communicator& communicator, std::span<float> values, const WaitPolicy& wait);
+
 /// Where a slice's sums are to be found: in every rank's segment, or each shard in its owner's, for owners who need no more
 /// (the ranks of a node share the update of common weights). The latter saves the stores, or the copies, to the others.
 enum class SumsAt { every_rank, shard_owner };

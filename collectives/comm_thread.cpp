@@ -3,7 +3,7 @@
 // Note [Counters instead of a lock]
 // The owner alone writes queue entries and `submitted`; the comm thread alone writes `done`, and once `error` and `failed_at`,
 // then `has_failed`. A release store publishes what was written before it. Counters run on over resets and wrap around; the
-// owner remembers where it began to count. An entry is written again only after a reset, which requires all jobs to be done.
+// owner remembers where it began to count. An entry is written again only when its job is done.
 #include "collectives/comm_thread.hpp"
 
 #include <algorithm>
@@ -160,7 +160,8 @@ CommThread::~CommThread() {
 
 void CommThread::submit(int job) {
   const std::uint32_t number = state_->submitted.load(std::memory_order_relaxed);
-  check(number - state_->base < static_cast<std::uint32_t>(state_->capacity), "CommThread::submit: at most capacity jobs");
+  check(number - state_->done.load(std::memory_order_acquire) < static_cast<std::uint32_t>(state_->capacity),
+        "CommThread::submit: at most capacity jobs under way");
   state_->entry(number) = job;
   state_->submitted.store(number + 1, std::memory_order_release);
   state_->call();

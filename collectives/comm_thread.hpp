@@ -10,7 +10,7 @@ namespace dtrain {
 
 class CommThread {
  public:
-  /// job(k): executes job number k, on the comm thread. capacity: jobs that may be submitted between two resets.
+  /// job(k): executes job number k, on the comm thread. capacity: jobs under way, submitted and not done.
   /// on_start: called on the thread first (binding); may be empty. What it throws, the first wait rethrows.
   /// on_late(n, waited_s): called by wait(n), on the owner's thread, every tenth of a second that it waits; may be empty. What
   /// it throws, wait throws: the job is then taken to be stuck for good.

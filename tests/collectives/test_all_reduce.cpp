@@ -377,5 +377,41 @@ TEST(Exchange, NamesThePeerAndTheTransferThatItWaitedFor) {
   communicator.barrier();
 }
 
+TEST(FewValues, AreSummedToTheSameBitsOnAllRanks) {
+  const Communicator communicator;
+  for (const std::size_t count : {0UL, 1UL, 4097UL}) {
+    std::vector<double> exact(count), rounded(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      exact[i] = static_cast<double>(integer(communicator.rank(), static_cast<std::int64_t>(i)));
+      rounded[i] = 1.0 / static_cast<double>(3 * communicator.rank() + static_cast<int>(i % 100) + 1);
+    }
+    std::vector<double> again = rounded;
+
+    sum_at_root(communicator, exact, kWait);
+    sum_at_root(communicator, rounded, kWait);
+    sum_at_root(communicator, again, kWait);
+
+    for (std::size_t i = 0; i < count; ++i) {
+      double expected = 0.0;
+      for (int rank = 0; rank < communicator.size(); ++rank) {
+        expected += static_cast<double>(integer(rank, static_cast<std::int64_t>(i)));
+      }
+      ASSERT_EQ(exact[i], expected) << i;
+    }
+    EXPECT_EQ(again, rounded);
+    const std::string bits(reinterpret_cast<const char*>(rounded.data()), count * sizeof(double));
+    EXPECT_EQ(communicator.broadcast_text(bits), bits);
+  }
+}
+
+TEST(FewValues, OfRankZeroReachAllRanks) {
+  const Communicator communicator;
+  std::vector<float> values(2048, static_cast<float>(communicator.rank() + 1));
+
+  broadcast_from_root(communicator, values, kWait);
+
+  EXPECT_EQ(values, std::vector<float>(2048, 1.0f));
+}
+
 }  // namespace
 }  // namespace dtrain

@@ -331,14 +331,35 @@ TEST(CommThread, AbandonsWhatHasNotBegunWhileAnExceptionUnwindsItsOwner) {
   EXPECT_LT(begun, 20);
 }
 
-TEST(CommThread, RefusesMoreJobsThanItsCapacityAndJobsNeverSubmitted) {
-  CommThread thread([](int) {}, 3, {});
+TEST(CommThread, RefusesMoreJobsUnderWayThanItsCapacityAndJobsNeverSubmitted) {
+  std::atomic<bool> may_continue{false};
+  CommThread thread(
+      [&](int) {
+        while (!may_continue.load()) std::this_thread::sleep_for(100us);
+      },
+      3, {});
   for (int job = 0; job < 3; ++job) thread.submit(job);
 
   EXPECT_THROW(thread.submit(3), std::logic_error);
   EXPECT_THROW(thread.wait(3), std::logic_error);
   EXPECT_THROW(thread.wait(-1), std::logic_error);
+  may_continue.store(true);
   thread.wait(2);
+}
+
+TEST(CommThread, RunsAnyNumberOfJobsBetweenResetsAsLongAsFewAreUnderWay) {
+  std::vector<int> order;  // not atomic on purpose
+  CommThread thread([&](int job) { order.push_back(job); }, 3, {});
+
+  std::vector<int> expected;
+  for (int job = 0; job < 1000; ++job) {
+    thread.submit(job);
+    expected.push_back(job);
+    if (job >= 2) thread.wait(job - 2);
+  }
+  thread.wait(999);
+
+  EXPECT_EQ(order, expected);
 }
 
 TEST(CommThread, RefusesAResetWhileJobsRun) {
