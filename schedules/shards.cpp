@@ -56,6 +56,23 @@ StepShare step_share(const StepPosition& step, int ranks, int rank, std::int64_t
   return share;
 }
 
+// Shares come in two sizes: those of the first ranks, as rank 0's, and one picture less. Example: 5 samples on 3 ranks in
+// micro-batches of 1: ranks 0 and 1 have two, rank 2 has one and waits in the first round: 2 3.
+std::vector<std::int64_t> pictures_by_round(const StepPosition& step, int ranks, std::int64_t local_batch) {
+  const std::int64_t larger_shares = step.positions.size() % ranks;
+  const StepShare first = step_share(step, ranks, 0, local_batch);
+  const StepShare last = step_share(step, ranks, ranks - 1, local_batch);
+  const std::int64_t as_first = larger_shares > 0 ? larger_shares : ranks;
+  const std::size_t rounds = first.micro_batches.size();
+  const std::size_t begin_of_last = rounds - last.micro_batches.size();
+  std::vector<std::int64_t> pictures(rounds);
+  for (std::size_t round = 0; round < rounds; ++round) {
+    pictures[round] = as_first * first.micro_batches[round].size();
+    if (round >= begin_of_last) pictures[round] += (ranks - as_first) * last.micro_batches[round - begin_of_last].size();
+  }
+  return pictures;
+}
+
 std::vector<std::int64_t> micro_batch_sizes(std::int64_t samples, std::int64_t global_batch, int ranks, int rank,
                                             std::int64_t local_batch, std::int64_t steps) {
   // All steps of an epoch but the last are alike.

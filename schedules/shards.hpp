@@ -40,6 +40,11 @@ struct StepShare {
 };
 StepShare step_share(const StepPosition& step, int ranks, int rank, std::int64_t local_batch);
 
+/// A step in which all ranks keep step: in every round each rank does a micro-batch, the k-th last in the k-th last round.
+/// Ranks that have fewer micro-batches than others have nothing to do in the first rounds. Result: pictures of all ranks
+/// together, for each round; of the first one at least one.
+std::vector<std::int64_t> pictures_by_round(const StepPosition& step, int ranks, std::int64_t local_batch);
+
 /// Distinct sizes > 0 of micro-batches that a rank meets in a run of `steps` steps, largest first: the graphs to compile.
 std::vector<std::int64_t> micro_batch_sizes(std::int64_t samples, std::int64_t global_batch, int ranks, int rank,
                                             std::int64_t local_batch, std::int64_t steps);

@@ -166,6 +166,26 @@ TEST(StepShare, CutsOneRanksMicroBatchesWhereSeveralRanksWouldCut) {
   }
 }
 
+TEST(PicturesByRound, AddUpTheMicroBatchesOfAllRanksFromTheLastOnBackwards) {
+  for (const std::int64_t samples : {1, 3, 8, 33, 257}) {
+    for (const int ranks : {1, 2, 3, 8, 100, 512}) {
+      for (const std::int64_t local_batch : {1, 3, 16, 1000}) {
+        const StepPosition step{.epoch = 0, .positions = {40, 40 + samples}};
+        std::vector<std::int64_t> backwards;
+        for (int rank = 0; rank < ranks; ++rank) {
+          const StepShare share = step_share(step, ranks, rank, local_batch);
+          backwards.resize(std::max(backwards.size(), share.micro_batches.size()));
+          for (std::size_t k = 0; k < share.micro_batches.size(); ++k) backwards[k] += share.micro_batches.rbegin()[k].size();
+        }
+        const std::vector<std::int64_t> expected(backwards.rbegin(), backwards.rend());
+
+        EXPECT_EQ(pictures_by_round(step, ranks, local_batch), expected)
+            << samples << " samples, " << ranks << " ranks, micro-batches of " << local_batch;
+      }
+    }
+  }
+}
+
 TEST(MicroBatchSizes, NameEverySizeThatARunMeetsLargestFirst) {
   for (const std::int64_t samples : {5, 64, 100, 1000}) {
     for (const std::int64_t global_batch : {8, 33, 100}) {
