@@ -60,12 +60,22 @@ struct CompileOptions {
   std::uint64_t seed = 1;   ///< of dropout masks
 };
 
+/// How ranks that make a pass at the same time share batch-norm's statistics. All of them call in the same order, with as many
+/// values, and have the same bits afterwards. The first rank has pictures; others may have fewer or none.
+struct StatisticsExchange {
+  std::function<void(std::span<float>)> broadcast;  ///< the first rank's values, in place
+  std::function<void(std::span<double>)> sum;       ///< over all ranks, in place
+};
+
 /// What distinguishes one forward/backward pair from the next.
 struct PassOptions {
   std::int64_t step = 0;             ///< position of dropout masks
   std::int64_t first_sample = 0;     ///< position of the first picture in the global batch, for dropout masks
   bool is_first_micro_batch = true;  ///< gradients are overwritten, later ones add to them
-  float statistics_share = 1.0f;     ///< this micro-batch's share of the rank's pictures: weighs its batch-norm statistics
+  float statistics_share = 1.0f;     ///< of the step's pictures whose statistics count together: weighs the running ones
+  /// Batch-norm's statistics are those of the micro-batches of all ranks together, of whatever sizes. Cost: a broadcast and a
+  /// sum for every batch-norm in forward, a sum in backward. Outlives backward. Null: those of this micro-batch alone.
+  const StatisticsExchange* across_ranks = nullptr;
 };
 
 /// Bytes planned before the first step.
@@ -149,6 +159,12 @@ class Graph {
   /// weights is named.
   /// Result: the first node in execution order, if there is one. Cost: forward, and reading all of its results once.
   std::optional<NonFiniteNode> find_non_finite(std::span<const float> images, const PassOptions& pass);
+
+  /// What forward and backward are on a rank without pictures, beside ranks that have some (pass.across_ranks is given): adds
+  /// nothing to their statistics, and moves the running ones as they do. Calls back as forward and backward do. Leaves
+  /// gradients as they are.
+  void forward_without_pictures(const PassOptions& pass, const std::function<void(LayerIndex)>& before_layer = {});
+  void backward_without_pictures(const std::function<void(LayerIndex)>& on_layer_done);
 
   /// Measures every instruction from now on; costs three readings of a clock an instruction.
   void start_profile();

@@ -99,18 +99,21 @@ class BatchNormLayer final : public Layer {
     // twice.
     const bool keeps_masked = has_residual_ || diff_dst_.size() > 1;
     const NormKernels<Element>& kernels = norm_.kernels();
-    norm_.for_each_block(
+    norm_.backward(
+        pass,
         [&](std::int64_t block, std::int64_t picture) {
           kernels.backward_sums(backward_plane(block, picture), norm_.channels(block), mask, keeps_masked,
                                 norm_.zeroed_sums(block, picture));
         },
-        [&](std::int64_t block) { norm_.finish_gradients(block, pass); },
         [&](std::int64_t block, std::int64_t picture) {
           if (diff_src_.at(block, picture) == nullptr) return;
           kernels.backward_data(backward_plane(block, picture), norm_.channels(block), keeps_masked ? NormMask::none : mask,
                                 norm_.offset(block), norm_.slope(block));
         });
   }
+
+  void forward_without_pictures(const PassOptions& pass) override { norm_.forward_without_pictures(pass); }
+  void backward_without_pictures(const PassOptions& pass) override { norm_.backward_without_pictures(pass); }
 
   std::string describe() const override {
     return std::string(context_.concatenates ? "concat + " : "") + "batch-norm" + (has_residual_ ? " + add" : "") +

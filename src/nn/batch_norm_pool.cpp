@@ -73,18 +73,21 @@ class BatchNormPoolLayer final : public Layer {
 
   void backward_data(const PassOptions& pass) override {
     const NormKernels<Element>& kernels = norm_.kernels();
-    norm_.for_each_block(
+    norm_.backward(
+        pass,
         [&](std::int64_t block, std::int64_t picture) {
           kernels.backward_sums_pooled(backward_plane(block, picture), norm_.channels(block), window_,
                                        norm_.zeroed_sums(block, picture));
         },
-        [&](std::int64_t block) { norm_.finish_gradients(block, pass); },
         [&](std::int64_t block, std::int64_t picture) {
           if (diff_src_.is_empty()) return;
           kernels.backward_data_pooled(backward_plane(block, picture), norm_.channels(block), window_, norm_.offset(block),
                                        norm_.slope(block));
         });
   }
+
+  void forward_without_pictures(const PassOptions& pass) override { norm_.forward_without_pictures(pass); }
+  void backward_without_pictures(const PassOptions& pass) override { norm_.backward_without_pictures(pass); }
 
   std::string describe() const override { return "batch-norm + relu + max pooling nChw" + std::to_string(norm_.block()) + "c"; }
 

@@ -18,6 +18,9 @@ ChannelNorm<Element>::ChannelNorm(const BatchNorm& spec, const std::string& name
   kernels_ = &norm_kernels<Element>(static_cast<int>(block_));
   const auto padded = static_cast<std::size_t>(blocks_ * block_);
   for (auto* values : {&mean_, &scale_, &shift_, &offset_, &slope_, &inverse_deviation_}) values->assign(padded, 0.0f);
+  origins_.resize(padded);
+  shared_.resize(static_cast<std::size_t>(channels_));
+  of_ranks_.resize(static_cast<std::size_t>(channels_) + 1);
 }
 
 template <typename Element>
@@ -72,56 +75,130 @@ NormSums ChannelNorm<Element>::zeroed_sums(std::int64_t block, std::int64_t pict
 // Note [Moments are taken around the first pixel]: Σ(x−o)² − (Σ(x−o))²/M cancels badly when |mean| ≫ σ; with o a sample
 // of the channel, |mean − o| is of the order of σ.
 template <typename Element>
-void ChannelNorm<Element>::sum_moments(const Planes<Element>& src, std::int64_t block, std::int64_t picture) {
-  kernels_->moments(src.at(block, picture), pixels_, src.at(block, 0), zeroed_sums(block, picture));
+void ChannelNorm<Element>::sum_moments(const Planes<Element>& src, std::int64_t block, std::int64_t picture,
+                                       const Element* origin) {
+  kernels_->moments(src.at(block, picture), pixels_, origin, zeroed_sums(block, picture));
 }
 
 template <typename Element>
-void ChannelNorm<Element>::finish_moments(const Planes<Element>& src, std::int64_t block, const PassOptions& pass) {
-  const auto count = static_cast<double>(batch_ * pixels_);
-  for (std::int64_t lane = 0; lane < block_; ++lane) {
-    const std::int64_t channel = block * block_ + lane;
-    if (channel >= channels_) continue;  // padding: scale and shift stay 0, so the padding of dst does
-    double sum = 0.0;
-    double square = 0.0;
-    for (std::int64_t picture = 0; picture < batch_; ++picture) {
-      sum += sums(block, picture).sums[lane];
-      square += sums(block, picture).products[lane];
-    }
-    const double mean = static_cast<double>(to_float(src.at(block, 0)[lane])) + sum / count;
-    const double variance = std::max(0.0, (square - sum * sum / count) / count);
-    set_channel(channel, static_cast<float>(mean), 1.0 / std::sqrt(variance + spec_.epsilon));
+auto ChannelNorm<Element>::channel_sums(std::int64_t channel) const -> ChannelSums {
+  ChannelSums all;
+  for (std::int64_t picture = 0; picture < batch_; ++picture) {
+    const NormSums plane = sums(channel / block_, picture);
+    all.sum += plane.sums[channel % block_];
+    all.product += plane.products[channel % block_];
+  }
+  return all;
+}
 
-    // running ← (1−momentum)·running + momentum·Σ share·batch over the micro-batches of a step; unbiased variance, as
-    // PyTorch.
-    const double kept = pass.is_first_micro_batch ? 1.0 - spec_.momentum : 1.0;
-    const double weight = static_cast<double>(spec_.momentum) * pass.statistics_share;
-    const double unbiased = count > 1.0 ? variance * count / (count - 1.0) : variance;
-    running_mean_[channel] = static_cast<float>(kept * running_mean_[channel] + weight * mean);
-    running_var_[channel] = static_cast<float>(kept * running_var_[channel] + weight * unbiased);
+template <typename Element>
+void ChannelNorm<Element>::set_statistics(std::int64_t channel, double origin, const ChannelSums& moments, double count,
+                                          const PassOptions& pass) {
+  const double mean = origin + moments.sum / count;
+  const double variance = std::max(0.0, (moments.product - moments.sum * moments.sum / count) / count);
+  set_channel(channel, static_cast<float>(mean), 1.0 / std::sqrt(variance + spec_.epsilon));
+
+  // running ← (1−momentum)·running + momentum·Σ share·batch over the micro-batches of a step; unbiased variance, as
+  // PyTorch.
+  const double kept = pass.is_first_micro_batch ? 1.0 - spec_.momentum : 1.0;
+  const double weight = static_cast<double>(spec_.momentum) * pass.statistics_share;
+  const double unbiased = count > 1.0 ? variance * count / (count - 1.0) : variance;
+  running_mean_[channel] = static_cast<float>(kept * running_mean_[channel] + weight * mean);
+  running_var_[channel] = static_cast<float>(kept * running_var_[channel] + weight * unbiased);
+}
+
+template <typename Element>
+void ChannelNorm<Element>::set_parameter_gradients(std::int64_t channel, const ChannelSums& own, const PassOptions& pass) {
+  const auto diff_gamma = static_cast<float>(own.product * static_cast<double>(inverse_deviation_[channel]));
+  const auto diff_beta = static_cast<float>(own.sum);
+  diff_gamma_[channel] = pass.is_first_micro_batch ? diff_gamma : diff_gamma_[channel] + diff_gamma;
+  diff_beta_[channel] = pass.is_first_micro_batch ? diff_beta : diff_beta_[channel] + diff_beta;
+}
+
+template <typename Element>
+void ChannelNorm<Element>::set_slopes(std::int64_t channel, const ChannelSums& all, double count) {
+  const double inverse = inverse_deviation_[channel];
+  offset_[channel] = static_cast<float>(scale_[channel] * all.sum / count);
+  slope_[channel] = static_cast<float>(scale_[channel] * all.product * inverse * inverse / count);
+}
+
+// Padding: scale and shift stay 0, so the padding of dst does.
+template <typename Element>
+void ChannelNorm<Element>::finish_moments(const Planes<Element>& src, std::int64_t block, const PassOptions& pass) {
+  const std::int64_t end = std::min((block + 1) * block_, channels_);
+  for (std::int64_t channel = block * block_; channel < end; ++channel) {
+    const double origin = to_float(src.at(block, 0)[channel % block_]);
+    set_statistics(channel, origin, channel_sums(channel), pixel_count(), pass);
   }
 }
 
 template <typename Element>
 void ChannelNorm<Element>::finish_gradients(std::int64_t block, const PassOptions& pass) {
-  const auto count = static_cast<double>(batch_ * pixels_);
-  for (std::int64_t lane = 0; lane < block_; ++lane) {
-    const std::int64_t channel = block * block_ + lane;
-    if (channel >= channels_) continue;
-    double sum = 0.0;
-    double product = 0.0;
-    for (std::int64_t picture = 0; picture < batch_; ++picture) {
-      sum += sums(block, picture).sums[lane];
-      product += sums(block, picture).products[lane];
-    }
-    const double inverse = inverse_deviation_[channel];
-    offset_[channel] = static_cast<float>(scale_[channel] * sum / count);
-    slope_[channel] = static_cast<float>(scale_[channel] * product * inverse * inverse / count);
-    const auto diff_gamma = static_cast<float>(product * inverse);
-    const auto diff_beta = static_cast<float>(sum);
-    diff_gamma_[channel] = pass.is_first_micro_batch ? diff_gamma : diff_gamma_[channel] + diff_gamma;
-    diff_beta_[channel] = pass.is_first_micro_batch ? diff_beta : diff_beta_[channel] + diff_beta;
+  const std::int64_t end = std::min((block + 1) * block_, channels_);
+  for (std::int64_t channel = block * block_; channel < end; ++channel) {
+    const ChannelSums own = channel_sums(channel);
+    set_slopes(channel, own, pixel_count());
+    set_parameter_gradients(channel, own, pass);
   }
+}
+
+// Note [Ranks take their moments around one origin]: the first pixel of the first rank, as one rank with all pictures would.
+// The sums of every plane then have the same bits wherever its picture is, only their doubles are added up in another order,
+// and mean and σ in f32 are nearly always those of that one rank, bit by bit. Origins of their own would save a message, but
+// move statistics by some 10⁻⁸: enough to turn the sign of an element in a million or so, with which its ReLU lets another
+// gradient pass. Merging them would also subtract squares of means, whose cancellation this avoids.
+template <typename Element>
+void ChannelNorm<Element>::share_origins(const Planes<Element>& src, const StatisticsExchange& ranks) {
+  for (std::int64_t channel = 0; channel < channels_; ++channel) {
+    shared_[channel] = to_float(src.at(channel / block_, 0)[channel % block_]);
+  }
+  ranks.broadcast(shared_);
+  // Those of bf16 are bf16 numbers. Those of the padding are 0, as it is.
+  for (std::int64_t channel = 0; channel < channels_; ++channel) assign(origins_[channel], shared_[channel]);
+}
+
+template <typename Element>
+void ChannelNorm<Element>::sum_moments_over_ranks(const PassOptions& pass) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t channel = 0; channel < channels_; ++channel) of_ranks_[channel] = channel_sums(channel);
+  of_ranks_.back() = {.sum = pixel_count()};
+  finish_moments_of_ranks(pass);
+}
+
+template <typename Element>
+void ChannelNorm<Element>::forward_without_pictures(const PassOptions& pass) {
+  pass.across_ranks->broadcast(shared_);
+  of_ranks_.assign(of_ranks_.size(), {});
+  finish_moments_of_ranks(pass);
+}
+
+template <typename Element>
+void ChannelNorm<Element>::finish_moments_of_ranks(const PassOptions& pass) {
+  pass.across_ranks->sum(message(channels_ + 1));
+  const double count = of_ranks_.back().sum;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t channel = 0; channel < channels_; ++channel) {
+    set_statistics(channel, shared_[channel], of_ranks_[channel], count, pass);
+  }
+}
+
+template <typename Element>
+void ChannelNorm<Element>::sum_gradients_over_ranks(const PassOptions& pass) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t channel = 0; channel < channels_; ++channel) {
+    of_ranks_[channel] = channel_sums(channel);
+    set_parameter_gradients(channel, of_ranks_[channel], pass);
+  }
+  pass.across_ranks->sum(message(channels_));
+  const double count = of_ranks_.back().sum;  // as forward found it
+#pragma omp parallel for schedule(static)
+  for (std::int64_t channel = 0; channel < channels_; ++channel) set_slopes(channel, of_ranks_[channel], count);
+}
+
+template <typename Element>
+void ChannelNorm<Element>::backward_without_pictures(const PassOptions& pass) {
+  std::fill_n(of_ranks_.begin(), channels_, ChannelSums{});
+  pass.across_ranks->sum(message(channels_));
 }
 
 template class ChannelNorm<float>;

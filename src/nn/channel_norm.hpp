@@ -4,6 +4,9 @@
 // Forward   y = γ(x − m)/σ + β, m and σ² the batch's mean and biased variance over pictures and pixels
 // Backward  with d the gradient of y: diff_β = Σd; diff_γ = Σd(x−m)/σ; diff_x = γ/σ·(d − diff_β/M − (x−m)/σ·diff_γ/M)
 // Source    Ioffe & Szegedy, ICML 2015
+//
+// Over all ranks (PassOptions::across_ranks) m, σ² and M are those of all ranks' pictures, and diff_x has the sums of all. The
+// gradients of γ and β stay this rank's own: they are summed with all others.
 #pragma once
 
 #include <omp.h>
@@ -58,16 +61,6 @@ class ChannelNorm {
   const float* offset(std::int64_t block) const { return offset_.data() + block * block_; }
   const float* slope(std::int64_t block) const { return slope_.data() + block * block_; }
 
-  /// Evaluation: channels() from the running statistics.
-  void use_running_statistics();
-  /// Moments of one plane, then channels() and the running statistics from all planes of a block.
-  void sum_moments(const Planes<Element>& src, std::int64_t block, std::int64_t picture);
-  void finish_moments(const Planes<Element>& src, std::int64_t block, const PassOptions& pass);
-  /// Zeroed accumulators of one plane for Σd and Σd(x − mean), then diff_γ, diff_β, offset and slope from all planes of a
-  /// block.
-  NormSums zeroed_sums(std::int64_t block, std::int64_t picture);
-  void finish_gradients(std::int64_t block, const PassOptions& pass);
-
   /// channels() from the batch in training, else from the running statistics; then apply(block, picture) for all planes.
   template <typename Apply>
   void forward(const Planes<Element>& src, bool training, const PassOptions& pass, Apply apply) {
@@ -76,9 +69,60 @@ class ChannelNorm {
       for_each_plane(apply);
       return;
     }
-    for_each_block([&](std::int64_t block, std::int64_t picture) { sum_moments(src, block, picture); },
+    if (pass.across_ranks != nullptr) {
+      share_origins(src, *pass.across_ranks);
+      for_each_plane([&](std::int64_t block, std::int64_t picture) {
+        sum_moments(src, block, picture, origins_.data() + block * block_);
+      });
+      sum_moments_over_ranks(pass);
+      for_each_plane(apply);
+      return;
+    }
+    for_each_block([&](std::int64_t block, std::int64_t picture) { sum_moments(src, block, picture, src.at(block, 0)); },
                    [&](std::int64_t block) { finish_moments(src, block, pass); }, apply);
   }
+
+  /// reduce(block, picture) adds Σd and Σd(x − mean) of a plane to its zeroed_sums; then diff_γ, diff_β, offset and slope; then
+  /// apply(block, picture) for all planes.
+  template <typename Reduce, typename Apply>
+  void backward(const PassOptions& pass, Reduce reduce, Apply apply) {
+    if (pass.across_ranks != nullptr) {
+      for_each_plane(reduce);
+      sum_gradients_over_ranks(pass);
+      for_each_plane(apply);
+      return;
+    }
+    for_each_block(
+        reduce, [&](std::int64_t block) { finish_gradients(block, pass); }, apply);
+  }
+  /// Zeroed accumulators of one plane.
+  NormSums zeroed_sums(std::int64_t block, std::int64_t picture);
+
+  /// Takes part in the sums of ranks that have pictures, and moves the running statistics as they do.
+  void forward_without_pictures(const PassOptions& pass);
+  void backward_without_pictures(const PassOptions& pass);
+
+  template <typename Apply>
+  void for_each_plane(Apply apply) const {
+#pragma omp parallel for collapse(2) schedule(static)
+    for (std::int64_t picture = 0; picture < batch_; ++picture) {
+      for (std::int64_t block = 0; block < blocks_; ++block) apply(block, picture);
+    }
+  }
+
+ private:
+  /// Evaluation: channels() from the running statistics.
+  void use_running_statistics();
+  /// Moments of one plane, then channels() and the running statistics from all planes of a block.
+  void sum_moments(const Planes<Element>& src, std::int64_t block, std::int64_t picture, const Element* origin);
+  void finish_moments(const Planes<Element>& src, std::int64_t block, const PassOptions& pass);
+  void finish_gradients(std::int64_t block, const PassOptions& pass);
+
+  /// The same from the planes of all ranks, whose sums of all channels travel together.
+  void share_origins(const Planes<Element>& src, const StatisticsExchange& ranks);
+  void sum_moments_over_ranks(const PassOptions& pass);
+  void finish_moments_of_ranks(const PassOptions& pass);
+  void sum_gradients_over_ranks(const PassOptions& pass);
 
   /// Runs reduce(block, picture) for all pictures, finish(block), then apply(block, picture) for all pictures. Blocks are
   /// independent, so a thread takes whole blocks and finds them in its cache the second time; where there are too few blocks
@@ -101,19 +145,27 @@ class ChannelNorm {
     for_each_plane(apply);
   }
 
-  template <typename Apply>
-  void for_each_plane(Apply apply) const {
-#pragma omp parallel for collapse(2) schedule(static)
-    for (std::int64_t picture = 0; picture < batch_; ++picture) {
-      for (std::int64_t block = 0; block < blocks_; ++block) apply(block, picture);
-    }
-  }
-
- private:
+  /// A channel's sums over the pixels of pictures: of d and d(x − mean), say.
+  struct ChannelSums {
+    double sum = 0.0, product = 0.0;
+  };
+  /// Of this rank's pictures.
+  ChannelSums channel_sums(std::int64_t channel) const;
   void set_channel(std::int64_t channel, float mean, double inverse_deviation);
-  NormSums sums(std::int64_t block, std::int64_t picture) {
+  /// moments: Σ(x − origin) and Σ(x − origin)² over `count` pixels.
+  void set_statistics(std::int64_t channel, double origin, const ChannelSums& moments, double count, const PassOptions& pass);
+  void set_parameter_gradients(std::int64_t channel, const ChannelSums& own, const PassOptions& pass);
+  void set_slopes(std::int64_t channel, const ChannelSums& all, double count);
+
+  NormSums sums(std::int64_t block, std::int64_t picture) const {
     double* at = sums_ + 2 * (block * batch_ + picture) * block_;
     return {at, at + block_};
+  }
+  double pixel_count() const { return static_cast<double>(batch_ * pixels_); }
+  /// The first sums of of_ranks_ as what travels.
+  std::span<double> message(std::int64_t sums) {
+    static_assert(sizeof(ChannelSums) == 2 * sizeof(double));
+    return {reinterpret_cast<double*>(of_ranks_.data()), 2 * static_cast<std::size_t>(sums)};
   }
 
   BatchNorm spec_;
@@ -125,7 +177,10 @@ class ChannelNorm {
   std::span<float> gamma_, beta_, running_mean_, running_var_, diff_gamma_, diff_beta_;
   std::vector<float> mean_, scale_, shift_, inverse_deviation_;  // per padded channel
   std::vector<float> offset_, slope_;
-  double* sums_ = nullptr;  // [block][picture][sum, product][lane]
+  double* sums_ = nullptr;             // [block][picture][sum, product][lane]
+  std::vector<Element> origins_;       // per padded channel: those of all ranks
+  std::vector<float> shared_;          // per channel: the same on their way
+  std::vector<ChannelSums> of_ranks_;  // per channel, then the number of pixels: over all ranks
 };
 
 }  // namespace dtrain::nn

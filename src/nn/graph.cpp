@@ -294,6 +294,26 @@ void Graph::backward(std::span<const float> diff_logits, const std::function<voi
   }
 }
 
+void Graph::forward_without_pictures(const PassOptions& pass, const std::function<void(LayerIndex)>& before_layer) {
+  Compiled& graph = *compiled_;
+  check(graph.options.training && pass.across_ranks != nullptr, "Graph: without pictures beside other ranks in training");
+  graph.pass = pass;
+  for (const Instruction& instruction : graph.program) {
+    if (before_layer) {
+      for (const LayerIndex node : instruction.nodes) before_layer(node);
+    }
+    instruction.layer->forward_without_pictures(pass);
+  }
+}
+
+void Graph::backward_without_pictures(const std::function<void(LayerIndex)>& on_layer_done) {
+  Compiled& graph = *compiled_;
+  for (auto instruction = graph.program.rbegin(); instruction != graph.program.rend(); ++instruction) {
+    if (instruction->has_gradient) instruction->layer->backward_without_pictures(graph.pass);
+    for (auto node = instruction->nodes.rbegin(); node != instruction->nodes.rend(); ++node) on_layer_done(*node);
+  }
+}
+
 std::optional<NonFiniteNode> Graph::find_non_finite(std::span<const float> images, const PassOptions& pass) {
   Compiled& graph = *compiled_;
   check(graph.is_bound, "Graph::find_non_finite: bound before");

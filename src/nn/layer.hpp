@@ -93,6 +93,9 @@ class Layer {
   virtual void backward_weights(const PassOptions&) {}
   virtual void bring_backward_weights() {}
   virtual void backward_data(const PassOptions& pass) = 0;
+  /// What forward and backward_data ask of the other ranks, on a rank that has no pictures for them.
+  virtual void forward_without_pictures(const PassOptions&) {}
+  virtual void backward_without_pictures(const PassOptions&) {}
   /// Implementation and layouts in a few words.
   virtual std::string describe() const = 0;
 };
