@@ -25,6 +25,10 @@ Option recompute_option(std::string& field) {
       "recompute", "off|bn",
       "Results of batch-norm, and of convolutions as cheap, computed again in backward: less memory, a little slower.", field);
 }
+Option bn_option(std::string& field) {
+  return text_option("bn", "local|sync",
+                     "Batch-norm's statistics: of a micro-batch, or of those that all ranks compute at the same time.", field);
+}
 Option crop_option(std::int64_t& field) {
   return whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, field, "the model's");
 }
@@ -151,6 +155,7 @@ OptionTable train_table(TrainConfig& c) {
                 whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
                 whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch,
                              "the rank's share, at most 64, as memory allows"),
+                bn_option(c.bn),
                 positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
                 whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
                 text_option("optimizer", "sgd|nesterov|rmsprop|lars|adamw|lamb",

@@ -363,6 +363,28 @@ void check_model(const std::string& model, const ModelOptions& options, Faults& 
   faults.collect("--model", [&] { build_model(model, options); });
 }
 
+/// Statistics of all ranks at once want ranks that keep step, and batch-norms.
+void check_batch_norm(const TrainConfig& config, const ModelOptions& options, Faults& faults) {
+  faults.one_of(config.bn, {"local", "sync"}, "--bn");
+  if (config.bn != "sync") return;
+  if (config.allreduce == "none" || uses_parameter_servers(config)) {
+    faults.add({.doing = "--bn sync",
+                .expected = "ranks that sum gradients among themselves, step by step",
+                .found = "--allreduce " + config.allreduce,
+                .remedy = "--allreduce auto, or --bn local"});
+  }
+  try {
+    const NetworkSpec network = build_model(config.model, options);
+    const auto is_norm = [](const Node& node) { return std::holds_alternative<BatchNorm>(node.layer); };
+    if (std::ranges::any_of(network.nodes, is_norm)) return;
+    faults.add({.doing = "--bn sync",
+                .expected = "a network with batch-norm",
+                .found = network.name + ", which has none",
+                .remedy = "leave --bn out"});
+  } catch (const ConfigError&) {  // check_model names it
+  }
+}
+
 ModelOptions model_options(std::int64_t num_classes, std::int64_t crop) {
   return {.num_classes = std::max<std::int64_t>(num_classes, 0),
           .image_size = std::max<std::int64_t>(crop, 0),
@@ -403,6 +425,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
     if (*config.dropout >= 0.0 && *config.dropout < 1.0) options.dropout = static_cast<float>(*config.dropout);
   }
   check_model(config.model, options, faults);
+  check_batch_norm(config, options, faults);
   check_shared(config, std::max(1, training_ranks(config, ranks)), faults);
   faults.collect("--fuse", [&] { parse_fusions(config.fuse); });
   faults.one_of(config.recompute, {"off", "bn"}, "--recompute");

@@ -44,6 +44,7 @@ struct TrainConfig {
   // Training
   std::int64_t global_batch = 0;       ///< 0: 32 a rank
   std::int64_t local_batch = 0;        ///< 0: the rank's share, at most 64 and what fits the memory
+  std::string bn = "local";            ///< local | sync: batch-norm sees a micro-batch, or those of all ranks at once
   double epochs = 0.0;                 ///< 0: 90 unless steps is given
   std::int64_t steps = 0;              ///< 0: from epochs
   std::string optimizer = "sgd";       ///< sgd | nesterov | rmsprop | lars | adamw | lamb

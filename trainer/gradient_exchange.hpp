@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "collectives/parameter_server.hpp"
 #include "dtrain/layers.hpp"
@@ -32,6 +33,12 @@ class GradientExchange {
   /// All gradients are final: the rest travels. The step's sums are there after this; so are the updated weights, unless they
   /// are left to the next forward.
   virtual StepOutcome end_backward() = 0;
+
+  /// Sums values over all ranks, or gives them those of rank 0, in place, anywhere in a step; the same bits for all. Waits for
+  /// it, and so for all that travels already. Collective: at the same place among the calls of before_forward and layer_done on
+  /// all ranks. Not with parameter servers, whose workers do not keep step.
+  virtual void sum_now(std::span<double> values) = 0;
+  virtual void broadcast_now(std::span<float> values) = 0;
 
   /// Brings the weights up to date, wherever the step stands. Collective: other threads may use MPI after this, until the next
   /// step.

@@ -4,6 +4,10 @@
 // ready in index order. They travel in order_, which all ranks have alike; the next of it waits until it is ready. Weights are
 // updated bucket by bucket, on all ranks in the same order: that in which forward needs them, or, before forward, in which they
 // travel.
+//
+// Note [Statistics take their turn among the buckets]: what is summed or broadcast at once goes through the comm thread too,
+// behind the buckets submitted before it. Those are the same on all ranks: layers are done, and ask for statistics, in the
+// order of the graph, and all buckets of a step have been submitted before the next forward begins.
 #include "trainer/gradient_reducer.hpp"
 
 #include <algorithm>
@@ -19,14 +23,6 @@ namespace {
 
 /// Overlapping forward too must save this share of a step to be chosen.
 constexpr double kWorthwhileShare = 0.002;
-
-std::vector<int> places_in(const BucketOrder& order) {
-  std::vector<int> places(order.size());
-  for (std::size_t place = 0; place < order.size(); ++place) {
-    places[static_cast<std::size_t>(order[place])] = static_cast<int>(place);
-  }
-  return places;
-}
 
 WaitPolicy watched(WaitPolicy wait, const ReducerOptions& options, const Communicator& communicator) {
   wait.timeout_s = options.stall_timeout_s;
@@ -64,11 +60,11 @@ const char* to_text(Overlap overlap) {
 GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& window, ReducerOptions options)
     : options_(std::move(options)),
       communicator_(communicator),
-      all_reduce_(communicator, window, options_.algorithms, options_.wire,
-                  watched(options_.has_comm_core ? kEagerWait : kPoliteWait, options_, communicator)),
+      wait_(watched(options_.has_comm_core ? kEagerWait : kPoliteWait, options_, communicator)),
+      all_reduce_(communicator, window, options_.algorithms, options_.wire, wait_),
       overlap_(options_.overlap == Overlap::automatic ? Overlap::backward : options_.overlap),
       order_(order_of_readiness(static_cast<int>(options_.buckets.size()))),
-      places_(places_in(order_)),
+      numbers_(options_.buckets.size()),
       times_(options_.buckets.size()),
       is_updated_(options_.buckets.size(), true),
       is_needed_(options_.buckets.size(), false),
@@ -92,16 +88,34 @@ GradientReducer::GradientReducer(const Communicator& communicator, NodeWindow& w
                                  .is_exact = has_step_sums,
                                  .shard_alignment = options_.shard_alignment});
   }
-  comm_thread_ = std::make_unique<CommThread>(
-      [this](int bucket) {
-        const StallWatch::Subject subject(communicator_.watch(), options_.bucket_names[static_cast<std::size_t>(bucket)]);
-        const double begin_s = seconds();
-        all_reduce_.run(bucket);
-        times_[static_cast<std::size_t>(bucket)].exchange_s = seconds() - begin_s;
-      },
-      static_cast<int>(options_.buckets.size()), options_.on_comm_thread_start,
-      [this](int place, double waited_s) { look_for_stall(order_[static_cast<std::size_t>(place)], waited_s); });
+  comm_thread_ =
+      std::make_unique<CommThread>([this](int job) { run_job(job); }, static_cast<int>(options_.buckets.size()) + 1,
+                                   options_.on_comm_thread_start, [this](int, double waited_s) { look_for_stall(waited_s); });
   owners_wait_.beside = comm_thread_.get();
+}
+
+const std::string& GradientReducer::name_of(int job) const {
+  return job < 0 ? statistics_name_ : options_.bucket_names[static_cast<std::size_t>(job)];
+}
+
+/// On the comm thread.
+void GradientReducer::run_job(int job) {
+  const StallWatch::Subject subject(communicator_.watch(), name_of(job));
+  if (job == kSumJob) return sum_at_root(communicator_, summed_, wait_);
+  if (job == kBroadcastJob) return broadcast_from_root(communicator_, broadcast_, wait_);
+  const double begin_s = seconds();
+  all_reduce_.run(job);
+  times_[static_cast<std::size_t>(job)].exchange_s = seconds() - begin_s;
+}
+
+int GradientReducer::submit(int job) {
+  comm_thread_->submit(job);
+  return jobs_++;
+}
+
+void GradientReducer::wait_for(int job, int number) {
+  awaited_ = job;
+  clock_.waited_s += comm_thread_->wait(number);
 }
 
 void GradientReducer::begin_forward() {
@@ -125,7 +139,7 @@ void GradientReducer::before_forward(LayerIndex layer) {
 void GradientReducer::begin_backward(const StepGradients& step) {
   settle();
   step_ = step;
-  if (comm_thread_) comm_thread_->reset();
+  reset_jobs();
   is_updated_.assign(is_updated_.size(), false);
   is_measured_ = false;
   submitted_ = ready_ = 0;
@@ -156,11 +170,33 @@ StepOutcome GradientReducer::end_backward() {
   return {.next_step = step_.step + 1};
 }
 
+void GradientReducer::reset_jobs() {
+  if (comm_thread_) comm_thread_->reset();
+  jobs_ = 0;
+}
+
 void GradientReducer::submit_ready() {
   if (!comm_thread_) return;
   while (submitted_ < order_.size() && static_cast<std::size_t>(order_[submitted_]) < ready_) {
-    comm_thread_->submit(order_[submitted_++]);
+    const int bucket = order_[submitted_++];
+    numbers_[static_cast<std::size_t>(bucket)] = submit(bucket);
   }
+}
+
+void GradientReducer::sum_now(std::span<double> values) {
+  summed_ = values;
+  carry_out(kSumJob);
+}
+
+void GradientReducer::broadcast_now(std::span<float> values) {
+  broadcast_ = values;
+  carry_out(kBroadcastJob);
+}
+
+void GradientReducer::carry_out(int job) {
+  if (communicator_.size() == 1) return;
+  check(comm_thread_ != nullptr, "GradientReducer: ranks that exchange");
+  wait_for(job, submit(job));
 }
 
 const Range& GradientReducer::own_part(int bucket) const {
@@ -168,7 +204,7 @@ const Range& GradientReducer::own_part(int bucket) const {
 }
 
 void GradientReducer::require_summed(int bucket) {
-  if (comm_thread_) clock_.waited_s += comm_thread_->wait(places_[static_cast<std::size_t>(bucket)]);
+  if (comm_thread_) wait_for(bucket, numbers_[static_cast<std::size_t>(bucket)]);
 }
 
 /// In the first pass, later buckets travel meanwhile.
@@ -202,14 +238,15 @@ void GradientReducer::require_updated(int bucket) {
 
 /// MPI's own all-reduce does not return while a rank is missing. Our algorithms look for themselves, unless they are stuck in a
 /// call that should not have waited.
-void GradientReducer::look_for_stall(int bucket, double waited_s) {
+void GradientReducer::look_for_stall(double waited_s) {
   constexpr double kGrace_s = 5.0;
-  const bool looks_itself = all_reduce_.algorithm(bucket) != AllReduceAlgorithm::mpi;
+  // A job beside the buckets waits for those before it, too.
+  const bool looks_itself = awaited_ < 0 ? !options_.algorithms.uses(AllReduceAlgorithm::mpi)
+                                         : all_reduce_.algorithm(awaited_) != AllReduceAlgorithm::mpi;
   const double timeout_s = options_.stall_timeout_s * (looks_itself ? 4.0 / 3.0 : 1.0) + (looks_itself ? kGrace_s : 0.0);
   if (looks_itself && waited_s < timeout_s) return;
-  communicator_.watch().look_beside_mpi({.waited_s = waited_s, .timeout_s = timeout_s, .is_stuck = true}, [this, bucket] {
-    return "exchanging " + options_.bucket_names[static_cast<std::size_t>(bucket)];
-  });
+  communicator_.watch().look_beside_mpi({.waited_s = waited_s, .timeout_s = timeout_s, .is_stuck = true},
+                                        [this] { return "exchanging " + name_of(awaited_); });
 }
 
 void GradientReducer::settle() {
@@ -225,7 +262,7 @@ void GradientReducer::settle() {
 void GradientReducer::plan_overlap() {
   settle();
   if (!comm_thread_ || options_.overlap == Overlap::off || options_.overlap == Overlap::backward) return;
-  comm_thread_->reset();
+  reset_jobs();
   const BucketOrder by_need = order_of_need(times_);
   const double in_forward_s = exposed_in_forward_s(times_, by_need, backward_s_);
   const double after_backward_s =
@@ -237,7 +274,6 @@ void GradientReducer::plan_overlap() {
   communicator_.broadcast(std::as_writable_bytes(std::span(order)));
   overlap_ = overlaps_forward ? Overlap::forward : Overlap::backward;
   order_ = std::move(order);
-  places_ = places_in(order_);
 }
 
 }  // namespace dtrain

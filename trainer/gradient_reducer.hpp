@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,8 @@ class GradientReducer final : public GradientExchange {
   void begin_backward(const StepGradients& step) override;
   void layer_done(LayerIndex layer) override;
   StepOutcome end_backward() override;
+  void sum_now(std::span<double> values) override;
+  void broadcast_now(std::span<float> values) override;
   void settle() override;
   bool ends_alike() const override { return options_.algorithms != AllReduceAlgorithm::none; }
 
@@ -69,33 +72,51 @@ class GradientReducer final : public GradientExchange {
   Overlap overlap() const { return overlap_; }
 
  private:
+  // Jobs of the comm thread beside the buckets, which are known by their numbers.
+  static constexpr int kSumJob = -1;
+  static constexpr int kBroadcastJob = -2;
+  const std::string& name_of(int job) const;
+  void run_job(int job);
+  /// Result: its number since the comm thread was reset.
+  int submit(int job);
+  void reset_jobs();
   void submit_ready();
+  void wait_for(int job, int number);
+  /// Of the two other jobs; with one rank there is nothing to do.
+  void carry_out(int job);
   void require_summed(int bucket);
   void require_measured();
   void require_updated(int bucket);
   /// What this rank updates of a bucket.
   const Range& own_part(int bucket) const;
-  void look_for_stall(int bucket, double waited_s);
+  void look_for_stall(double waited_s);
 
   ReducerOptions options_;
   const Communicator& communicator_;
+  WaitPolicy wait_;  ///< of the comm thread
   AllReduce all_reduce_;
   Overlap overlap_;  ///< never automatic
   StepGradients step_;
   BucketOrder order_;                         ///< in which buckets travel
-  std::vector<int> places_;                   ///< of each bucket in order_
+  std::vector<int> numbers_;                  ///< of each bucket's job, once submitted
   std::vector<std::vector<int>> needed_by_;   ///< per node: buckets that its weights lie in, last one first
   std::vector<BucketTimes> times_;            ///< of the last step
   std::vector<bool> is_updated_, is_needed_;  ///< per bucket: its weights; a layer of this forward has asked for them
-  const std::string measuring_text_ = "the norms of all gradients";  ///< for reports
-  bool is_measured_ = true;                                          ///< all buckets of the step, in all passes
-  std::size_t submitted_ = 0;                                        ///< of order_
-  std::size_t ready_ = 0;                                            ///< buckets whose gradients are final, from the first on
-  std::int64_t final_elements_ = 0;                                  ///< of the window, from its beginning
+  std::size_t submitted_ = 0;                 ///< of order_
+  int jobs_ = 0;                              ///< submitted since the comm thread was reset
+  int awaited_ = 0;                           ///< job that is being waited for
+  std::span<double> summed_;                  ///< by kSumJob
+  std::span<float> broadcast_;                ///< by kBroadcastJob
+  bool is_measured_ = true;                   ///< all buckets of the step, in all passes
+  std::size_t ready_ = 0;                     ///< buckets whose gradients are final, from the first on
+  std::int64_t final_elements_ = 0;           ///< of the window, from its beginning
+  // For reports.
+  const std::string statistics_name_ = "batch-norm's statistics";
+  const std::string measuring_text_ = "the norms of all gradients";
   double backward_begin_s_ = 0.0, backward_s_ = 0.0, forward_begin_s_ = 0.0;
   Clock clock_, at_forward_;
   double exchange_s_ = 0.0;
-  WaitPolicy owners_wait_;
+  WaitPolicy owners_wait_;                   ///< for the other ranks of the node
   std::unique_ptr<CommThread> comm_thread_;  ///< none where there is nothing to exchange; last: it uses the above
 };
 

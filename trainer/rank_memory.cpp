@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fstream>
 #include <numeric>
+#include <utility>
 
 #include "schedules/shards.hpp"
 
@@ -32,8 +33,10 @@ std::size_t estimate_kernels(const NetworkSpec& network, std::size_t graphs) {
 }  // namespace
 
 RankWork training_work(const RunPlan& plan, int ranks, int rank, bool evaluates) {
-  return {.training_batches =
-              micro_batch_sizes(plan.samples, plan.global_batch, ranks, rank, plan.local_batch, data_steps(plan.stages)),
+  std::vector<std::int64_t> batches =
+      micro_batch_sizes(plan.samples, plan.global_batch, ranks, rank, plan.local_batch, data_steps(plan.stages));
+  if (plan.syncs_norms && batches.empty()) batches.push_back(1);  // its graph takes part in the others' sums
+  return {.training_batches = std::move(batches),
           .training_crops = training_crops(plan),
           .evaluation_batch = evaluates ? plan.local_batch : 0,
           .loader_batch = plan.local_batch,

@@ -72,6 +72,7 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
     if (config.ps_mode == "backup") text << "backup_workers=" << backup_workers_of(config) << "\n";
     if (config.ps_mode == "async") text << "max_staleness=" << max_staleness_of(config) << "\n";
   }
+  if (plan.syncs_norms) text << "bn=sync\n";
   if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the options
   return text.str();
 }
@@ -219,6 +220,7 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
   plan.corrects_momentum = config.momentum_correction;
   plan.shuffle = config.shuffle;
   plan.seed = config.seed;
+  plan.syncs_norms = config.bn == "sync";
   plan.checkpoint_every = parse_interval(config.checkpoint_every);
   plan.eval_every = parse_interval(config.eval_every);
   plan.check_replicas = parse_interval(config.check_replicas);

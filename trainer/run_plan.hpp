@@ -35,6 +35,7 @@ struct RunPlan {
   std::int64_t total_steps = 0;  ///< of all stages, as executed
   bool shuffle = true;
   std::uint64_t seed = 1;
+  bool syncs_norms = false;  ///< batch-norm's statistics are those of the micro-batches that all ranks compute at the same time
   Interval checkpoint_every, eval_every, check_replicas;
 
   /// "key=value" lines of everything that shapes the run; equal recipes on equal ranks give equal bits.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "dtrain/error.hpp"
 #include "trainer/clock.hpp"
 #include "trainer/parameter_serving.hpp"
 
@@ -96,6 +97,9 @@ void ServedExchange::finish_step() {
   exchange_s_ = comm_thread_->busy_s();
   is_finished_ = true;
 }
+
+void ServedExchange::sum_now(std::span<double>) { check(false, "ServedExchange: workers of servers keep no step"); }
+void ServedExchange::broadcast_now(std::span<float>) { check(false, "ServedExchange: workers of servers keep no step"); }
 
 void ServedExchange::settle() {
   if (is_paused_) return;

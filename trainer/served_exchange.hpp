@@ -40,6 +40,8 @@ class ServedExchange final : public GradientExchange {
   void begin_backward(const StepGradients& step) override;
   void layer_done(LayerIndex layer) override;
   StepOutcome end_backward() override;
+  void sum_now(std::span<double> values) override;
+  void broadcast_now(std::span<float> values) override;
   /// In async mode, all ranks have the servers' weights after this.
   void settle() override;
   /// Servers end the job by themselves where weights are not finite, before all workers know of it.

@@ -24,7 +24,9 @@ Trainer::Trainer(const RunPlan& plan, const PlannedStage& stage, const Communica
       optimizer_(optimizer),
       stop_requested_(stop_requested),
       step_(first_step),
-      diff_logits_(Shape{std::ssize(plan.network.outputs), plan.local_batch, plan.network.num_classes}) {}
+      diff_logits_(Shape{std::ssize(plan.network.outputs), plan.local_batch, plan.network.num_classes}),
+      across_ranks_({.broadcast = [this](std::span<float> values) { exchange_.broadcast_now(values); },
+                     .sum = [this](std::span<double> values) { exchange_.sum_now(values); }}) {}
 
 StepReport Trainer::step() {
   const double begin_s = seconds();
@@ -37,8 +39,8 @@ StepReport Trainer::step() {
 
   const GradientExchange::Clock before = exchange_.clock();
   exchange_.begin_forward();
-  for (std::size_t index = 0; index < share.micro_batches.size(); ++index) {
-    run_micro_batch(share.micro_batches[index], index, share);
+  for (const MicroBatch& micro_batch : micro_batches_of(position, share)) {
+    micro_batch.positions.size() > 0 ? run_micro_batch(micro_batch, share) : run_without_pictures(micro_batch, share);
   }
   const StepOutcome outcome = exchange_.end_backward();
   phases_.exchange = exchange_.clock().waited_s - before.waited_s;
@@ -68,45 +70,82 @@ void Trainer::update(const Range& part, const WaitPolicy& wait) {
   weights_are_finite_ = replica_.meet_after_update(are_finite, wait) && weights_are_finite_;
 }
 
-void Trainer::run_micro_batch(const Range& positions, std::size_t index, const StepShare& share) {
-  const auto releases = [&](LayerIndex layer) {
-    if (index + 1 == share.micro_batches.size()) exchange_.layer_done(layer);
-  };
-  const auto begin_backward = [&] {
-    if (index > 0) return;
-    exchange_.begin_backward({.step = step_, .samples = share.positions.size(), .batch_samples = true_batch_});
-    rates_ = rates_of_step(plan_, step_);
-  };
-  if (positions.size() == 0) {  // fewer samples than ranks: this rank adds nothing
-    begin_backward();
-    std::ranges::fill(replica_.parameters().gradients(), 0.0f);
-    write_step_sums();
-    return;
+std::vector<Trainer::MicroBatch> Trainer::micro_batches_of(const StepPosition& position, const StepShare& share) const {
+  std::vector<MicroBatch> all;
+  for (const Range& positions : share.micro_batches) {
+    const std::int64_t own = std::max<std::int64_t>(share.positions.size(), 1);
+    all.push_back({.positions = positions, .statistics_share = static_cast<float>(positions.size()) / static_cast<float>(own)});
   }
-  Graph& graph = replica_.training_graph(positions.size(), crop_);
+  if (plan_.syncs_norms) {
+    const std::vector<std::int64_t> pictures = pictures_by_round(position, communicator_.size(), plan_.local_batch);
+    const Range none{share.positions.begin, share.positions.begin};
+    all.insert(all.begin(), pictures.size() - all.size(), {.positions = none});
+    for (std::size_t round = 0; round < all.size(); ++round) {
+      all[round].statistics_share = static_cast<float>(pictures[round]) / static_cast<float>(true_batch_);
+    }
+  }
+  for (MicroBatch& micro_batch : all) {
+    micro_batch.is_first = &micro_batch == &all.front();
+    micro_batch.is_last = &micro_batch == &all.back();
+  }
+  return all;
+}
+
+PassOptions Trainer::pass_of(const MicroBatch& micro_batch) const {
+  return {.step = stage_.position(step_),
+          .first_sample = micro_batch.positions.begin,
+          .is_first_micro_batch = micro_batch.is_first,
+          .statistics_share = micro_batch.statistics_share,
+          .across_ranks = plan_.syncs_norms ? &across_ranks_ : nullptr};
+}
+
+void Trainer::begin_backward(const MicroBatch& micro_batch, const StepShare& share) {
+  if (!micro_batch.is_first) return;
+  exchange_.begin_backward({.step = step_, .samples = share.positions.size(), .batch_samples = true_batch_});
+  rates_ = rates_of_step(plan_, step_);
+}
+
+void Trainer::run_without_pictures(const MicroBatch& micro_batch, const StepShare& share) {
+  Graph* const graph = plan_.syncs_norms ? &replica_.largest_training_graph() : nullptr;
+  if (graph != nullptr) {
+    graph->forward_without_pictures(pass_of(micro_batch), [&](LayerIndex layer) { exchange_.before_forward(layer); });
+  }
+  begin_backward(micro_batch, share);
+  if (micro_batch.is_first) std::ranges::fill(replica_.parameters().gradients(), 0.0f);
+  write_step_sums();
+  if (graph != nullptr) {
+    graph->backward_without_pictures([&](LayerIndex layer) {
+      if (micro_batch.is_last) exchange_.layer_done(layer);
+    });
+  }
+}
+
+void Trainer::run_micro_batch(const MicroBatch& micro_batch, const StepShare& share) {
+  const std::int64_t pictures = micro_batch.positions.size();
+  Graph& graph = replica_.training_graph(pictures, crop_);
   const Batch& batch = loader_.next();
   phases_.data += loader_.waited_s();
 
   const double forward_s = seconds();
   const GradientExchange::Clock at_forward = exchange_.clock();
-  const PassOptions pass{.step = stage_.position(step_),
-                         .first_sample = positions.begin,
-                         .is_first_micro_batch = index == 0,
-                         .statistics_share = static_cast<float>(positions.size()) / static_cast<float>(share.positions.size())};
+  const PassOptions pass = pass_of(micro_batch);
   const Tensor& logits = graph.forward(batch.images, pass, [&](LayerIndex layer) { exchange_.before_forward(layer); });
   const auto diff_logits = diff_logits_.values().first(logits.values().size());
   sums_ += training_loss(logits.values(), batch.labels, plan_.network.outputs, static_cast<float>(stage_.stage.label_smoothing),
                          1.0f / static_cast<float>(true_batch_), diff_logits);
   if (!std::isfinite(loss_sum())) look_for_divergence(graph, batch, pass);
-  replica_.count_pictures(positions.size());
-  begin_backward();
+  if (!plan_.syncs_norms) replica_.count_pictures(pictures);  // else the ranks' statistics are alike already
+  begin_backward(micro_batch, share);
   write_step_sums();
 
   const double backward_s = seconds();
-  graph.backward(diff_logits, releases);
-  const GradientExchange::Clock& clock = exchange_.clock();
-  phases_.forward += backward_s - forward_s - (clock.waited_s - at_forward.waited_s) - (clock.update_s - at_forward.update_s);
-  phases_.backward += seconds() - backward_s;
+  const GradientExchange::Clock at_backward = exchange_.clock();
+  graph.backward(diff_logits, [&](LayerIndex layer) {
+    if (micro_batch.is_last) exchange_.layer_done(layer);
+  });
+  phases_.forward +=
+      backward_s - forward_s - (at_backward.waited_s - at_forward.waited_s) - (at_backward.update_s - at_forward.update_s);
+  phases_.backward += seconds() - backward_s - (exchange_.clock().waited_s - at_backward.waited_s);
 }
 
 void Trainer::look_for_divergence(Graph& graph, const Batch& batch, const PassOptions& pass) {

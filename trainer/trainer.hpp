@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "dtrain/data.hpp"
 #include "dtrain/loss.hpp"
@@ -67,12 +68,25 @@ class Trainer {
   std::int64_t steps_done() const { return step_; }
 
  private:
+  /// What a rank computes at once.
+  struct MicroBatch {
+    Range positions;  ///< may be empty
+    bool is_first = true, is_last = true;
+    float statistics_share = 1.0f;  ///< as in PassOptions
+  };
+  /// In order. Where batch-norms sum over ranks, as many as rank 0 has, the first of them empty where this rank has fewer.
+  std::vector<MicroBatch> micro_batches_of(const StepPosition& position, const StepShare& share) const;
+
   /// loss: of a step; any finite one otherwise.
   void require_finite(double loss);
   /// What a part of the window has of the weights: behind them lie the step's sums.
   Slice trained(const Range& part) const;
   /// Forward, loss and backward of one micro-batch; the last one releases the buckets.
-  void run_micro_batch(const Range& positions, std::size_t index, const StepShare& share);
+  void run_micro_batch(const MicroBatch& micro_batch, const StepShare& share);
+  /// The same without pictures: this rank adds nothing.
+  void run_without_pictures(const MicroBatch& micro_batch, const StepShare& share);
+  void begin_backward(const MicroBatch& micro_batch, const StepShare& share);
+  PassOptions pass_of(const MicroBatch& micro_batch) const;
   /// Of this rank's pictures so far, with the auxiliary one, as it travels.
   float loss_sum() const { return static_cast<float>(sums_.loss + sums_.aux_loss); }
   /// This rank's loss is not finite: finds out where that began. All ranks learn of the loss with the step's sums; where they
@@ -106,7 +120,8 @@ class Trainer {
   StepSums seen_{.samples = 1.0f};
   LossSums sums_;
   StepPhases phases_;
-  Tensor diff_logits_;  ///< of all outputs
+  Tensor diff_logits_;               ///< of all outputs
+  StatisticsExchange across_ranks_;  ///< by the exchange
 };
 
 /// The batches that this rank's trainer asks for in a stage from step `first_step` of the run on, in order.

@@ -178,12 +178,15 @@ ReducerOptions Training::reducer_options() {
                     .first_bucket_elements = elements_of(std::min(kFirstBucketMb * kBytesPerMb, bucket_bytes)),
                     .alignment = alignment});
   if (sums_go_alone) buckets.push_back({gradients, elements});
+  // Where batch-norms sum over ranks, the first of them waits for all buckets: overlapping forward hides nothing.
+  const Overlap asked_overlap = parse_overlap(config_.overlap);
+  const Overlap overlap = asked_overlap == Overlap::automatic && plan_.syncs_norms ? Overlap::backward : asked_overlap;
   std::vector<std::string> names = bucket_names(buckets, replica_.parameters().trained_slots(), algorithms);
   return {.buckets = std::move(buckets),
           .gradient_ranges = replica_.gradient_ranges(),
           .algorithms = algorithms,
           .wire = wire,
-          .overlap = parse_overlap(config_.overlap),
+          .overlap = overlap,
           .shares_update = replica_.shares_update(),
           .has_comm_core = placement_.has_comm_core,
           .stall_timeout_s = config_.stall_timeout_s,

@@ -188,6 +188,22 @@ TEST(LosingRanks, WorkersAndParameterServersAreMissedLikeOthers) {
   }
 }
 
+TEST(LosingRanks, OneIsMissedInTheStatisticsOfBatchNormToo) {
+  const fs::path out = new_path("stopped");
+  Job job({.ranks = kRanks, .arguments = endless_run(out, {"--bn", "sync"})});
+
+  const Ending ending = end_of(job, out, 2, SIGSTOP);
+
+  EXPECT_EQ(ending.outcome.exit_code, 4) << ending.outcome;
+  EXPECT_LT(ending.after_s, kStallTimeoutS + kAfterwardsS);
+  for (const int rank : {0, 1, 3}) {
+    const std::string report = report_of(ending.outcome, rank);
+    EXPECT_NE(report.find("no answer from rank 2 on "), std::string::npos) << "rank " << rank << ": " << ending.outcome;
+  }
+  EXPECT_TRUE(ending.outcome.says("batch-norm's statistics")) << ending.outcome;
+  expect_nothing_left(ending);
+}
+
 // A rank that is only slow to continue: the others wait, and say so.
 TEST(LosingRanks, OneThatIsContinuedInTimeIsForgiven) {
   const fs::path out = new_path("continued");

@@ -180,6 +180,8 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
 TEST(CommandLine, TheRemainingTrainOptionsReachTheirFieldsToo) {
   EXPECT_DOUBLE_EQ(parsed<TrainConfig>({"--base-lr", "0.3"}).base_lr.value(), 0.3);
   EXPECT_EQ(parsed<TrainConfig>({"--lr-scaling", "sqrt"}).lr_scaling, "sqrt");
+  EXPECT_EQ(parsed<TrainConfig>({"--bn", "sync"}).bn, "sync");
+  EXPECT_EQ(parsed<TrainConfig>({"--steps", "12"}).bn, "local");
   EXPECT_EQ(parsed<TrainConfig>({"--steps", "12"}).steps, 12);
   EXPECT_EQ(parsed<TrainConfig>({"--steps", "12"}).mixed_cpus, "refuse");
   EXPECT_EQ(parsed<TrainConfig>({"--mixed-cpus", "allow"}).mixed_cpus, "allow");
@@ -471,6 +473,7 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
                            "--num-classes",
                            "--global-batch",
                            "--local-batch",
+                           "--bn",
                            "--epochs",
                            "--steps",
                            "--precision",

@@ -121,6 +121,18 @@ TEST(Config, SharesNoUpdateAmongRanksThatTrainApart) {
       "--shared-update");
 }
 
+TEST(Config, SyncsBatchNormOfRanksThatKeepStepAndOfNetworksThatHaveSome) {
+  EXPECT_TRUE(faults_after([](TrainConfig& c) { c.bn = "sync"; }, 4).empty());
+  EXPECT_TRUE(faults_after([](TrainConfig& c) { c.bn = "sync"; }, 1).empty());
+  expect_one_fault([](TrainConfig& c) { c.bn = "synch"; }, "try: --bn sync");
+  for (const char* exchange : {"ps", "none"}) {
+    expect_one_fault([&](TrainConfig& c) { c.bn = "sync", c.allreduce = exchange; },
+                     std::string("--allreduce ") + exchange + "; try: --allreduce auto, or --bn local", 4);
+  }
+  expect_one_fault([](TrainConfig& c) { c.bn = "sync", c.model = "alexnet"; }, "alexnet, which has none");
+  expect_one_fault([](TrainConfig& c) { c.bn = "sync", c.model = "resnet5O"; }, "--model resnet50");
+}
+
 /// A configuration whose weights are updated by servers, as `change` has it.
 std::vector<std::string> faults_with_servers(int ranks, const std::function<void(TrainConfig&)>& change) {
   TrainConfig config;

@@ -53,6 +53,19 @@ TEST(RankMemory, OfSeveralGraphsIsOneArenaForTheLargest) {
   EXPECT_EQ(plan_memory(lenet(), {}, both).activations_bytes, plan_memory(lenet(), {}, large).activations_bytes);
 }
 
+TEST(RankMemory, HoldsAGraphWithoutPicturesWhereBatchNormsAreSynchronised) {
+  TrainConfig config;
+  config.model = "resnet20";
+  config.steps = 2;
+  const auto batches = [&] {
+    return training_work(plan_run(config, {.samples = 3, .classes = 10}, 4), 4, 3, false).training_batches;
+  };
+
+  EXPECT_TRUE(batches().empty());  // three pictures on four ranks
+  config.bn = "sync";
+  EXPECT_EQ(batches(), std::vector<std::int64_t>{1});
+}
+
 TEST(RankMemory, GrowsWithTheBatchButAllocatesNothingOfIt) {
   const NetworkSpec network = build_model("resnet50", {});
   const std::size_t before = resident_bytes();

@@ -32,6 +32,17 @@ TEST(RunPlan, TellsRunsWithAuxiliaryHeadsFromThoseWithout) {
   EXPECT_EQ(differing_keys(on, on), Words{});
 }
 
+TEST(RunPlan, TellsRunsWhoseBatchNormsAreSynchronised) {
+  TrainConfig config;
+  const auto plan = [&] { return plan_run(config, {.samples = 64, .classes = 10}, 4); };
+  const RunPlan local = plan();
+  config.bn = "sync";
+
+  EXPECT_FALSE(local.syncs_norms);
+  EXPECT_TRUE(plan().syncs_norms);
+  EXPECT_EQ(differing_keys(local.recipe, plan().recipe), Words{"bn"});
+}
+
 TEST(RunPlan, ScalesTheRateWithTheGlobalBatchUnlessItIsAbsolute) {
   TrainConfig config;
   config.data = "synthetic";
