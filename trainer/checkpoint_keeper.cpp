@@ -119,7 +119,9 @@ void CheckpointKeeper::prepare(std::int64_t parameters) const {
                               .remedy = "--resume auto to continue it, or another --out"});
     }
     const std::int64_t elements = parameters + Optimizer::state_elements(plan_.optimizer, parameters);
-    const auto needed = static_cast<std::uintmax_t>(elements) * sizeof(float) * 2;  // two checkpoints
+    const std::int64_t branches = std::ranges::count_if(plan_.stages, [](const auto& s) { return s.stage.is_branch; });
+    // Two checkpoints, the one that a branch returns to, and the members' weights.
+    const auto needed = static_cast<std::uintmax_t>((branches > 0 ? 3 : 2) * elements + branches * parameters) * sizeof(float);
     const auto available = fs::space(paths_.out).available;
     if (available < needed) {
       throw DataError(Fault{.doing = "checking the room for checkpoints in " + paths_.out.string(),

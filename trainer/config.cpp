@@ -15,8 +15,9 @@
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
 #include "schedules/presets.hpp"
-#include "schedules/stage_text.hpp"
 #include "trainer/optimizer_options.hpp"
+#include "trainer/option_faults.hpp"
+#include "trainer/schedule_options.hpp"
 
 namespace dtrain {
 namespace {
@@ -24,75 +25,6 @@ namespace {
 constexpr int kMostThreads = 4096;
 constexpr int kMostWorkers = 1024;
 constexpr double kShortestStall_s = 1.0;  ///< a roll call of many ranks takes a second
-
-std::string number_text(double value) {
-  std::array<char, 32> buffer{};
-  std::snprintf(buffer.data(), buffer.size(), "%g", value);
-  return buffer.data();
-}
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (std::size_t i = 0; i < words.size(); ++i) text += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
-  return text;
-}
-
-/// Collects faults; each check names its option.
-class Faults {
- public:
-  void add(Fault fault) { texts_.push_back(to_text(fault)); }
-
-  void require(bool holds, const char* option, const std::string& expected, const std::string& found) {
-    if (!holds) add({.doing = option, .expected = expected, .found = found});
-  }
-
-  void at_least(std::int64_t value, std::int64_t lowest, const char* option) {
-    require(value >= lowest, option, "a whole number from " + std::to_string(lowest), std::to_string(value));
-  }
-
-  void within(std::int64_t value, std::int64_t lowest, std::int64_t highest, const char* option) {
-    require(value >= lowest && value <= highest, option,
-            "a whole number from " + std::to_string(lowest) + " to " + std::to_string(highest), std::to_string(value));
-  }
-
-  void positive(double value, const char* option) {
-    require(std::isfinite(value) && value > 0.0, option, "a number above 0", number_text(value));
-  }
-
-  void not_negative(double value, const char* option) {
-    require(std::isfinite(value) && value >= 0.0, option, "a number from 0", number_text(value));
-  }
-
-  /// [0, 1)
-  void fraction(double value, const char* option) {
-    require(value >= 0.0 && value < 1.0, option, "a number from 0 to below 1", number_text(value));
-  }
-
-  void one_of(const std::string& value, const std::vector<std::string>& known, const char* option) {
-    if (std::find(known.begin(), known.end(), value) != known.end()) return;
-    const std::string nearest = nearest_name(value, known);
-    add({.doing = option,
-         .expected = joined(known),
-         .found = "'" + value + "'",
-         .remedy = nearest.empty() ? "" : std::string(option) + " " + nearest});
-  }
-
-  /// Runs a function that throws ConfigError for a fault; the option is named where the error does not do so.
-  template <typename Action>
-  void collect(const std::string& option, Action action) {
-    try {
-      action();
-    } catch (const ConfigError& error) {
-      const std::string text = error.what();
-      texts_.push_back(text.find(option) == std::string::npos ? option + ": " + text : text);
-    }
-  }
-
-  std::vector<std::string> take() { return std::move(texts_); }
-
- private:
-  std::vector<std::string> texts_;
-};
 
 void check_precision(const std::string& value, bool allow_slow, Faults& faults) {
   faults.one_of(value, {"fp32", "bf16", "auto"}, "--precision");
@@ -153,98 +85,6 @@ void check_optimizer(const TrainConfig& config, Faults& faults) {
   faults.fraction(config.label_smoothing, "--label-smoothing");
 }
 
-void check_curves(const TrainConfig& config, Faults& faults) {
-  const auto check_curve = [&](const std::string& text, const char* option, bool is_of_weight_decay) {
-    faults.collect(option, [&] {
-      if (parse_curve(text).kind != Curve::Kind::inverse_rate || is_of_weight_decay) return;
-      faults.add({.doing = option, .expected = "a curve of its own", .found = text, .remedy = "--weight-decay-schedule"});
-    });
-  };
-  check_curve(config.schedule, "--schedule", false);
-  check_curve(config.weight_decay_schedule, "--weight-decay-schedule", true);
-  check_curve(config.momentum_schedule, "--momentum-schedule", false);
-}
-
-/// Options whose place a list of stages takes: what it leaves out comes from them, what it decides cannot be said twice.
-void check_stages(const TrainConfig& config, Faults& faults) {
-  if (config.preset.empty() && config.stages.empty()) return;
-  const TrainConfig plain;
-  const std::string decider = config.preset.empty() ? "--stages" : "--preset " + config.preset;
-  const auto is_decided = [&](bool is_given, const char* option, const char* remedy) {
-    if (!is_given) return;
-    faults.add({.doing = option, .expected = decider + " alone to decide it", .found = "both", .remedy = remedy});
-  };
-  if (!config.preset.empty() && !config.stages.empty()) {
-    faults.add({.doing = "--preset and --stages",
-                .expected = "one of them",
-                .found = "both",
-                .remedy = "--dry-run with the preset, which prints its stages as a text for --stages"});
-  }
-  if (config.steps != 0) is_decided(true, "--steps", "lengths in --stages, or --epochs with a preset");
-  if (config.preset.empty()) {
-    is_decided(config.epochs != 0.0, "--epochs", "epochs=F in each of the stages");
-    faults.collect("--stages", [&] { parse_stages(config.stages, {}); });
-  } else {
-    faults.one_of(config.preset, preset_names(), "--preset");
-    constexpr const char* kEdit = "--stages with the text that --dry-run prints, changed";
-    const bool takes_rate = config.preset == "finetune";
-    is_decided((config.lr || config.base_lr) && !takes_rate, "--lr, --base-lr", kEdit);
-    is_decided(config.optimizer != plain.optimizer, "--optimizer", kEdit);
-    is_decided(config.rate_in_velocity, "--rate-in-velocity", kEdit);
-    is_decided(config.momentum.has_value(), "--momentum", kEdit);
-    is_decided(config.weight_decay.has_value(), "--weight-decay", kEdit);
-    is_decided(config.label_smoothing != plain.label_smoothing, "--label-smoothing", kEdit);
-    is_decided(config.schedule != plain.schedule, "--schedule", kEdit);
-    is_decided(config.weight_decay_schedule != plain.weight_decay_schedule, "--weight-decay-schedule", kEdit);
-    is_decided(config.momentum_schedule != plain.momentum_schedule, "--momentum-schedule", kEdit);
-    is_decided(config.warmup_epochs != plain.warmup_epochs, "--warmup-epochs", kEdit);
-    is_decided(config.warmup_start_lr != plain.warmup_start_lr, "--warmup-start-lr", kEdit);
-    if (takes_rate && !config.lr && !config.base_lr) {
-      faults.collect("--lr", [&] { plan_preset({.name = config.preset}); });
-    }
-  }
-  if (uses_parameter_servers(config)) {
-    faults.add({.doing = decider,
-                .expected = "gradients that ranks sum among themselves",
-                .found = "--allreduce ps, whose servers have one stage alone",
-                .remedy = "another --allreduce"});
-  }
-}
-
-void check_rate(const TrainConfig& config, Faults& faults) {
-  if (config.lr) faults.positive(*config.lr, "--lr");
-  if (config.base_lr) faults.positive(*config.base_lr, "--base-lr");
-  if (config.lr && config.base_lr) {
-    faults.add({.doing = "--lr and --base-lr",
-                .expected = "one of them",
-                .found = "both",
-                .remedy = "--lr for an absolute rate, --base-lr for a rate that grows with the global batch"});
-  }
-  faults.one_of(config.lr_scaling, {"linear", "sqrt"}, "--lr-scaling");
-  if (config.lr && config.lr_scaling != "linear") {
-    faults.add({.doing = "--lr-scaling",
-                .expected = "--base-lr, a rate that grows with the global batch",
-                .found = "--lr, which is absolute",
-                .remedy = "--base-lr instead of --lr"});
-  }
-  check_curves(config, faults);
-
-  if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");
-  faults.at_least(config.steps, 0, "--steps");
-  if (config.epochs != 0.0 && config.steps != 0) {
-    faults.add({.doing = "--epochs and --steps", .expected = "one of them", .found = "both", .remedy = "leave one out"});
-  }
-  faults.not_negative(config.warmup_epochs, "--warmup-epochs");
-  faults.not_negative(config.warmup_start_lr, "--warmup-start-lr");
-  const double epochs = config.epochs > 0.0 ? config.epochs : kDefaultEpochs;
-  if (config.steps == 0 && config.preset.empty() && config.stages.empty() && config.warmup_epochs > epochs) {
-    faults.add({.doing = "--warmup-epochs",
-                .expected = "no more than the run's " + number_text(epochs) + " epochs",
-                .found = number_text(config.warmup_epochs),
-                .remedy = "a shorter warm-up or more --epochs"});
-  }
-}
-
 void check_output(const TrainConfig& config, Faults& faults) {
   if (config.resume.empty()) {
     faults.add({.doing = "--resume", .expected = "auto, off or the path of a checkpoint", .found = "nothing"});
@@ -285,7 +125,7 @@ void check_output(const TrainConfig& config, Faults& faults) {
 void check_exchange(const TrainConfig& config, int ranks, Faults& faults) {
   if (config.fusion_mb) faults.positive(*config.fusion_mb, "--fusion-mb");
   faults.require(std::isfinite(config.stall_timeout_s) && config.stall_timeout_s >= kShortestStall_s, "--stall-timeout",
-                 "a number from " + number_text(kShortestStall_s), number_text(config.stall_timeout_s));
+                 "a number from " + option_number(kShortestStall_s), option_number(config.stall_timeout_s));
   faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
   faults.one_of(config.shared_update, {"auto", "on", "off"}, "--shared-update");
   faults.one_of(config.wire_dtype, {"fp32", "bf16"}, "--wire-dtype");
@@ -434,8 +274,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   }
   if (!config.augment.empty()) faults.one_of(config.augment, {"standard", "light", "none"}, "--augment");
   check_optimizer(with_preset(config), faults);
-  check_rate(config, faults);
-  check_stages(config, faults);
+  check_schedule(config, faults);
   check_exchange(config, ranks, faults);
   check_servers(config, ranks, faults);
   check_output(config, faults);

@@ -1,0 +1,110 @@
+// What can be wrong with the options of a schedule; see schedule_options.hpp.
+#include "trainer/schedule_options.hpp"
+
+#include "dtrain/error.hpp"
+#include "schedules/presets.hpp"
+#include "schedules/stage_text.hpp"
+
+namespace dtrain {
+namespace {
+
+void check_curves(const TrainConfig& config, Faults& faults) {
+  const auto check_curve = [&](const std::string& text, const char* option, bool is_of_weight_decay) {
+    faults.collect(option, [&] {
+      if (parse_curve(text).kind != Curve::Kind::inverse_rate || is_of_weight_decay) return;
+      faults.add({.doing = option, .expected = "a curve of its own", .found = text, .remedy = "--weight-decay-schedule"});
+    });
+  };
+  check_curve(config.schedule, "--schedule", false);
+  check_curve(config.weight_decay_schedule, "--weight-decay-schedule", true);
+  check_curve(config.momentum_schedule, "--momentum-schedule", false);
+}
+
+/// Options whose place a list of stages takes: what it leaves out comes from them, what it decides cannot be said twice.
+void check_stages(const TrainConfig& config, Faults& faults) {
+  if (config.preset.empty() && config.stages.empty()) return;
+  const TrainConfig plain;
+  const std::string decider = config.preset.empty() ? "--stages" : "--preset " + config.preset;
+  const auto is_decided = [&](bool is_given, const char* option, const char* remedy) {
+    if (!is_given) return;
+    faults.add({.doing = option, .expected = decider + " alone to decide it", .found = "both", .remedy = remedy});
+  };
+  if (!config.preset.empty() && !config.stages.empty()) {
+    faults.add({.doing = "--preset and --stages",
+                .expected = "one of them",
+                .found = "both",
+                .remedy = "--dry-run with the preset, which prints its stages as a text for --stages"});
+  }
+  if (config.steps != 0) is_decided(true, "--steps", "lengths in --stages, or --epochs with a preset");
+  if (config.preset.empty()) {
+    is_decided(config.epochs != 0.0, "--epochs", "epochs=F in each of the stages");
+    faults.collect("--stages", [&] { parse_stages(config.stages, {}); });
+  } else {
+    faults.one_of(config.preset, preset_names(), "--preset");
+    constexpr const char* kEdit = "--stages with the text that --dry-run prints, changed";
+    const bool takes_rate = config.preset == "finetune";
+    is_decided((config.lr || config.base_lr) && !takes_rate, "--lr, --base-lr", kEdit);
+    is_decided(config.optimizer != plain.optimizer, "--optimizer", kEdit);
+    is_decided(config.rate_in_velocity, "--rate-in-velocity", kEdit);
+    is_decided(config.momentum.has_value(), "--momentum", kEdit);
+    is_decided(config.weight_decay.has_value(), "--weight-decay", kEdit);
+    is_decided(config.label_smoothing != plain.label_smoothing, "--label-smoothing", kEdit);
+    is_decided(config.schedule != plain.schedule, "--schedule", kEdit);
+    is_decided(config.weight_decay_schedule != plain.weight_decay_schedule, "--weight-decay-schedule", kEdit);
+    is_decided(config.momentum_schedule != plain.momentum_schedule, "--momentum-schedule", kEdit);
+    is_decided(config.warmup_epochs != plain.warmup_epochs, "--warmup-epochs", kEdit);
+    is_decided(config.warmup_start_lr != plain.warmup_start_lr, "--warmup-start-lr", kEdit);
+    if (takes_rate && !config.lr && !config.base_lr) {
+      faults.collect("--lr", [&] { plan_preset({.name = config.preset}); });
+    }
+  }
+  if (uses_parameter_servers(config)) {
+    faults.add({.doing = decider,
+                .expected = "gradients that ranks sum among themselves",
+                .found = "--allreduce ps, whose servers have one stage alone",
+                .remedy = "another --allreduce"});
+  }
+}
+
+void check_rate(const TrainConfig& config, Faults& faults) {
+  if (config.lr) faults.positive(*config.lr, "--lr");
+  if (config.base_lr) faults.positive(*config.base_lr, "--base-lr");
+  if (config.lr && config.base_lr) {
+    faults.add({.doing = "--lr and --base-lr",
+                .expected = "one of them",
+                .found = "both",
+                .remedy = "--lr for an absolute rate, --base-lr for a rate that grows with the global batch"});
+  }
+  faults.one_of(config.lr_scaling, {"linear", "sqrt"}, "--lr-scaling");
+  if (config.lr && config.lr_scaling != "linear") {
+    faults.add({.doing = "--lr-scaling",
+                .expected = "--base-lr, a rate that grows with the global batch",
+                .found = "--lr, which is absolute",
+                .remedy = "--base-lr instead of --lr"});
+  }
+  check_curves(config, faults);
+
+  if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");
+  faults.at_least(config.steps, 0, "--steps");
+  if (config.epochs != 0.0 && config.steps != 0) {
+    faults.add({.doing = "--epochs and --steps", .expected = "one of them", .found = "both", .remedy = "leave one out"});
+  }
+  faults.not_negative(config.warmup_epochs, "--warmup-epochs");
+  faults.not_negative(config.warmup_start_lr, "--warmup-start-lr");
+  const double epochs = config.epochs > 0.0 ? config.epochs : kDefaultEpochs;
+  if (config.steps == 0 && config.preset.empty() && config.stages.empty() && config.warmup_epochs > epochs) {
+    faults.add({.doing = "--warmup-epochs",
+                .expected = "no more than the run's " + option_number(epochs) + " epochs",
+                .found = option_number(config.warmup_epochs),
+                .remedy = "a shorter warm-up or more --epochs"});
+  }
+}
+
+}  // namespace
+
+void check_schedule(const TrainConfig& config, Faults& faults) {
+  check_rate(config, faults);
+  check_stages(config, faults);
+}
+
+}  // namespace dtrain
