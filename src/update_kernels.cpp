@@ -6,74 +6,83 @@
 
 #include <cassert>
 #include <cmath>
-#include <cstring>
 
 namespace dtrain {
 namespace {
 
+/// An element and its state. By value: what a reference is taken of, the compiler keeps in memory, one element at a time.
+struct Element {
+  float weight;
+  float average;
+  float squares;
+};
+
 /// m̂/(√ŝ + ε).
-[[gnu::always_inline]] inline float adam_direction(float average, float squares, const UpdateFactors& f) {
-  return average * f.average_scale / (std::sqrt(squares) * f.root_scale + f.epsilon);
+[[gnu::always_inline]] inline float adam_direction(const Element e, const UpdateFactors& f) {
+  return e.average * f.average_scale / (std::sqrt(e.squares) * f.root_scale + f.epsilon);
 }
 
 /// r of lamb.
-[[gnu::always_inline]] inline float lamb_direction(float w, float average, float squares, const UpdateFactors& f) {
-  return adam_direction(average, squares, f) + f.decay * w;
+[[gnu::always_inline]] inline float lamb_direction(const Element e, const UpdateFactors& f) {
+  return adam_direction(e, f) + f.decay * e.weight;
 }
 
 /// m and s of adamw and lamb.
-[[gnu::always_inline]] inline void average_gradient(float gradient, float& average, float& squares, const UpdateFactors& f) {
+[[gnu::always_inline]] inline Element with_averages(const Element e, float gradient, const UpdateFactors& f) {
   const float g = f.gradient_scale * gradient;
-  average = f.carried * average + f.average_new * g;
-  squares = f.squares_kept * squares + f.squares_new * (g * g);
+  return {.weight = e.weight,
+          .average = f.carried * e.average + f.average_new * g,
+          .squares = f.squares_kept * e.squares + f.squares_new * (g * g)};
 }
 
-/// The updated weight; `average` and `squares` become the new state.
 template <UpdateRule rule>
-[[gnu::always_inline]] inline float update_element(float w, float gradient, float& average, float& squares,
-                                                   const UpdateFactors& f) {
+[[gnu::always_inline]] inline Element updated(const Element e, float gradient, const UpdateFactors& f) {
+  if constexpr (rule == UpdateRule::lamb) return {e.weight - f.rate * lamb_direction(e, f), e.average, e.squares};
   if constexpr (rule == UpdateRule::adamw) {
-    average_gradient(gradient, average, squares, f);
-    return f.shrink * w - f.rate * adam_direction(average, squares, f);
+    const Element next = with_averages(e, gradient, f);
+    return {f.shrink * e.weight - f.rate * adam_direction(next, f), next.average, next.squares};
   }
-  if constexpr (rule == UpdateRule::lamb) return w - f.rate * lamb_direction(w, average, squares, f);
-  const float g = f.gradient_scale * gradient + f.decay * w;
+  const float g = f.gradient_scale * gradient + f.decay * e.weight;
+  const float squares = f.squares_kept * e.squares + f.squares_new * (g * g);  // unused where a rule has none
   if constexpr (rule == UpdateRule::sgd || rule == UpdateRule::nesterov) {
-    average = f.carried * average + g;
-    return w - f.rate * (rule == UpdateRule::nesterov ? g + f.momentum * average : average);
+    const float v = f.carried * e.average + g;
+    return {e.weight - f.rate * (rule == UpdateRule::nesterov ? g + f.momentum * v : v), v, 0.0f};
   }
   if constexpr (rule == UpdateRule::rated_sgd || rule == UpdateRule::rated_nesterov) {
     const float change = f.rate * g;
-    average = f.carried * average + change;
-    return w - (rule == UpdateRule::rated_nesterov ? change + f.momentum * average : average);
+    const float v = f.carried * e.average + change;
+    return {e.weight - (rule == UpdateRule::rated_nesterov ? change + f.momentum * v : v), v, 0.0f};
   }
   if constexpr (rule == UpdateRule::rmsprop_torch) {
-    squares = f.squares_kept * squares + f.squares_new * (g * g);
-    average = f.carried * average + g / (std::sqrt(squares) + f.epsilon);
-    return w - f.rate * average;
+    const float v = f.carried * e.average + g / (std::sqrt(squares) + f.epsilon);
+    return {e.weight - f.rate * v, v, squares};
   }
   if constexpr (rule == UpdateRule::rmsprop_tensorflow) {
-    squares = f.squares_kept * squares + f.squares_new * (g * g);
-    average = f.carried * average + f.rate * g / std::sqrt(squares + f.epsilon);
-    return w - average;
+    const float v = f.carried * e.average + f.rate * g / std::sqrt(squares + f.epsilon);
+    return {e.weight - v, v, squares};
   }
 }
 
 constexpr bool has_squares(UpdateRule rule) { return rule >= UpdateRule::rmsprop_torch; }
 
+// Pointers and factors are copied before a loop: its stores cannot change copies, so that they stay in registers.
+
 template <UpdateRule rule>
 [[gnu::always_inline]] inline float update_elements(const UpdateElements& e, const UpdateFactors& factors) {
-  const UpdateFactors f = factors;  // the loop's stores cannot change a copy
+  const UpdateFactors f = factors;
+  float* __restrict__ const weights = e.weights;
+  const float* __restrict__ const gradients = e.gradients;
+  float* __restrict__ const average = e.average;
+  float* __restrict__ const squares = e.squares;
+  const std::int64_t count = e.count;
   float zero = 0.0f;
 #pragma omp simd reduction(+ : zero)
-  for (std::int64_t i = 0; i < e.count; ++i) {
-    float average = e.average[i];
-    float squares = has_squares(rule) ? e.squares[i] : 0.0f;
-    const float updated = update_element<rule>(e.weights[i], e.gradients[i], average, squares, f);
-    if constexpr (rule != UpdateRule::lamb) e.average[i] = average;
-    if constexpr (has_squares(rule) && rule != UpdateRule::lamb) e.squares[i] = squares;
-    e.weights[i] = updated;
-    zero += updated * 0.0f;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Element next = updated<rule>({weights[i], average[i], has_squares(rule) ? squares[i] : 0.0f}, gradients[i], f);
+    if constexpr (rule != UpdateRule::lamb) average[i] = next.average;
+    if constexpr (has_squares(rule) && rule != UpdateRule::lamb) squares[i] = next.squares;
+    weights[i] = next.weight;
+    zero += next.weight * 0.0f;
   }
   return zero;
 }
@@ -81,35 +90,38 @@ template <UpdateRule rule>
 [[gnu::always_inline]] inline void find_directions(const UpdateElements& e, const UpdateFactors& factors,
                                                    float* __restrict__ directions) {
   const UpdateFactors f = factors;
+  const float* __restrict__ const weights = e.weights;
+  const float* __restrict__ const gradients = e.gradients;
+  float* __restrict__ const average = e.average;
+  float* __restrict__ const squares = e.squares;
+  const std::int64_t count = e.count;
 #pragma omp simd
-  for (std::int64_t i = 0; i < e.count; ++i) {
-    float average = e.average[i];
-    float squares = e.squares[i];
-    average_gradient(e.gradients[i], average, squares, f);
-    e.average[i] = average;
-    e.squares[i] = squares;
-    directions[i] = lamb_direction(e.weights[i], average, squares, f);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Element next = with_averages({weights[i], average[i], squares[i]}, gradients[i], f);
+    average[i] = next.average;
+    squares[i] = next.squares;
+    directions[i] = lamb_direction(next, f);
   }
 }
 
-// Lanes are vectors of fixed width, which the compiler splits for narrower processors: a loop that it vectorises itself has as
-// many sums as the processor's vectors have elements.
-[[gnu::always_inline]] inline double sum_squares(const float* values, std::int64_t count) {
-  typedef float Floats __attribute__((vector_size(32)));
-  typedef double Doubles __attribute__((vector_size(64)));
-  assert(count % 16 == 0);
-  Doubles low{}, high{};
-  for (std::int64_t i = 0; i < count; i += 16) {
-    Floats a, b;
-    std::memcpy(&a, values + i, sizeof a);
-    std::memcpy(&b, values + i + 8, sizeof b);
-    const Doubles x = __builtin_convertvector(a, Doubles);
-    const Doubles y = __builtin_convertvector(b, Doubles);
-    low += x * x;  // exact: 24 bits times 24 bits
-    high += y * y;
+// As many sums as one vector of any of these processors has elements, or more: they stay in registers. What is read ahead may
+// belong to the next chunk: processors' own prefetchers begin anew in every page, which is a chunk long.
+[[gnu::always_inline]] inline double sum_squares(const float* __restrict__ values, std::int64_t count) {
+  constexpr int kLanes = 16;
+  constexpr std::int64_t kAhead = 512;
+  assert(count % kLanes == 0);
+  double sums[kLanes] = {};
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    __builtin_prefetch(values + i + kAhead);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const double value = values[i + lane];
+      sums[lane] += value * value;  // the product is exact: 24 bits times 24 bits
+    }
   }
-  const Doubles sums = low + high;
-  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  }
+  return sums[0];
 }
 
 // The same loops for any x86-64 and for processors with AVX2; which one runs is decided by the processor at hand.
