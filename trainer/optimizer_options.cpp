@@ -88,6 +88,8 @@ std::vector<Fault> optimizer_faults(const TrainConfig& config) {
   OptimizerJudge judge(config);
   judge.belongs_to(config.momentum.has_value(), "--momentum", {"sgd", "nesterov", "rmsprop", "lars"},
                    "sgd, nesterov, rmsprop or lars");
+  judge.belongs_to(config.momentum_schedule != "constant", "--momentum-schedule", {"sgd", "nesterov", "rmsprop", "lars"},
+                   "sgd, nesterov, rmsprop or lars");
   judge.fraction(config.momentum, "--momentum");
   if (config.optimizer == "nesterov" && momentum_of(config) == 0.0) {
     judge.add("--optimizer nesterov", "a momentum above 0", "--momentum 0",

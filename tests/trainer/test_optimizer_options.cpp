@@ -33,6 +33,7 @@ TEST(OptimizerOptions, BelongToTheOptimizersThatHaveThem) {
   };
   const std::vector<Case> cases{
       {"--momentum", [](TrainConfig& c) { c.momentum = 0.5; }, {"sgd", "nesterov", "rmsprop", "lars"}},
+      {"--momentum-schedule", [](TrainConfig& c) { c.momentum_schedule = "cosine"; }, {"sgd", "nesterov", "rmsprop", "lars"}},
       {"--weight-decay", [](TrainConfig& c) { c.weight_decay = 0.5; }, {"sgd", "nesterov", "rmsprop", "lars", "adamw", "lamb"}},
       {"--rate-in-velocity", [](TrainConfig& c) { c.rate_in_velocity = true; }, {"sgd", "nesterov"}},
       {"--rmsprop-form", [](TrainConfig& c) { c.rmsprop_form = "torch"; }, {"rmsprop"}},
