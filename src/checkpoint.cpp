@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
+#include <iterator>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -129,6 +130,13 @@ std::vector<const FileTensor*> find_state(const std::filesystem::path& path, con
   return tensors;
 }
 
+/// Puts the averages of weights, which are among the states, in the place of the weights.
+void take_averages(const OptimizerState& average, const TensorFile& states, TensorFile& file) {
+  for (FileTensor& tensor : file.tensors) {
+    if (const FileTensor* const found = states.find(state_tensor_name(average, tensor.name))) tensor.f32 = found->f32;
+  }
+}
+
 /// Step of a checkpoint's file name; nullopt for other files.
 std::optional<std::int64_t> step_of(const std::filesystem::path& file) {
   const std::string name = file.filename().string();
@@ -227,15 +235,21 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
   check(keep.newest >= 1, "a run keeps at least its newest checkpoint");
   make_directory(paths.checkpoints());
   TensorFile file = export_weights(parameters, names, position.model);
-  const std::size_t weight_tensors = file.tensors.size();
+  const auto weight_tensors = static_cast<std::ptrdiff_t>(file.tensors.size());
   const std::map<std::string, std::string> weight_metadata = file.metadata;
 
   for (const OptimizerState& state : optimizer.states()) append_state(parameters, names, state, file);
   put_position(position, file.metadata);
   write_tensor_file(paths.checkpoint(position.step), file);
-  file.tensors.resize(weight_tensors);
+  const auto behind = file.tensors.begin() + weight_tensors;
+  TensorFile states{.tensors = {std::move_iterator(behind), std::move_iterator(file.tensors.end())}, .metadata = {}};
+  file.tensors.erase(behind, file.tensors.end());
   file.metadata = weight_metadata;
   write_tensor_file(paths.last(), file);
+  if (!optimizer.weight_average().empty()) {
+    take_averages(optimizer.states().back(), states, file);
+    write_tensor_file(paths.average(), file);
+  }
   prune_checkpoints(paths, position.step, keep);
 }
 

@@ -17,12 +17,13 @@ namespace {
 /// Fewer elements than this are updated by the calling thread alone.
 constexpr std::int64_t kParallelFromElements = 1 << 14;
 
-// A velocity with the rate inside is another quantity than one without.
-constexpr std::array<std::string_view, 1> kVelocity{"velocity"};
-constexpr std::array<std::string_view, 1> kRatedVelocity{"rated_velocity"};
-constexpr std::array<std::string_view, 2> kRmsprop{"velocity", "square_average"};
-constexpr std::array<std::string_view, 2> kRatedRmsprop{"rated_velocity", "square_average"};
-constexpr std::array<std::string_view, 2> kAdam{"average", "square_average"};
+// A velocity with the rate inside is another quantity than one without. The last one is there where weights are averaged.
+constexpr std::string_view kWeightAverage = "weight_average";
+constexpr std::array<std::string_view, 2> kVelocity{"velocity", kWeightAverage};
+constexpr std::array<std::string_view, 2> kRatedVelocity{"rated_velocity", kWeightAverage};
+constexpr std::array<std::string_view, 3> kRmsprop{"velocity", "square_average", kWeightAverage};
+constexpr std::array<std::string_view, 3> kRatedRmsprop{"rated_velocity", "square_average", kWeightAverage};
+constexpr std::array<std::string_view, 3> kAdam{"average", "square_average", kWeightAverage};
 
 UpdateRule rule_of(const OptimizerSettings& settings) {
   switch (settings.kind) {
@@ -45,6 +46,28 @@ UpdateRule rule_of(const OptimizerSettings& settings) {
 bool has_trust(const OptimizerSettings& settings) {
   return settings.kind == OptimizerKind::lars || settings.kind == OptimizerKind::lamb;
 }
+
+std::span<const std::string_view> names_with_average(UpdateRule rule) {
+  switch (rule) {
+    case UpdateRule::sgd:
+    case UpdateRule::nesterov:
+      return kVelocity;
+    case UpdateRule::rated_sgd:
+    case UpdateRule::rated_nesterov:
+      return kRatedVelocity;
+    case UpdateRule::rmsprop_torch:
+      return kRmsprop;
+    case UpdateRule::rmsprop_tensorflow:
+      return kRatedRmsprop;
+    case UpdateRule::adamw:
+    case UpdateRule::lamb:
+      return kAdam;
+  }
+  return {};
+}
+
+/// States of the rule itself.
+std::size_t rule_states(const OptimizerSettings& settings) { return names_with_average(rule_of(settings)).size() - 1; }
 
 /// What a pass measures beside the weights.
 enum class Measured { gradients, directions };
@@ -102,22 +125,8 @@ Slice part_of(Slice slice, std::int64_t count, std::int64_t index) {
 }  // namespace
 
 std::span<const std::string_view> Optimizer::state_names(const OptimizerSettings& settings) {
-  switch (rule_of(settings)) {
-    case UpdateRule::sgd:
-    case UpdateRule::nesterov:
-      return kVelocity;
-    case UpdateRule::rated_sgd:
-    case UpdateRule::rated_nesterov:
-      return kRatedVelocity;
-    case UpdateRule::rmsprop_torch:
-      return kRmsprop;
-    case UpdateRule::rmsprop_tensorflow:
-      return kRatedRmsprop;
-    case UpdateRule::adamw:
-    case UpdateRule::lamb:
-      return kAdam;
-  }
-  return {};
+  const auto names = names_with_average(rule_of(settings));
+  return settings.ema > 0.0 ? names : names.first(names.size() - 1);
 }
 
 std::int64_t Optimizer::state_elements(const OptimizerSettings& settings, std::int64_t weights) {
@@ -231,9 +240,17 @@ float Optimizer::scaled_rate(std::size_t run, const UpdateRates& rates) const {
 }
 
 void Optimizer::zero_state() {
-  for (const OptimizerState& state : states_) std::ranges::fill(state.values, 0.0f);
-  if (rule_of(settings_) == UpdateRule::rmsprop_tensorflow) std::ranges::fill(states_.back().values, 1.0f);
+  const auto of_rule = std::span(states_).first(rule_states(settings_));
+  for (const OptimizerState& state : of_rule) std::ranges::fill(state.values, 0.0f);
+  if (rule_of(settings_) == UpdateRule::rmsprop_tensorflow) std::ranges::fill(of_rule.back().values, 1.0f);
 }
+
+void Optimizer::begin_average(std::span<const float> weights) {
+  check(static_cast<std::int64_t>(weights.size()) == size_, "an optimizer belongs to one layout of parameters");
+  if (settings_.ema > 0.0) std::ranges::copy(weights, weight_average().begin());
+}
+
+std::span<float> Optimizer::weight_average() const { return settings_.ema > 0.0 ? states_.back().values : std::span<float>(); }
 
 bool Optimizer::update(ParameterStore& parameters, Slice slice, const UpdateRates& rates) {
   check(0 <= slice.begin && slice.begin <= slice.end && slice.end <= size_, "a slice lies within the arena");
@@ -255,7 +272,10 @@ bool Optimizer::update(std::span<float> weights_arena, std::span<const float> gr
   float* const weights = weights_arena.data();
   const float* const gradients = gradients_of_slice.data();
   float* const average = states_.front().values.data();
-  float* const squares = states_.size() > 1 ? states_[1].values.data() : nullptr;
+  float* const squares = rule_states(settings_) > 1 ? states_[1].values.data() : nullptr;
+  float* const weight_averages = weight_average().data();
+  const AverageKernel average_run = choose_average_kernel();
+  const auto average_share = static_cast<float>(1.0 - settings_.ema);
 
   bool is_finite = true;
 #pragma omp parallel if (slice.size() >= kParallelFromElements) reduction(&& : is_finite)
@@ -273,6 +293,7 @@ bool Optimizer::update(std::span<float> weights_arena, std::span<const float> gr
       UpdateFactors factors = run->decays ? decaying : others;
       factors.rate = scaled_rate(static_cast<std::size_t>(run - runs_.begin()), rates);
       is_finite = update_run(elements, factors) == 0.0f && is_finite;
+      if (weight_averages != nullptr) average_run(weights + begin, weight_averages + begin, average_share, end - begin);
     }
   }
   return is_finite;

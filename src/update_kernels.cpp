@@ -104,6 +104,12 @@ template <UpdateRule rule>
   }
 }
 
+[[gnu::always_inline]] inline void average_weights(const float* __restrict__ weights, float* __restrict__ averages, float share,
+                                                   std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) averages[i] += share * (weights[i] - averages[i]);
+}
+
 // As many sums as one vector of any of these processors has elements, or more: they stay in registers. What is read ahead may
 // belong to the next chunk: processors' own prefetchers begin anew in every page, which is a chunk long.
 [[gnu::always_inline]] inline double sum_squares(const float* __restrict__ values, std::int64_t count) {
@@ -140,6 +146,12 @@ void directions_baseline(const UpdateElements& elements, const UpdateFactors& fa
 [[gnu::target("avx2")]] void directions_avx2(const UpdateElements& elements, const UpdateFactors& factors, float* directions) {
   find_directions(elements, factors, directions);
 }
+void averages_baseline(const float* weights, float* averages, float share, std::int64_t count) {
+  average_weights(weights, averages, share, count);
+}
+[[gnu::target("avx2")]] void averages_avx2(const float* weights, float* averages, float share, std::int64_t count) {
+  average_weights(weights, averages, share, count);
+}
 double squares_baseline(const float* values, std::int64_t count) { return sum_squares(values, count); }
 [[gnu::target("avx2")]] double squares_avx2(const float* values, std::int64_t count) { return sum_squares(values, count); }
 
@@ -173,6 +185,8 @@ UpdateKernel choose_update_kernel(UpdateRule rule) {
 }
 
 DirectionKernel choose_direction_kernel() { return __builtin_cpu_supports("avx2") ? directions_avx2 : directions_baseline; }
+
+AverageKernel choose_average_kernel() { return __builtin_cpu_supports("avx2") ? averages_avx2 : averages_baseline; }
 
 SquaresKernel choose_squares_kernel() { return __builtin_cpu_supports("avx2") ? squares_avx2 : squares_baseline; }
 

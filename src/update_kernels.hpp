@@ -43,4 +43,8 @@ DirectionKernel choose_direction_kernel();
 using SquaresKernel = double (*)(const float* values, std::int64_t count);
 SquaresKernel choose_squares_kernel();
 
+/// a ← a + share·(w − a).
+using AverageKernel = void (*)(const float* weights, float* averages, float share, std::int64_t count);
+AverageKernel choose_average_kernel();
+
 }  // namespace dtrain

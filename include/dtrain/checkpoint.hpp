@@ -83,6 +83,7 @@ struct TrainingPosition {
 struct CheckpointPaths {
   std::filesystem::path out;  ///< --out
   std::filesystem::path last() const { return out / "last.safetensors"; }
+  std::filesystem::path average() const { return out / "average.safetensors"; }
   std::filesystem::path best() const { return out / "best.safetensors"; }
   std::filesystem::path checkpoints() const { return out / "checkpoints"; }
   std::filesystem::path checkpoint(std::int64_t step) const;  ///< out/checkpoints/step-000000123.safetensors
@@ -102,9 +103,9 @@ struct CheckpointsToKeep {
 };
 
 /// Saves a resumable checkpoint (weights, statistics, the optimizer's states as "optimizer.<state>.<name>", position)
-/// at checkpoints/step-…, then last.safetensors (weights only), then removes the checkpoints up to this step that are not to be
-/// kept. Checkpoints of later steps belong to another run and are left alone. Errors: DataError; then every earlier
-/// checkpoint is still there.
+/// at checkpoints/step-…, then last.safetensors (weights only) and, where weights are averaged, average.safetensors (the
+/// averages in their place), then removes the checkpoints up to this step that are not to be kept. Checkpoints of later steps
+/// belong to another run and are left alone. Errors: DataError; then every earlier checkpoint is still there.
 void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
                      const Optimizer& optimizer, const TrainingPosition& position, const CheckpointsToKeep& keep);
 

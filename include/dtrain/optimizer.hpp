@@ -33,6 +33,9 @@ namespace dtrain {
 /// Norms are a slot's. lars and lamb leave slots that do not decay alone: λ = 1, unless adapts_norms.
 /// Before all this, with clip_norm C: g ← g·min(1, C/(‖g‖ + 1e-6)), where ‖g‖ is over all slots.
 ///   Source: Pascanu, Mikolov, Bengio, ICML 2013, as torch.nn.utils.clip_grad_norm_.
+/// After all this, with ema D: e ← D·e + (1−D)·w, the average of the weights, computed as e + (1−D)·(w − e), which rests where
+///   w rests. Differences below 2⁻²⁴/(1−D) of a weight may be lost in the rounding of e.
+///   Source: as torch.optim.swa_utils.get_ema_avg_fn.
 enum class OptimizerKind { sgd, nesterov, rmsprop, lars, adamw, lamb };
 
 /// Which program's rmsprop.
@@ -49,6 +52,7 @@ struct OptimizerSettings {
   double trust_coefficient = 0.001;               ///< lars
   bool adapts_norms = false;  ///< lars, lamb: biases and batch-norm's parameters are scaled, and decay, as the weights
   double clip_norm = 0.0;     ///< 0: gradients are not clipped
+  double ema = 0.0;           ///< D of the weights' average, below 1; 0: there is none
   bool operator==(const OptimizerSettings&) const = default;
 };
 
@@ -109,15 +113,21 @@ class Optimizer {
 
   /// Updates the weights of one slice. Result: whether all updated weights are finite. A loss can hide those that are not:
   /// oneDNN's ReLU makes 0 of NaN. Cost: reads and writes every arena once: with one state 20 bytes an element, with two 28.
-  /// Measuring reads 4 (clipping), 8 (lars) or reads and writes 24 more (lamb, whose update then has 16).
-  /// Threads: all OpenMP threads of the caller.
+  /// An average of the weights reads and writes 12 more. Measuring reads 4 (clipping), 8 (lars) or reads and writes 24 more
+  /// (lamb, whose update then has 16). Threads: all OpenMP threads of the caller.
   [[nodiscard]] bool update(ParameterStore& parameters, Slice slice, const UpdateRates& rates);
   /// The same for weights and gradients that lie elsewhere. weights: an arena laid out as the store's; gradients: the slice's.
   [[nodiscard]] bool update(std::span<float> weights, std::span<const float> gradients, Slice slice, const UpdateRates& rates);
 
   /// As before the first update: zeros, or ones for the s of TensorFlow's rmsprop. The next update's `updates` is 1. Where
-  /// ranks share the memory, one of them does it, or all, between two meetings.
+  /// ranks share the memory, one of them does it, or all, between two meetings. The average of the weights stays as it is.
   void zero_state();
+
+  /// The average of the weights begins at these: before the first update, and whenever it is to forget the ones before.
+  /// Where ranks share the memory, as zero_state. Nothing where there is no average.
+  void begin_average(std::span<const float> weights);
+  /// One of the states; empty: there is none.
+  std::span<float> weight_average() const;
 
   /// Checkpoints save and restore them.
   std::span<const OptimizerState> states() const { return states_; }

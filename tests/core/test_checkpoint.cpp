@@ -31,9 +31,12 @@ TrainingPosition position_at(std::int64_t step) {
 
 /// A store with its optimizer, and what a run does with them.
 struct TrainingRun {
-  explicit TrainingRun(StoreLayout layout, std::int64_t num_classes = 3)
-      : network(small_network(num_classes)), store(entries_of(network, layout)), optimizer({OptimizerKind::sgd}, store) {
+  explicit TrainingRun(StoreLayout layout, std::int64_t num_classes = 3, double ema = 0.0)
+      : network(small_network(num_classes)),
+        store(entries_of(network, layout)),
+        optimizer({.kind = OptimizerKind::sgd, .ema = ema}, store) {
     initialize(network, 1, store);
+    optimizer.begin_average(store.weights());
   }
 
   /// Updates with gradients that are a function of step and tensor, the same in any layout.
@@ -138,6 +141,32 @@ TEST(Checkpoint, ComesWithTheLastWeightsAlone) {
   EXPECT_EQ(last.metadata.count("dtrain.step"), 0u);
 }
 
+TEST(Checkpoint, HasTheAverageOfTheWeightsInAFileOfItsOwnToo) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::blocked, 3, 0.5);
+  run.train(2);
+
+  run.save(paths);
+
+  const TensorFile last = read_tensor_file(paths.last());
+  const TensorFile average = read_tensor_file(paths.average());
+  const TensorFile saved = read_tensor_file(paths.checkpoint(2));
+  ASSERT_EQ(average.tensors.size(), last.tensors.size());
+  EXPECT_EQ(average.metadata.at("model"), "small");
+  for (const FileTensor& tensor : average.tensors) {
+    const FileTensor* const state = saved.find("optimizer.weight_average." + tensor.name);
+    const FileTensor& expected = state != nullptr ? *state : *last.find(tensor.name);  // statistics have no average
+    EXPECT_TRUE(tensor.f32 == expected.f32 && tensor.i64 == expected.i64) << tensor.name;
+    EXPECT_EQ(state != nullptr, tensor.f32 != last.find(tensor.name)->f32) << tensor.name;
+  }
+  TrainingRun plain(StoreLayout::plain, 3, 0.5);
+  restore_checkpoint(paths.checkpoint(2), plain.store, plain.optimizer, "small");
+  plain.save({directory.path() / "again"});
+  EXPECT_EQ(read_tensor_file(CheckpointPaths{directory.path() / "again"}.average()).find("fc.weight")->f32,
+            average.find("fc.weight")->f32);
+}
+
 TEST(Checkpoint, KeepsTheNewestOnly) {
   const TemporaryDirectory directory;
   const CheckpointPaths paths{directory.path()};
@@ -231,12 +260,14 @@ TEST(Checkpoint, OfAnotherModelOrClassCountIsRefusedAndChangesNothing) {
   EXPECT_EQ(other.store.fingerprint(), before);
 }
 
-TEST(Checkpoint, WithoutVelocityOrPositionIsRefused) {
+TEST(Checkpoint, WithoutVelocityAverageOrPositionIsRefused) {
   const TemporaryDirectory directory;
   const CheckpointPaths paths{directory.path()};
   TrainingRun run(StoreLayout::plain);
   run.train(1);
   run.save(paths);
+  TrainingRun averaging(StoreLayout::plain, 3, 0.5);
+  EXPECT_NE(restore_fault(paths.checkpoint(1), averaging, "small").find("optimizer.weight_average."), std::string::npos);
   TensorFile file = read_tensor_file(paths.checkpoint(1));
   std::erase_if(file.tensors, [](const FileTensor& tensor) { return tensor.name == "optimizer.velocity.fc.weight"; });
   write_tensor_file(directory.path() / "no-velocity", file);

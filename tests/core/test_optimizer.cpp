@@ -67,6 +67,45 @@ TEST(Optimizer, NesterovEqualsTwoStepsByHand) {
   EXPECT_EQ(weight_of(store, "b"), -0.5f);
 }
 
+TEST(Optimizer, AveragesTheWeightsAsByHand) {
+  ParameterStore store = weight_and_bias(1);
+  Optimizer optimizer({.kind = OptimizerKind::sgd, .ema = 0.75}, store);
+  const auto average_of = [&](const char* name) {
+    return optimizer.weight_average()[static_cast<std::size_t>(store.find(name)->offset)];
+  };
+  set_weight(store, "w", 2.0f, 3.0f);
+  set_weight(store, "b", 2.0f, 3.0f);
+  optimizer.begin_average(store.weights());
+
+  (void)optimizer.update(store, whole(store), kRates);  // w = 1, b = 1.25, as above
+  EXPECT_EQ(average_of("w"), 1.75f);                    // ¾·2 + ¼·1
+  EXPECT_EQ(average_of("b"), 1.8125f);                  // ¾·2 + ¼·1.25
+  set_weight(store, "w", 1.0f, 1.5f);
+  set_weight(store, "b", 1.25f, 0.5f);
+  (void)optimizer.update(store, whole(store), kRates);  // w = 0, b = 0.75
+  EXPECT_EQ(average_of("w"), 1.3125f);                  // ¾·1.75 + ¼·0
+  EXPECT_EQ(average_of("b"), 1.546875f);                // ¾·1.8125 + ¼·0.75
+
+  optimizer.zero_state();
+  EXPECT_EQ(optimizer.states().front().values.front(), 0.0f);
+  EXPECT_EQ(average_of("w"), 1.3125f) << "the average is no state of the rule";
+  optimizer.begin_average(store.weights());
+  EXPECT_EQ(average_of("w"), 0.0f);
+  EXPECT_EQ(average_of("b"), 0.75f);
+}
+
+// D·e + (1−D)·w with D rounded to f32 rests 1.7e-4 beside w.
+TEST(Optimizer, TheAverageOfWeightsThatDoNotMoveIsTheWeights) {
+  ParameterStore store = weight_and_bias(1000);
+  Optimizer optimizer({.kind = OptimizerKind::sgd, .ema = 0.9999}, store);
+  for (std::size_t i = 0; i < store.weights().size(); ++i) store.weights()[i] = 0.1f * static_cast<float>(i);
+  optimizer.begin_average(store.weights());
+
+  for (int step = 0; step < 100; ++step) (void)optimizer.update(store, whole(store), {});
+
+  EXPECT_TRUE(std::ranges::equal(optimizer.weight_average(), store.weights()));
+}
+
 TEST(Optimizer, SaysWhetherTheUpdatedWeightsAreFinite) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const std::int64_t count : {1, 40, 100'000}) {  // the last one is shared out among threads

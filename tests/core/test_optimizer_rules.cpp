@@ -41,6 +41,10 @@ const std::vector<NamedSettings>& all_rules() {
       {"adamw, clipped", {.kind = OptimizerKind::adamw, .clip_norm = 2.0}},
       {"lars, clipped", {.kind = OptimizerKind::lars, .trust_coefficient = 0.3, .clip_norm = 2.0}},
       {"lamb, clipped", {.kind = OptimizerKind::lamb, .epsilon = 1e-6, .clip_norm = 2.0}},
+      {"sgd, averaged", {.kind = OptimizerKind::sgd, .ema = 0.9}},
+      {"rmsprop, tensorflow, averaged",
+       {.kind = OptimizerKind::rmsprop, .rmsprop_form = RmspropForm::tensorflow, .epsilon = 1e-3, .ema = 0.9}},
+      {"lamb, clipped, averaged", {.kind = OptimizerKind::lamb, .epsilon = 1e-6, .clip_norm = 2.0, .ema = 0.9}},
       {"nesterov, hardly clipped", {.kind = OptimizerKind::nesterov, .clip_norm = 1e3}},
   };
   return rules;
@@ -432,6 +436,8 @@ TEST(OptimizerRules, HaveAStateOfItsOwnNameForEveryQuantity) {
   EXPECT_EQ(names({.kind = OptimizerKind::rmsprop}), (Names{"velocity", "square_average"}));
   EXPECT_EQ(names({.kind = OptimizerKind::adamw}), (Names{"average", "square_average"}));
   EXPECT_EQ(names({.kind = OptimizerKind::lars}), (Names{"rated_velocity"}));
+  EXPECT_EQ(names({.kind = OptimizerKind::sgd, .ema = 0.5}), (Names{"velocity", "weight_average"}));
+  EXPECT_EQ(names({.kind = OptimizerKind::lamb, .ema = 0.5}), (Names{"average", "square_average", "weight_average"}));
 }
 
 }  // namespace
