@@ -168,6 +168,10 @@ OptionTable train_table(TrainConfig& c) {
                 number_option("weight-decay",
                               "Of convolution and linear weights; with adamw and lamb it is multiplied by the rate.",
                               c.weight_decay, "1e-4; adamw, lamb 0.01"),
+                number_option("ema",
+                              "0.5 to below 1: weights w have a moving average, e = F·e + (1 − F)·w, which is evaluated, "
+                              "kept as best, and saved as average.safetensors beside last.safetensors with w.",
+                              c.ema, "off"),
                 number_option("label-smoothing", "0 to below 1.", c.label_smoothing),
                 text_option(
                     "schedule", "TEXT",

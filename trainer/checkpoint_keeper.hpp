@@ -31,12 +31,14 @@ class CheckpointKeeper {
 
   /// Averages batch-norm statistics and saves; collective. Errors: DataError on the root.
   void save(Replica& replica, const Optimizer& optimizer, std::int64_t step);
-  /// Keeps a branch's weights under its name. Statistics averaged before. Collective. Errors: DataError.
+  /// Keeps a branch's weights, or the average in their place, under its name. Statistics averaged before. Collective. Errors:
+  /// DataError.
   void keep_member(Replica& replica, const std::string& name) const;
   /// Weights, statistics and optimizer's state of the trunk, as saved when a branch began at `step`. Collective. Errors:
   /// DataError.
   void restore_trunk(Replica& replica, Optimizer& optimizer, std::int64_t step) const;
-  /// Keeps the weights as best.safetensors when top1 exceeds every earlier one. Statistics averaged before. Result: it did.
+  /// Keeps the weights, or the average in their place, as best.safetensors when top1 exceeds every earlier one. Statistics
+  /// averaged before. Result: it did.
   bool keep_best(Replica& replica, double top1);
   double best_top1() const { return best_top1_; }
   void set_best_top1(double top1) { best_top1_ = top1; }

@@ -73,6 +73,7 @@ struct TrainConfig {
   std::optional<double> trust_coefficient;  ///< lars
   bool adapts_norms = false;                ///< lars, lamb: biases and batch-norm as the weights
   std::optional<double> clip_norm;          ///< of all gradients together; none: they are not clipped
+  std::optional<double> ema;                ///< of the weights, which are then evaluated; none: they are not averaged
 
   // Exchange
   std::string allreduce = "auto";

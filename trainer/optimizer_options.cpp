@@ -123,6 +123,10 @@ std::vector<Fault> optimizer_faults(const TrainConfig& config) {
   judge.positive(config.trust_coefficient, "--trust-coefficient");
   judge.belongs_to(config.adapts_norms, "--adapt-norms", {"lars", "lamb"}, "lars or lamb");
   judge.positive(config.clip_norm, "--clip-norm");
+  if (config.ema && !(*config.ema >= 0.5 && *config.ema < 1.0)) {
+    judge.add("--ema", "a number from 0.5 to below 1", number_of(*config.ema),
+              "leave --ema out to evaluate the weights as they are");
+  }
   if (const std::string norms = who_has_norms(config); !norms.empty()) {
     if (config.overlap == "forward") {
       judge.add("--overlap forward", "weights that are updated one after the other",
@@ -159,6 +163,7 @@ OptimizerSettings optimizer_settings(const TrainConfig& config) {
   settings.trust_coefficient = config.trust_coefficient.value_or(settings.trust_coefficient);
   settings.adapts_norms = config.adapts_norms;
   settings.clip_norm = config.clip_norm.value_or(0.0);
+  settings.ema = config.ema.value_or(0.0);
   return settings;
 }
 
@@ -177,6 +182,7 @@ std::string describe_optimizer(const TrainConfig& config) {
   if (settings.kind == OptimizerKind::lars) text << "trust_coefficient=" << settings.trust_coefficient << "\n";
   if (settings.adapts_norms) text << "adapt_norms=on\n";
   if (settings.clip_norm > 0.0) text << "clip_norm=" << settings.clip_norm << "\n";
+  if (settings.ema > 0.0) text << "ema=" << settings.ema << "\n";
   return text.str();
 }
 

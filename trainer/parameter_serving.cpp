@@ -135,6 +135,7 @@ void serve_training(const RunPlan& plan, const TrainConfig& config, const Traini
   require_memory(servers, static_cast<std::size_t>(arenas_elements) * sizeof(float), all.rank(), available_bytes);
   Optimizer optimizer(plan.optimizer, parameters);
   broadcast_state(all, {parameters, optimizer.states(), first_step});
+  if (first_step == 0) optimizer.begin_average(parameters.weights());
   ParameterServer server(all, servers, parameters.weights(),
                          make_server_update(plan, servers, parameters.weights(), parameters.trained_slots(), optimizer),
                          {.spins = kPoliteWait.spins, .timeout_s = config.stall_timeout_s, .watch = &all.watch()});

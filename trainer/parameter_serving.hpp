@@ -32,7 +32,8 @@ std::function<std::size_t(std::int64_t parameters)> serving_bytes(const TrainCon
 /// Steps of the optimizer on a server's weights, by the run's schedule. In async mode every worker's gradient, which is scaled
 /// for the whole batch, is an update of its own: it has its share of the weight decay, so that an epoch decays as much as in
 /// the other modes; and adamw's averages count as what they are after the last gradient of the step, so that none is scaled up
-/// too much. Throws DivergedError where a weight is not finite any more. All references outlive it.
+/// too much; an average of the weights takes in the weights after each. Throws DivergedError where a weight is not finite any
+/// more. All references outlive it.
 /// slots    how the weights are laid out.
 ParameterUpdate make_server_update(const RunPlan& plan, const ParameterServerPlan& servers, std::span<float> weights,
                                    const std::vector<Slot>& slots, Optimizer& optimizer);

@@ -117,6 +117,16 @@ bool Replica::meet_after_update(bool are_finite, const WaitPolicy& wait) {
   return std::atomic_ref(flag).load(std::memory_order_relaxed) == 0.0f;
 }
 
+void Replica::swap_weights(std::span<float> others) {
+  const std::span<float> weights = parameters_->weights();
+  check(others.size() == weights.size(), "Replica: arenas that change places are laid out alike");
+  const Range all{0, std::ssize(weights)};
+  const Range mine = common_ ? split_range(all, communicator_.node_size(), communicator_.node_rank()) : all;
+  communicator_.barrier();  // ranks of the node may still read their common weights
+  std::swap_ranges(weights.begin() + mine.begin, weights.begin() + mine.end, others.begin() + mine.begin);
+  communicator_.barrier();
+}
+
 void Replica::average_statistics() {
   double all_pictures = static_cast<double>(pictures_);
   communicator_.sum(std::span(&all_pictures, 1));

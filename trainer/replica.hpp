@@ -69,6 +69,10 @@ class Replica {
   /// node have updated theirs then. Errors: LostRanksError: a rank of the node did not come in time.
   bool meet_after_update(bool are_finite, const WaitPolicy& wait);
 
+  /// Exchanges the weights with the values of another arena, which is laid out as they are, and shared where they are.
+  /// Collective.
+  void swap_weights(std::span<float> others);
+
   bool has_plain_layout() const { return has_plain_layout_; }
 
   /// Batch-norm statistics have moved by this many pictures.

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "dtrain/error.hpp"
+#include "trainer/averaged_weights.hpp"
 #include "trainer/checkpoint_keeper.hpp"
 #include "trainer/clock.hpp"
 #include "trainer/datasets.hpp"
@@ -105,9 +106,10 @@ class TrainingRun {
         progress.show(step);
       }
       if (pause.compares) require_equal_replicas(replica_.parameters(), communicator_, step.step);
+      const bool reads_state = (pause.saves && keeper_.is_enabled()) || (pause.evaluates && averages());
+      if (reads_state) training_.gather_optimizer_state();
       if (pause.evaluates) run_evaluation(step, metrics, progress);
       if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_);
-      if (pause.saves && keeper_.is_enabled()) training_.gather_optimizer_state();
       if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step);
       if (pause.stops) {
         if (communicator_.is_root()) progress.finish_line();
@@ -201,6 +203,7 @@ class TrainingRun {
   /// Empty in a run of one stage.
   std::string stage_name() const { return plan_.stages.size() > 1 ? training_.stage().stage.name : ""; }
 
+  bool averages() const { return plan_.optimizer.ema > 0.0; }
   bool profiles() const { return !config_.profile.empty(); }
 
   void finish_profile() {
@@ -254,10 +257,13 @@ class TrainingRun {
 
   void run_evaluation(const StepReport& step, MetricsFile& metrics, Progress& progress) {
     replica_.average_statistics();
-    report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
+    bool is_best = false;
+    with_averaged_weights(replica_, training_.optimizer(), [&] {
+      report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
+      is_best = keeper_.keep_best(replica_, report_.validation->top1());
+    });
     const EvaluationResult& result = *report_.validation;
     warn_of_damaged(result.faults, "validation");
-    const bool is_best = keeper_.keep_best(replica_, result.top1());
     if (!communicator_.is_root()) return;
     progress.finish_line();
     metrics.write_evaluation(step, result, stage_name());
@@ -310,6 +316,7 @@ class TrainingRun {
                  communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
     spdlog::info("{} samples, {} steps an epoch, {} steps", plan_.samples, plan_.steps_per_epoch, plan_.total_steps);
     if (plan_.stages.size() == 1) spdlog::info("{}", stage_text(plan_.stages.front()));
+    if (averages()) spdlog::info("validation and best.safetensors are of the averaged weights, --ema {}", plan_.optimizer.ema);
     if (!plan_.source.empty()) spdlog::info("{}: {}", config_.preset, plan_.source);
     for (const std::string& remark : plan_.remarks) spdlog::info("scaled: {}", remark);
     spdlog::info("{}", environment_.placement.summary);
@@ -327,7 +334,8 @@ class TrainingRun {
     write_report(output_file(config_.report, "report.json"), report_, communicator_);
     if (!communicator_.is_root()) return;
     if (keeper_.is_enabled()) {
-      spdlog::info("weights: {}   checkpoints: {}   metrics: {}", keeper_.paths().last().string(),
+      const std::string average = averages() ? "   averaged: " + keeper_.paths().average().string() : "";
+      spdlog::info("weights: {}{}   checkpoints: {}   metrics: {}", keeper_.paths().last().string(), average,
                    keeper_.paths().checkpoints().string(), output_file(config_.metrics, "metrics.jsonl").string());
     }
     std::fputs(total_line(throughput_of(without_warmup(report_.steps))).c_str(), stdout);

@@ -23,7 +23,8 @@ constexpr std::int64_t kCycleSteps = 22;
 constexpr std::int64_t kSecondBranch = 14;  ///< where collapse-2 begins
 
 Words in_cycles(const std::string& stages, const Words& more = {}) {
-  return Words{"--global-batch", "16", "--stages", stages, "--checkpoint-every", "2", "--eval-every", "off"} + more;
+  return Words{"--global-batch", "16", "--stages", stages, "--checkpoint-every", "2", "--eval-every", "off", "--ema", "0.5"} +
+         more;
 }
 
 /// The run that nobody disturbs; made once.
@@ -44,7 +45,8 @@ void expect_same_files(const fs::path& out, const fs::path& expected) {
     EXPECT_FALSE(read_text(expected / file).empty()) << file;
     EXPECT_TRUE(read_text(out / file) == read_text(expected / file)) << file << " differs";
   }
-  for (const auto& file : {CheckpointPaths{.out = {}}.checkpoint(kCycleSteps), fs::path("last.safetensors")}) {
+  for (const auto& file :
+       {CheckpointPaths{.out = {}}.checkpoint(kCycleSteps), fs::path("last.safetensors"), fs::path("average.safetensors")}) {
     EXPECT_TRUE(read_text(out / file) == read_text(expected / file)) << file << " differs";
   }
 }
@@ -91,6 +93,17 @@ TEST(Branches, LeaveTheTrunkAsItIsWithoutThem) {
 
   ASSERT_EQ(outcome.exit_code, 0) << outcome;
   EXPECT_EQ(fingerprint(out / "report.json"), fingerprint(undisturbed() / "report.json"));
+}
+
+// A branch is the stage that it would be at the end of a run.
+TEST(Branches, KeepTheAverageOfTheirWeights) {
+  const fs::path out = new_path("no-branch");
+  const std::string collapse = kCollapse1.substr(0, kCollapse1.find(" branch=on"));
+
+  const Outcome outcome = run({.ranks = 2, .arguments = training_into(out, in_cycles(kInitStage + kCycle1 + collapse))});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(read_text(out / "average.safetensors") == read_text(undisturbed() / "members" / "collapse-1.safetensors"));
 }
 
 TEST(Branches, WhoseTrunkIsGoneAreNotResumed) {

@@ -17,10 +17,10 @@ namespace fs = std::filesystem;
 const Words kColocated{"--allreduce", "ps"};
 Words dedicated(int servers) { return {"--allreduce", "ps", "--parameter-servers", std::to_string(servers)}; }
 
-/// Steps of an uneven batch in micro-batches, small partitions, a checkpoint and an evaluation in the middle.
+/// Steps of an uneven batch in micro-batches, small partitions, averaged weights, a checkpoint and an evaluation in the middle.
 Words short_run(const Words& more, const std::string& optimizer = "nesterov") {
-  return Words{"--steps",     "7",   "--global-batch",     "26", "--local-batch", "5",       "--optimizer", optimizer,
-               "--fusion-mb", "0.1", "--checkpoint-every", "3",  "--schedule",    "constant"} +
+  return Words{"--steps",     "7",   "--global-batch",     "26", "--local-batch", "5",        "--optimizer", optimizer,
+               "--fusion-mb", "0.1", "--checkpoint-every", "3",  "--schedule",    "constant", "--ema",       "0.9"} +
          more;
 }
 
@@ -32,7 +32,10 @@ fs::path served_run(int ranks, const Words& more, const std::string& optimizer =
   return out;
 }
 
-std::string weights_of(const fs::path& out) { return read_text(out / "last.safetensors"); }
+/// And their average.
+std::string weights_of(const fs::path& out) {
+  return read_text(out / "last.safetensors") + read_text(out / "average.safetensors");
+}
 
 std::vector<double> losses_of(const fs::path& out) {
   std::vector<double> losses;
@@ -44,7 +47,7 @@ std::vector<double> losses_of(const fs::path& out) {
 void expect_equal_runs(const fs::path& a, const fs::path& b) {
   EXPECT_EQ(fingerprint(a / "report.json"), fingerprint(b / "report.json"));
   EXPECT_EQ(losses_of(a), losses_of(b));
-  EXPECT_TRUE(weights_of(a) == weights_of(b)) << "last.safetensors differs";
+  EXPECT_TRUE(weights_of(a) == weights_of(b)) << "last.safetensors or average.safetensors differs";
   for (const std::int64_t step : {3, 6}) {
     EXPECT_TRUE(read_text(checkpoint(a, step)) == read_text(checkpoint(b, step))) << "the checkpoint after step " << step;
   }
@@ -116,6 +119,7 @@ TEST(ParameterServers, ResumeAsIfTheRunHadNotBeenStopped) {
     ASSERT_EQ(resumed.exit_code, 0) << resumed;
     EXPECT_TRUE(resumed.says("after step 4")) << resumed;
     EXPECT_EQ(fingerprint(out / "report.json"), fingerprint(whole / "report.json"));
+    EXPECT_TRUE(weights_of(out) == weights_of(whole));
     const Outcome again = first_steps("7", {"--resume", "auto"});
     EXPECT_EQ(again.exit_code, 0) << again;
     EXPECT_TRUE(again.says("nothing left to do")) << again;

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 struct Result {
   std::string fingerprint;
   std::string weights;         ///< last.safetensors, byte by byte
+  std::string average;         ///< average.safetensors; empty: there is none
   std::vector<double> losses;  ///< of every step and every evaluation
 
   bool operator==(const Result&) const = default;
@@ -30,7 +31,10 @@ Result result_of(int ranks, const std::vector<std::string>& more) {
   if (std::ranges::find(more, "--global-batch") == more.end()) options.insert(options.end(), {"--global-batch", "16"});
   const Outcome outcome = run({.ranks = ranks, .arguments = training_into(out, options)});
   EXPECT_EQ(outcome.exit_code, 0) << outcome;
-  Result result{.fingerprint = fingerprint(out / "report.json"), .weights = read_text(out / "last.safetensors"), .losses = {}};
+  Result result{.fingerprint = fingerprint(out / "report.json"),
+                .weights = read_text(out / "last.safetensors"),
+                .average = read_text(out / "average.safetensors"),
+                .losses = {}};
   for (const Json& line : metrics_lines(out / "metrics.jsonl", "loss")) result.losses.push_back(line.at("loss"));
   for (const Json& line : metrics_lines(out / "metrics.jsonl", "val_loss")) result.losses.push_back(line.at("val_loss"));
   EXPECT_EQ(result.losses.size(), 9U) << "seven steps, evaluated after the first epoch and at the end";
@@ -52,6 +56,7 @@ void expect_equal(const Result& a, const Result& b) {
   EXPECT_EQ(a.fingerprint, b.fingerprint);
   EXPECT_EQ(a.losses, b.losses);
   EXPECT_TRUE(a.weights == b.weights) << "last.safetensors differs";
+  EXPECT_TRUE(a.average == b.average) << "average.safetensors differs";
 }
 
 TEST(Reproducibility, TheSameCommandTwiceGivesTheSameBitsOnOneRank) { expect_equal(result_of(1, {}), known(1, {})); }
@@ -120,21 +125,29 @@ TEST(Reproducibility, SharingTheUpdateAmongTheRanksOfANodeChangesNoBit) {
   }
 }
 
-// Norms are of whole slots and of all gradients, whoever has summed which part of them. On two ranks buckets change no bit.
+// Norms are of whole slots and of all gradients, whoever has summed which part of them; weights are averaged by whoever has
+// updated them. On two ranks buckets change no bit.
 TEST(Reproducibility, NormsHaveTheSameBitsWhoeverMeasuresThem) {
   const auto of_three = [](const std::string& shared) {
-    return result_of(3, {"--optimizer", "lars", "--clip-norm", "1", "--global-batch", "26", "--allreduce", "hierarchical",
-                         "--ranks-per-node", "2", "--fusion-mb", "0.1", "--shared-update", shared});
+    return result_of(3, {"--optimizer", "lars", "--clip-norm", "1", "--ema", "0.9", "--global-batch", "26", "--allreduce",
+                         "hierarchical", "--ranks-per-node", "2", "--fusion-mb", "0.1", "--shared-update", shared});
   };
   expect_equal(of_three("on"), of_three("off"));
 
   const auto of_two = [](const std::string& shared, const std::string& fusion_mb, const std::string& overlap) {
-    return result_of(2, {"--optimizer", "lamb", "--clip-norm", "1", "--allreduce", "shm", "--shared-update", shared,
-                         "--fusion-mb", fusion_mb, "--overlap", overlap});
+    return result_of(2, {"--optimizer", "lamb", "--clip-norm", "1", "--ema", "0.9", "--allreduce", "shm", "--shared-update",
+                         shared, "--fusion-mb", fusion_mb, "--overlap", overlap});
   };
   const Result apart = of_two("off", "4", "off");
   expect_equal(of_two("on", "0.1", "on"), apart);
   expect_equal(of_two("on", "0.03", "backward"), apart);
+}
+
+TEST(Reproducibility, AveragingTheWeightsChangesNoBitOfThem) {
+  const Result averaged = result_of(2, {"--allreduce", "shm", "--ema", "0.75"});
+
+  EXPECT_TRUE(averaged.weights == of_two_ranks().weights) << "last.safetensors differs";
+  EXPECT_FALSE(averaged.average.empty() || averaged.average == averaged.weights);
 }
 
 // Gradients are rounded on the wire; the loss, its samples and requests to stop, which travel with them, are not: the first

@@ -22,10 +22,10 @@ const std::vector<std::string> kThirteenSteps{"--global-batch",     "16", "--ste
                                               "--checkpoint-every", "3"};
 
 /// The same with optimizers of every kind: two ranks take one that measures norms, three one that has two arenas and counts
-/// its updates.
+/// its updates, and average the weights.
 std::vector<std::string> thirteen_steps_of(int ranks) {
   if (ranks == 2) return joined(kThirteenSteps, {"--optimizer", "lars", "--clip-norm", "1"});
-  return ranks == 3 ? joined(kThirteenSteps, {"--optimizer", "adamw"}) : kThirteenSteps;
+  return ranks == 3 ? joined(kThirteenSteps, {"--optimizer", "adamw", "--ema", "0.9"}) : kThirteenSteps;
 }
 
 /// The uninterrupted run on this number of ranks, with all its checkpoints; made once.
@@ -219,6 +219,10 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Difference{"AnotherModel", {"--model", "resnet32", "--global-batch", "16"}, 3, "one of model resnet20"},
         Difference{"AnotherGlobalBatch", {"--model", "resnet20", "--global-batch", "8"}, 2, "different global_batch"},
+        Difference{"AnAverageThatWasNotSaved",
+                   {"--model", "resnet20", "--global-batch", "16", "--ema", "0.9"},
+                   3,
+                   "restoring optimizer.weight_average."},
         Difference{"AnotherSeed", {"--model", "resnet20", "--global-batch", "16", "--seed", "5"}, 2, "different seed"}),
     [](const auto& difference) { return difference.param.name; });
 

@@ -334,6 +334,20 @@ TEST(Keeping, BestHoldsTheWeightsOfTheBestEvaluation) {
   EXPECT_NEAR(result.at("loss").get<double>(), loss, 1e-5 * loss);
 }
 
+TEST(Keeping, BestAndEvaluationsAreOfTheAverageOfTheWeights) {
+  const fs::path out = new_path("averaged");
+
+  const Outcome outcome = run({.ranks = 2,
+                               .arguments = training_into(out, {"--global-batch", "16", "--steps", "4", "--base-lr", "1",
+                                                                "--eval-every", "4", "--ema", "0.5"})});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(read_text(out / "best.safetensors") == read_text(out / "average.safetensors"));
+  const double loss = metrics_lines(out / "metrics.jsonl", "val_loss").back().at("val_loss");
+  EXPECT_NEAR(evaluated(0, out / "average.safetensors").at("loss").get<double>(), loss, 1e-5 * loss);
+  EXPECT_GT(std::abs(evaluated(0, out / "last.safetensors").at("loss").get<double>() - loss), 1e-3 * loss);
+}
+
 TEST(Inspect, ShowsTensorsAndWhetherTheFileIsUndamaged) {
   const Outcome outcome = run({.arguments = {"inspect", (trained_run() / "last.safetensors").string()}});
 

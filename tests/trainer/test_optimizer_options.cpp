@@ -1,6 +1,7 @@
 // Options of the optimizers: each with those that have it, defaults, and what a recipe says of them.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 
 #include "trainer/optimizer_options.hpp"
@@ -44,6 +45,7 @@ TEST(OptimizerOptions, BelongToTheOptimizersThatHaveThem) {
       {"--trust-coefficient", [](TrainConfig& c) { c.trust_coefficient = 0.5; }, {"lars"}},
       {"--adapt-norms", [](TrainConfig& c) { c.adapts_norms = true; }, {"lars", "lamb"}},
       {"--clip-norm", [](TrainConfig& c) { c.clip_norm = 0.5; }, {"sgd", "nesterov", "rmsprop", "lars", "adamw", "lamb"}},
+      {"--ema", [](TrainConfig& c) { c.ema = 0.5; }, {"sgd", "nesterov", "rmsprop", "lars", "adamw", "lamb"}},
   };
   for (const Case& one : cases) {
     for (const std::string& optimizer : optimizer_names()) {
@@ -62,6 +64,9 @@ TEST(OptimizerOptions, AreWithinTheirRanges) {
   EXPECT_EQ(faulty(config_of("rmsprop", [](TrainConfig& c) { c.epsilon = 0.0; })), Options{"--epsilon"});
   EXPECT_EQ(faulty(config_of("lars", [](TrainConfig& c) { c.trust_coefficient = 0.0; })), Options{"--trust-coefficient"});
   EXPECT_EQ(faulty(config_of("sgd", [](TrainConfig& c) { c.clip_norm = 0.0; })), Options{"--clip-norm"});
+  for (const double ema : {0.0, 0.4999, 1.0, std::nan("")}) {
+    EXPECT_EQ(faulty(config_of("sgd", [&](TrainConfig& c) { c.ema = ema; })), Options{"--ema"}) << ema;
+  }
   EXPECT_EQ(faulty(config_of("adamw", [](TrainConfig& c) { c.beta1 = -0.1, c.beta2 = 1.0; })), (Options{"--beta1", "--beta2"}));
 }
 
@@ -119,7 +124,7 @@ TEST(OptimizerOptions, AreInTheRecipeUnlessTheyAreThoseOfOlderRuns) {
             "beta1=0.5\nbeta2=0.75\nepsilon=0.25\n");
   EXPECT_EQ(describe_optimizer(config_of("lars", [](auto& c) { c.trust_coefficient = 0.5, c.adapts_norms = true; })),
             "trust_coefficient=0.5\nadapt_norms=on\n");
-  EXPECT_EQ(describe_optimizer(config_of("sgd", [](auto& c) { c.clip_norm = 2.0; })), "clip_norm=2\n");
+  EXPECT_EQ(describe_optimizer(config_of("sgd", [](auto& c) { c.clip_norm = 2.0, c.ema = 0.75; })), "clip_norm=2\nema=0.75\n");
 }
 
 TEST(RatesOfStep, HaveTheRatioOfRatesWhereMomentumIsCorrectedAndCountUpdates) {

@@ -8,6 +8,7 @@
 #include "dtrain/error.hpp"
 #include "dtrain/layers.hpp"
 #include "dtrain/models.hpp"
+#include "trainer/averaged_weights.hpp"
 #include "trainer/replica.hpp"
 #include "trainer/replica_agreement.hpp"
 
@@ -48,6 +49,32 @@ TEST_F(Replicas, AreRefusedWithTheFirstSlotThatDiffersOnEveryRank) {
     EXPECT_NE(text.find(host_name()), std::string::npos) << text;
   }
   communicator_.barrier();
+}
+
+// Of one copy a node, and of a copy a rank.
+TEST(ReplicaWeights, AreTheAverageWhileTheyAreJudgedAndTheSameBitsAfterwards) {
+  const Communicator communicator;
+  const NetworkSpec network = build_model("lenet5", {.num_classes = 10});
+  const OptimizerSettings settings{.kind = OptimizerKind::adamw, .ema = 0.5};
+  for (const OptimizerSettings* const shared : {&settings, static_cast<const OptimizerSettings*>(nullptr)}) {
+    Replica replica(network, CompileOptions{.batch = 2}, communicator, shared);
+    Optimizer optimizer(settings, replica.parameters(), replica.common_optimizer_memory());
+    initialize(network, 1, replica.parameters());
+    communicator.barrier();
+    const std::vector<float> weights(replica.parameters().weights().begin(), replica.parameters().weights().end());
+    std::vector<float> average = weights;
+    for (float& value : average) value += 0.25f;
+    optimizer.begin_average(average);
+
+    with_averaged_weights(replica, optimizer, [&] {
+      EXPECT_TRUE(std::ranges::equal(replica.parameters().weights(), average));
+      EXPECT_TRUE(std::ranges::equal(optimizer.weight_average(), weights));
+    });
+
+    EXPECT_TRUE(std::ranges::equal(replica.parameters().weights(), weights));
+    EXPECT_TRUE(std::ranges::equal(optimizer.weight_average(), average));
+    communicator.barrier();
+  }
 }
 
 TEST(ReplicaStatistics, AreAveragedByThePicturesThatEachRankSaw) {
