@@ -419,6 +419,11 @@ Command parse(OptionTable (*make_table)(Config&), const std::vector<std::string>
   if (std::any_of(arguments.begin(), arguments.end(), asks_for_help)) return ShowText{help_text(table) + kHelpLine};
 
   std::vector<std::string> faults = apply_arguments(table, arguments);
+  if constexpr (requires { config.given; }) {
+    for (const std::string& argument : arguments) {
+      if (argument.starts_with("--")) config.given.insert(argument.substr(2, argument.find('=') - 2));
+    }
+  }
   const std::vector<std::string> judged = judge(config);
   faults.insert(faults.end(), judged.begin(), judged.end());
   if (faults.empty()) return config;

@@ -223,6 +223,8 @@ void add_group(OptionTable& table, const std::string& group, std::vector<Option>
 std::vector<std::string> apply_arguments(const OptionTable& table, const std::vector<std::string>& arguments) {
   std::vector<std::string> faults;
   std::vector<std::string> tied = tie_values(table, arguments, faults);
+  // cxxopts takes no value with a line break, which means no more than a blank in any of ours.
+  for (std::string& argument : tied) std::ranges::replace(argument, '\n', ' ');
   std::vector<const char*> argv{table.program.c_str()};
   for (const std::string& argument : tied) argv.push_back(argument.c_str());
   cxxopts::Options options = cxxopts_of(table);

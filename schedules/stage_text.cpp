@@ -15,6 +15,11 @@ constexpr std::string_view kStageUsage =
     "weight-decay-schedule=CURVE momentum=F momentum-schedule=CURVE label-smoothing=F augment=standard|light|none crop=N "
     "keep-momentum=on|off keep-statistics=on|off branch=on|off; NAME: …";
 
+// Members' files have the names of their stages.
+constexpr std::string_view kNameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+constexpr std::size_t kLongestName = 64;
+constexpr double kLargestCrop = 65536.0;
+
 /// Reads the keys of one stage and collects what is wrong with them.
 class StageParser {
  public:
@@ -24,8 +29,10 @@ class StageParser {
   Stage parse(std::string_view text) {
     const std::size_t colon = text.find(": ");
     const std::string_view name = trimmed(text.substr(0, colon));
-    if (colon == std::string_view::npos || name.empty() || name.find_first_of("= /") != std::string_view::npos) {
-      faults_.push_back(quoted(trimmed(text)) + " does not begin with a name and a colon");
+    if (colon == std::string_view::npos || name.empty() || name.size() > kLongestName ||
+        name.find_first_not_of(kNameLetters) != std::string_view::npos) {
+      faults_.push_back(quoted(trimmed(text)) +
+                        " does not begin with a name, of letters, digits, '-', '_' and '.', and a colon");
       return stage_;
     }
     stage_.name = name;
@@ -73,8 +80,11 @@ class StageParser {
     }
     if (key == "steps" || key == "crop") {
       take(key, value, NumberBound::positive, number);
-      if (number != std::floor(number) || number > 1e15) fault(std::string(word_of(key, value)) + " is not a whole number");
-      (key == "steps" ? stage_.steps : stage_.crop) = static_cast<std::int64_t>(std::min(number, 1e15));
+      const double most = key == "steps" ? static_cast<double>(kMostSteps) : kLargestCrop;
+      if (number != std::floor(number) || number > most) {
+        fault(word_of(key, value) + " is not a whole number up to " + shortest_text(most));
+      }
+      (key == "steps" ? stage_.steps : stage_.crop) = static_cast<std::int64_t>(std::min(number, most));
       return true;
     }
     return false;
@@ -158,10 +168,13 @@ std::string text_of_stage(const Stage& stage) {
 
 }  // namespace
 
-std::vector<Stage> parse_stages(std::string_view text, const StageContext& context) {
+std::vector<Stage> parse_stages(std::string_view written, const StageContext& context) {
+  std::string text(written);
+  std::replace_if(
+      text.begin(), text.end(), [](char letter) { return letter == '\n' || letter == '\t' || letter == '\r'; }, ' ');
   std::vector<Stage> stages;
   std::vector<std::string> faults;
-  for (const std::string_view part : split_text(text, ';')) {
+  for (const std::string_view part : split_text(std::string_view(text), ';')) {
     if (trimmed(part).empty()) continue;
     stages.push_back(StageParser(context, faults).parse(part));
   }

@@ -20,6 +20,9 @@ namespace {
 std::int64_t steps_of(const Stage& stage, std::int64_t epoch_steps) {
   if (stage.steps > 0) return stage.steps;
   if (stage.epochs <= 0.0) refuse_stage(stage, "a length", "none", "epochs=F or steps=N");
+  if (stage.epochs > kMostEpochs || stage.warmup_epochs > kMostEpochs) {
+    refuse_stage(stage, "at most " + shortest_text(kMostEpochs) + " epochs", shortest_text(stage.epochs), "fewer");
+  }
   return std::max<std::int64_t>(1, std::llround(stage.epochs * static_cast<double>(epoch_steps)));
 }
 
@@ -63,6 +66,9 @@ std::vector<PlannedStage> plan_stages(const std::vector<Stage>& stages, std::int
     planned.rate.total_steps = steps_of(stage, epoch_steps(planned.rate));
     planned.end = executed + planned.rate.total_steps;
     require_room_for_warmup(planned, stages.size());
+    if (const double last = rates_at(planned, planned.end - 1).momentum; last >= 1.0) {
+      refuse_stage(stage, "a momentum below 1 to its end", shortest_text(last), "another momentum-schedule");
+    }
     executed = planned.end;
     if (!stage.is_branch) {
       trunk += planned.steps();

@@ -74,6 +74,16 @@ const PlannedStage* open_branch(const RunPlan& plan, std::int64_t step) {
   return stage.stage.is_branch && step > stage.begin ? &stage : nullptr;
 }
 
+void require_members_directory(const fs::path& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (!error && fs::is_directory(directory)) return;
+  throw DataError(Fault{.doing = "creating " + directory.string() + " for the weights of branches",
+                        .expected = "a directory",
+                        .found = error ? error.message() : "a file of that name",
+                        .remedy = "another --out, or remove what is there"});
+}
+
 void require_no_branch(const RunPlan& plan) {
   for (const PlannedStage& stage : plan.stages) {
     if (!stage.stage.is_branch) continue;
@@ -112,6 +122,8 @@ void CheckpointKeeper::prepare(std::int64_t parameters) const {
   if (!is_enabled()) return require_no_branch(plan_);
   on_root(communicator_, [&] {
     require_writable(paths_);
+    const std::int64_t branches = std::ranges::count_if(plan_.stages, [](const auto& s) { return s.stage.is_branch; });
+    if (branches > 0) require_members_directory(paths_.members());
     if (holds_another_run()) {
       throw ConfigError(Fault{.doing = "starting a run in " + paths_.out.string(),
                               .expected = "a directory without an earlier run",
@@ -119,7 +131,6 @@ void CheckpointKeeper::prepare(std::int64_t parameters) const {
                               .remedy = "--resume auto to continue it, or another --out"});
     }
     const std::int64_t elements = parameters + Optimizer::state_elements(plan_.optimizer, parameters);
-    const std::int64_t branches = std::ranges::count_if(plan_.stages, [](const auto& s) { return s.stage.is_branch; });
     // Two checkpoints, the one that a branch returns to, and the members' weights.
     const auto needed = static_cast<std::uintmax_t>((branches > 0 ? 3 : 2) * elements + branches * parameters) * sizeof(float);
     const auto available = fs::space(paths_.out).available;
@@ -156,7 +167,7 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   }
   TrainingPosition position = restore_checkpoint(file, replica.parameters(), optimizer, plan_.network.name);
   require_same_position(position, plan_, file, messages);
-  if (const PlannedStage* const branch = open_branch(plan_, position.step)) require_trunk(*branch, file);
+  if (is_enabled()) require_branch_files(position.step, file);
   messages.push_back("resumed from " + file + " after step " + std::to_string(position.step));
   return position;
 }
@@ -181,7 +192,6 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
 
 void CheckpointKeeper::keep_member(Replica& replica, const std::string& name) const {
   on_root(communicator_, [&] {
-    fs::create_directories(paths_.members());
     write_tensor_file(paths_.member(name), export_weights(replica.parameters(), replica.tensor_names(), plan_.network.name));
   });
 }
@@ -192,14 +202,27 @@ void CheckpointKeeper::restore_trunk(Replica& replica, Optimizer& optimizer, std
   communicator_.barrier();
 }
 
-void CheckpointKeeper::require_trunk(const PlannedStage& branch, const std::string& file) const {
-  const fs::path trunk = paths_.checkpoint(branch.begin);
+void CheckpointKeeper::require_branch_files(std::int64_t step, const std::string& file) const {
   on_root(communicator_, [&] {
-    if (fs::exists(trunk)) return;
-    throw DataError(Fault{.doing = "resuming from " + file + ", in the branch " + branch.stage.name,
-                          .expected = "the trunk, to which the run returns, in " + trunk.string(),
-                          .found = "no such file",
-                          .remedy = "--out with that file in its checkpoints/, or an earlier checkpoint"});
+    const fs::path source = fs::path(file).parent_path().parent_path();  // the --out of the run that is resumed
+    for (const PlannedStage& stage : plan_.stages) {
+      if (!stage.stage.is_branch || stage.begin > step) continue;
+      const bool is_done = stage.end <= step;
+      const fs::path here = is_done ? paths_.member(stage.stage.name) : paths_.checkpoint(stage.begin);
+      const fs::path there = is_done ? CheckpointPaths{.out = source}.member(stage.stage.name)
+                                     : CheckpointPaths{.out = source}.checkpoint(stage.begin);
+      std::error_code error;
+      if (!fs::exists(here, error) && fs::exists(there, error)) fs::copy_file(there, here, error);
+      try {
+        (void)read_tensor_file(here);
+      } catch (const DataError& fault) {
+        throw DataError(
+            Fault{.doing = "resuming from " + file + (is_done ? ", behind" : ", in") + " the branch " + stage.stage.name,
+                  .expected = (is_done ? "its weights in " : "the trunk, to which the run returns, in ") + here.string(),
+                  .found = fault.what(),
+                  .remedy = "an undamaged copy of that file there and --resume auto, or an earlier checkpoint"});
+      }
+    }
   });
 }
 

@@ -46,8 +46,9 @@ class CheckpointKeeper {
  private:
   /// The output directory has a run that the new one would not continue.
   bool holds_another_run() const;
-  /// Errors: DataError: the checkpoint with which the branch began is not there.
-  void require_trunk(const PlannedStage& branch, const std::string& file) const;
+  /// A run that goes on after `step`, from `file`, needs the trunk where it is in a branch, and the members of branches that
+  /// are done: reads them, and copies them first where the file is of another run. Errors: DataError: missing or damaged.
+  void require_branch_files(std::int64_t step, const std::string& file) const;
 
   std::string resume_;
   CheckpointPaths paths_;

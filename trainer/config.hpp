@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,8 @@ namespace dtrain {
 inline constexpr double kBytesPerMb = 1024.0 * 1024.0;
 
 struct TrainConfig {
+  std::set<std::string> given;  ///< names of the options that were given, without dashes; filled by the command line
+
   // Network
   std::string model = "resnet50";
   std::int64_t num_classes = 0;    ///< 0: as the data set has

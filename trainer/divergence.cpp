@@ -3,9 +3,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 
 namespace dtrain {
+
+namespace {
+
+std::string number_in_words(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
+}  // namespace
 
 DivergedError diverged(const Divergence& divergence) {
   const bool loss_is_finite = std::isfinite(divergence.loss);
@@ -17,7 +28,7 @@ DivergedError diverged(const Divergence& divergence) {
                                               : "loss " + std::to_string(divergence.loss)) +
                std::string(loss_is_finite || divergence.weights_are_finite ? "" : " and ") +
                (divergence.weights_are_finite ? "" : "weights that are not finite") + " at learning rate " +
-               std::to_string(divergence.learning_rate) + (divergence.place.empty() ? "" : ", first in " + divergence.place),
+               number_in_words(divergence.learning_rate) + (divergence.place.empty() ? "" : ", first in " + divergence.place),
       .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
 }
 

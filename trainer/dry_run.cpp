@@ -18,8 +18,8 @@ constexpr std::int64_t kTrialSteps = 5;  ///< the first two are left out: pages 
 /// Images per second of all ranks over a few steps of the run's pictures, each of one micro-batch a rank. Collective.
 double measured_speed(const TrainConfig& config, const RunPlan& plan, const RunData& data, const TrainingRanks& ranks,
                       const RunEnvironment& environment) {
-  TrainConfig trial = config;
-  trial.preset = trial.stages = trial.resume = "";
+  TrainConfig trial = with_preset(config);
+  trial.preset = trial.stages = "";
   trial.resume = "off";
   trial.epochs = 0.0;
   trial.steps = kTrialSteps;
@@ -30,8 +30,17 @@ double measured_speed(const TrainConfig& config, const RunPlan& plan, const RunD
   trial.local_batch = plan.local_batch;
   trial.global_batch = plan.local_batch * ranks.workers().size();
   const RunPlan trial_plan = plan_run(trial, facts_of(data), ranks.workers().size());
+  const RankWork work = training_work(trial_plan, ranks.workers().size(), ranks.workers().rank(), false);
+  const std::size_t available = environment.memory_share_bytes;
+  const bool fits = available == 0 || plan_memory(trial_plan.network, trial_plan.compile, work).total_bytes() <= available;
+  if (ranks.workers().any(!fits)) {
+    throw ConfigError(Fault{.doing = "measuring the speed of a run (--dry-run)",
+                            .expected = "a micro-batch of " + std::to_string(plan.local_batch) + " to fit the memory",
+                            .found = "a rank with " + gigabytes_text(available) + " for more than that",
+                            .remedy = "a smaller --local-batch, or --images-per-s F"});
+  }
   Training training(trial_plan, trial, ranks, environment.placement);
-  training.replica().compile(training_work(trial_plan, ranks.workers().size(), ranks.workers().rank(), false));
+  training.replica().compile(work);
   initialize(trial_plan.network, trial_plan.seed, training.replica().parameters());
   ranks.workers().barrier();
   training.start(*data.train, 0, nullptr);
@@ -46,7 +55,7 @@ double measured_speed(const TrainConfig& config, const RunPlan& plan, const RunD
 int run_dry(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment) {
   const TrainingRanks ranks(config, communicator);
   const RunData data = open_training_data(config, communicator.size());
-  const RunPlan plan = plan_run(config, facts_of(data), communicator.size());
+  const RunPlan plan = plan_run(config, facts_of(data), training_ranks(config, communicator.size()));
   if (communicator.is_root()) require_writable_file(config.dry_run, "--dry-run");
   const double images_per_s =
       config.images_per_s ? *config.images_per_s : measured_speed(config, plan, data, ranks, environment);

@@ -49,6 +49,8 @@ void describe_stages(const RunPlan& plan, std::ostringstream& text) {
        << "\nlabel_smoothing=" << static_cast<float>(stage.label_smoothing) << "\nschedule=" << to_text(stage.schedule)
        << "\nlearning_rate=" << stage.learning_rate << "\nwarmup_epochs=" << stage.warmup_epochs
        << "\nwarmup_start=" << stage.warmup_start;
+  if (!stage.augment.empty()) text << "\nstage_augment=" << stage.augment;
+  if (stage.crop > 0) text << "\nstage_crop=" << stage.crop;
   if (stage.weight_decay_schedule != Curve{}) text << "\nweight_decay_schedule=" << to_text(stage.weight_decay_schedule);
   if (stage.momentum_schedule != Curve{}) text << "\nmomentum_schedule=" << to_text(stage.momentum_schedule);
 }
@@ -75,6 +77,15 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
   if (plan.syncs_norms) text << "bn=sync\n";
   if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the options
   return text.str();
+}
+
+std::string options_text_of(const PresetOptions& options) {
+  const PresetOptions plain;
+  std::string text;
+  if (options.optimizer != plain.optimizer) text += " --optimizer " + options.optimizer;
+  if (options.rate_in_velocity) text += " --rate-in-velocity on";
+  if (options.zero_init_gamma) text += " --zero-init-gamma on";
+  return text.empty() ? text : text.substr(1);
 }
 
 /// What the options say of one stage; it is as long as the run.
@@ -212,6 +223,7 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
   plan.steps_per_epoch = steps_per_epoch(plan.samples, plan.global_batch);
   plan.stages = plan_stages(preset.stages, plan.samples, plan.global_batch);
   plan.source = preset.source;
+  plan.options = options_text_of(preset_options(asked.preset));
   plan.remarks = preset.remarks;
   plan.total_steps = plan.stages.back().end;
   for (const std::int64_t crop : training_crops(plan)) network_at(plan.network, crop);

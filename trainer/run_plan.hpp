@@ -27,6 +27,7 @@ struct RunPlan {
   bool corrects_momentum = false;  ///< where the rate changes
   std::vector<PlannedStage> stages;
   std::string source;                ///< of a published recipe; else empty
+  std::string options;               ///< that the recipe brings along, as on the command line
   std::vector<std::string> remarks;  ///< what of that recipe was scaled, and by which rule
   std::int64_t samples = 0;
   std::int64_t global_batch = 0;

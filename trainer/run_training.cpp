@@ -159,9 +159,15 @@ class TrainingRun {
   RankWork work(const RunPlan& plan) const {
     const bool evaluates = data_.validation && !plan.eval_every.is_off();
     RankWork work = training_work(plan, communicator_.size(), communicator_.rank(), evaluates);
-    work.saves = communicator_.is_root() && !config_.out.empty();
+    const std::int64_t branches = std::ranges::count_if(plan.stages, [](const auto& s) { return s.stage.is_branch; });
+    // Where branches end, every rank reads the trunk; their members are evaluated together.
+    work.saves = (communicator_.is_root() || branches > 0) && !config_.out.empty();
+    if (evaluates && branches > 1) {
+      work.resident_bytes = ensemble_bytes(data_.validation->size(), plan.network.num_classes,
+                                           static_cast<std::size_t>(branches), communicator_.size());
+    }
     work.serving_bytes = serving_bytes(config_, ranks_);
-    work.resident_bytes = resident_bytes_;
+    work.resident_bytes += resident_bytes_;
     return work;
   }
 
@@ -317,7 +323,9 @@ class TrainingRun {
     spdlog::info("{} samples, {} steps an epoch, {} steps", plan_.samples, plan_.steps_per_epoch, plan_.total_steps);
     if (plan_.stages.size() == 1) spdlog::info("{}", stage_text(plan_.stages.front()));
     if (averages()) spdlog::info("validation and best.safetensors are of the averaged weights, --ema {}", plan_.optimizer.ema);
-    if (!plan_.source.empty()) spdlog::info("{}: {}", config_.preset, plan_.source);
+    if (!plan_.source.empty()) {
+      spdlog::info("{}: {}{}", config_.preset, plan_.source, plan_.options.empty() ? "" : "; with " + plan_.options);
+    }
     for (const std::string& remark : plan_.remarks) spdlog::info("scaled: {}", remark);
     spdlog::info("{}", environment_.placement.summary);
     spdlog::info("{}", describe(report_.memory));

@@ -4,6 +4,7 @@
 #include "dtrain/error.hpp"
 #include "schedules/presets.hpp"
 #include "schedules/stage_text.hpp"
+#include "trainer/optimizer_options.hpp"
 
 namespace dtrain {
 namespace {
@@ -20,10 +21,26 @@ void check_curves(const TrainConfig& config, Faults& faults) {
   check_curve(config.momentum_schedule, "--momentum-schedule", false);
 }
 
+/// Errors: ConfigError: a stage has a momentum that the optimizer does not have, or may not have.
+void require_known_momentum(const TrainConfig& config, const std::vector<Stage>& stages) {
+  const Stage plain;
+  for (const Stage& stage : stages) {
+    TrainConfig alone = config;
+    if (stage.momentum != plain.momentum) alone.momentum = stage.momentum;
+    alone.momentum_schedule = to_text(stage.momentum_schedule);
+    const std::vector<Fault> faults = optimizer_faults(alone);
+    const std::vector<Fault> of_options = optimizer_faults(config);
+    if (faults.size() > of_options.size()) {
+      Fault fault = faults.front();
+      fault.doing = "the stage " + stage.name + ": " + fault.doing;
+      throw ConfigError(fault);
+    }
+  }
+}
+
 /// Options whose place a list of stages takes: what it leaves out comes from them, what it decides cannot be said twice.
 void check_stages(const TrainConfig& config, Faults& faults) {
   if (config.preset.empty() && config.stages.empty()) return;
-  const TrainConfig plain;
   const std::string decider = config.preset.empty() ? "--stages" : "--preset " + config.preset;
   const auto is_decided = [&](bool is_given, const char* option, const char* remedy) {
     if (!is_given) return;
@@ -38,24 +55,27 @@ void check_stages(const TrainConfig& config, Faults& faults) {
   if (config.steps != 0) is_decided(true, "--steps", "lengths in --stages, or --epochs with a preset");
   if (config.preset.empty()) {
     is_decided(config.epochs != 0.0, "--epochs", "epochs=F in each of the stages");
-    faults.collect("--stages", [&] { parse_stages(config.stages, {}); });
+    faults.collect("--stages", [&] { require_known_momentum(config, parse_stages(config.stages, {})); });
   } else {
     faults.one_of(config.preset, preset_names(), "--preset");
     constexpr const char* kEdit = "--stages with the text that --dry-run prints, changed";
     const bool takes_rate = config.preset == "finetune";
-    is_decided((config.lr || config.base_lr) && !takes_rate, "--lr, --base-lr", kEdit);
-    is_decided(config.optimizer != plain.optimizer, "--optimizer", kEdit);
-    is_decided(config.rate_in_velocity, "--rate-in-velocity", kEdit);
-    is_decided(config.momentum.has_value(), "--momentum", kEdit);
-    is_decided(config.weight_decay.has_value(), "--weight-decay", kEdit);
-    is_decided(config.label_smoothing != plain.label_smoothing, "--label-smoothing", kEdit);
-    is_decided(config.schedule != plain.schedule, "--schedule", kEdit);
-    is_decided(config.weight_decay_schedule != plain.weight_decay_schedule, "--weight-decay-schedule", kEdit);
-    is_decided(config.momentum_schedule != plain.momentum_schedule, "--momentum-schedule", kEdit);
-    is_decided(config.warmup_epochs != plain.warmup_epochs, "--warmup-epochs", kEdit);
-    is_decided(config.warmup_start_lr != plain.warmup_start_lr, "--warmup-start-lr", kEdit);
+    for (const char* option :
+         {"optimizer", "rate-in-velocity", "momentum-correction", "momentum", "weight-decay", "label-smoothing", "schedule",
+          "weight-decay-schedule", "momentum-schedule", "warmup-epochs", "warmup-start-lr", "zero-init-gamma"}) {
+      is_decided(config.given.contains(option), ("--" + std::string(option)).c_str(), kEdit);
+    }
+    for (const char* option : {"lr", "base-lr", "lr-scaling"}) {
+      is_decided(config.given.contains(option) && !takes_rate, ("--" + std::string(option)).c_str(), kEdit);
+    }
     if (takes_rate && !config.lr && !config.base_lr) {
       faults.collect("--lr", [&] { plan_preset({.name = config.preset}); });
+    }
+    if (takes_rate && config.init_from.empty() && config.resume == "off" && config.dry_run.empty()) {
+      faults.add({.doing = "--preset finetune",
+                  .expected = "--init-from, the weights to go on from",
+                  .found = "none",
+                  .remedy = "--init-from FILE, or another preset for a network from scratch"});
     }
   }
   if (uses_parameter_servers(config)) {
@@ -85,7 +105,9 @@ void check_rate(const TrainConfig& config, Faults& faults) {
   check_curves(config, faults);
 
   if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");
-  faults.at_least(config.steps, 0, "--steps");
+  faults.require(config.epochs <= kMostEpochs, "--epochs", "at most " + option_number(kMostEpochs),
+                 option_number(config.epochs));
+  faults.within(config.steps, 0, kMostSteps, "--steps");
   if (config.epochs != 0.0 && config.steps != 0) {
     faults.add({.doing = "--epochs and --steps", .expected = "one of them", .found = "both", .remedy = "leave one out"});
   }

@@ -102,7 +102,7 @@ std::string schedule_table(const RunPlan& plan, double images_per_s) {
   for (const PlannedStage& stage : plan.stages) stages.push_back(stage.stage);
   std::string lines = to_text(stages);
   for (std::size_t at = 0; (at = lines.find("; ", at)) != std::string::npos; at += 4) lines.replace(at, 2, ";\n  ");
-  return text + "as a text for --stages:\n  " + lines + "\n";
+  return text + "as a text for --stages" + (plan.options.empty() ? "" : ", with " + plan.options) + ":\n  " + lines + "\n";
 }
 
 }  // namespace dtrain

@@ -89,7 +89,8 @@ TEST(Branches, GoOnFromTheirVeryBeginningAndEnd) {
 TEST(Branches, LeaveTheTrunkAsItIsWithoutThem) {
   const fs::path out = new_path("trunk");
 
-  const Outcome outcome = run({.ranks = 2, .arguments = training_into(out, in_cycles(kInitStage + kCycle1 + kCycle2 + kCycle3))});
+  const Outcome outcome =
+      run({.ranks = 2, .arguments = training_into(out, in_cycles(kInitStage + kCycle1 + kCycle2 + kCycle3))});
 
   ASSERT_EQ(outcome.exit_code, 0) << outcome;
   EXPECT_EQ(fingerprint(out / "report.json"), fingerprint(undisturbed() / "report.json"));
@@ -110,6 +111,35 @@ TEST(Branches, WhoseTrunkIsGoneAreNotResumed) {
   const fs::path out = new_path("no-trunk");
   fs::create_directories(out / "checkpoints");
   fs::copy_file(checkpoint(undisturbed(), kSecondBranch + 2), checkpoint(out, kSecondBranch + 2));
+  fs::copy(undisturbed() / "members", out / "members");
+
+  const Outcome outcome = run({.ranks = 2, .arguments = training_into(out, in_cycles(kCycles, {"--resume", "auto"}))});
+
+  EXPECT_EQ(outcome.exit_code, 3) << outcome;
+  EXPECT_TRUE(outcome.says("in the branch collapse-2: expected the trunk")) << outcome;
+}
+
+TEST(Branches, GoOnInAnotherDirectoryFromAnyStepWithMembersAndTrunk) {
+  for (const std::int64_t step : {kSecondBranch, kSecondBranch + 4}) {
+    const fs::path out = new_path("elsewhere");
+
+    const Outcome outcome =
+        run({.ranks = 2,
+             .arguments = training_into(out, in_cycles(kCycles, {"--resume", checkpoint(undisturbed(), step).string()}))});
+
+    ASSERT_EQ(outcome.exit_code, 0) << outcome;
+    expect_same_files(out, undisturbed());
+  }
+}
+
+TEST(Branches, WhoseTrunkIsDamagedAreNotResumed) {
+  const fs::path out = new_path("damaged-trunk");
+  fs::create_directories(out / "checkpoints");
+  for (const std::int64_t step : {kSecondBranch, kSecondBranch + 2}) {
+    fs::copy_file(checkpoint(undisturbed(), step), checkpoint(out, step));
+  }
+  fs::copy(undisturbed() / "members", out / "members");
+  flip_bit(checkpoint(out, kSecondBranch));
 
   const Outcome outcome = run({.ranks = 2, .arguments = training_into(out, in_cycles(kCycles, {"--resume", "auto"}))});
 
@@ -129,7 +159,8 @@ TEST(Stages, OfOtherLengthsAreNotResumed) {
   fs::create_directories(out / "checkpoints");
   fs::copy_file(checkpoint(undisturbed(), 4), checkpoint(out, 4));
 
-  const Outcome outcome = run({.ranks = 2, .arguments = training_into(out, in_cycles(kInitStage + kCycle1, {"--resume", "auto"}))});
+  const Outcome outcome =
+      run({.ranks = 2, .arguments = training_into(out, in_cycles(kInitStage + kCycle1, {"--resume", "auto"}))});
 
   EXPECT_EQ(outcome.exit_code, 2) << outcome;
   EXPECT_TRUE(outcome.says("found different stages")) << outcome;
