@@ -80,7 +80,7 @@ class StageParser {
     }
     if (key == "steps" || key == "crop") {
       take(key, value, NumberBound::positive, number);
-      const double most = key == "steps" ? static_cast<double>(kMostSteps) : kLargestCrop;
+      const double most = key == "steps" ? static_cast<double>(kMostStageSteps) : kLargestCrop;
       if (number != std::floor(number) || number > most) {
         fault(word_of(key, value) + " is not a whole number up to " + shortest_text(most));
       }

@@ -20,8 +20,8 @@ namespace {
 std::int64_t steps_of(const Stage& stage, std::int64_t epoch_steps) {
   if (stage.steps > 0) return stage.steps;
   if (stage.epochs <= 0.0) refuse_stage(stage, "a length", "none", "epochs=F or steps=N");
-  if (stage.epochs > kMostEpochs || stage.warmup_epochs > kMostEpochs) {
-    refuse_stage(stage, "at most " + shortest_text(kMostEpochs) + " epochs", shortest_text(stage.epochs), "fewer");
+  if (stage.epochs > kMostStageEpochs || stage.warmup_epochs > kMostStageEpochs) {
+    refuse_stage(stage, "at most " + shortest_text(kMostStageEpochs) + " epochs", shortest_text(stage.epochs), "fewer");
   }
   return std::max<std::int64_t>(1, std::llround(stage.epochs * static_cast<double>(epoch_steps)));
 }

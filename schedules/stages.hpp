@@ -19,8 +19,8 @@
 namespace dtrain {
 
 /// Longer stages than these are slips of the pen.
-inline constexpr double kMostEpochs = 1e6;
-inline constexpr std::int64_t kMostSteps = 1'000'000'000'000;
+inline constexpr double kMostStageEpochs = 1e6;
+inline constexpr std::int64_t kMostStageSteps = 1'000'000'000'000;
 
 /// What is asked of a stage. As text: "NAME: key=value …", keys as the options of the command line.
 struct Stage {

@@ -105,9 +105,9 @@ void check_rate(const TrainConfig& config, Faults& faults) {
   check_curves(config, faults);
 
   if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");
-  faults.require(config.epochs <= kMostEpochs, "--epochs", "at most " + option_number(kMostEpochs),
+  faults.require(config.epochs <= kMostStageEpochs, "--epochs", "at most " + option_number(kMostStageEpochs),
                  option_number(config.epochs));
-  faults.within(config.steps, 0, kMostSteps, "--steps");
+  faults.within(config.steps, 0, kMostStageSteps, "--steps");
   if (config.epochs != 0.0 && config.steps != 0) {
     faults.add({.doing = "--epochs and --steps", .expected = "one of them", .found = "both", .remedy = "leave one out"});
   }
