@@ -77,7 +77,7 @@ def train(options, rung, seed, out):
     """Validation top-1 of the run's last weights, per cent; of the ensemble where the run kept members."""
     command = [*options.mpirun.split(), find_binary(), "--data", options.data, "--model", options.model,
                "--global-batch", rung.batch, "--local-batch", options.local_batch, "--precision", options.precision, "--threads", 1,
-               "--stages", rung.stages, "--zero-init-gamma", "on", *rung.options, "--seed", seed, "--eval-every", options.eval_every, "--checkpoint-every", "off",
+               "--stages", rung.stages, "--zero-init-gamma", options.zero_init_gamma, *rung.options, "--seed", seed, "--eval-every", options.eval_every, "--checkpoint-every", "off",
                "--log-every", 1000000, "--out", out]
     begin = time.monotonic()
     run([str(word) for word in command])
@@ -130,6 +130,7 @@ def main():
     parser.add_argument("--rate", type=float, default=0.05, help=f"of batch {BASELINE_BATCH} (%(default)s)")
     parser.add_argument("--weight-decay", type=float, default=5e-4, help="before it is scaled (%(default)s)")
     parser.add_argument("--lars-rate", type=float, default=5.0, help="of the large batch (%(default)s)")
+    parser.add_argument("--zero-init-gamma", choices=["on", "off"], default="on", help="(%(default)s)")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--rungs", default="", help="only these, by key: baseline,plain,warmup,poly,decay,collapse,ensemble,lars")
     parser.add_argument("--local-batch", type=int, default=64)
