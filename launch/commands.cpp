@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -83,13 +84,17 @@ ValueRange value_range(const std::vector<Element>& values) {
   return range;
 }
 
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char letter) { return std::tolower(letter); });
+  return text;
+}
+
 std::vector<std::string> tensor_row(const FileTensor& tensor) {
-  const bool is_f32 = tensor.type == ElementType::f32;
-  const ValueRange range = is_f32 ? value_range(tensor.f32) : value_range(tensor.i64);
+  const ValueRange range = tensor.type == ElementType::f32 ? value_range(tensor.f32) : value_range(tensor.i64);
   const bool has_values = range.finite > 0;
   return {tensor.name,
           to_text(tensor.shape),
-          is_f32 ? "f32" : "i64",
+          lower_case(tensor.stored_type),
           has_values ? short_number(range.low) : "-",
           has_values ? short_number(range.high) : "-",
           has_values ? short_number(range.sum / static_cast<double>(range.finite)) : "-",

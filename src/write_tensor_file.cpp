@@ -23,6 +23,7 @@ void check_tensors(const TensorFile& file) {
   std::set<std::string_view> names;
   for (const FileTensor& tensor : file.tensors) {
     check(tensor.name != kMetadataKey && names.insert(tensor.name).second, "tensors have names of their own: " + tensor.name);
+    check(tensor.type != ElementType::other, "what is written has elements: " + tensor.name);
     const std::size_t elements = tensor.type == ElementType::f32 ? tensor.f32.size() : tensor.i64.size();
     check(elements == static_cast<std::size_t>(element_count(tensor.shape)), "a tensor fills its shape: " + tensor.name);
   }

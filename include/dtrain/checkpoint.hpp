@@ -15,7 +15,11 @@
 
 namespace dtrain {
 
-enum class ElementType { f32, i64 };
+enum class ElementType {
+  f32,
+  i64,
+  other,  ///< of no use to a network here: only its name, shape and stored type are known
+};
 
 /// A tensor in a file, row-major.
 struct FileTensor {
@@ -24,6 +28,7 @@ struct FileTensor {
   ElementType type = ElementType::f32;
   std::vector<float> f32{};         ///< type f32
   std::vector<std::int64_t> i64{};  ///< type i64
+  std::string stored_type{};        ///< as the file names it: "BF16"; empty where it was read from none
 };
 
 /// Contents of a safetensors file.
@@ -34,9 +39,10 @@ struct TensorFile {
   const FileTensor* find(std::string_view name) const;
 };
 
-/// Reads a safetensors file (F32, I64; F16 and BF16 are widened to f32, F64 narrowed; I32 and U8 widened to i64). Verifies
-/// structure, and the checksum where dtrain wrote the file (metadata "dtrain.checksum" over header and data).
-/// Errors: DataError: missing, truncated, overlapping or uncovered ranges, unknown type, checksum differs.
+/// Reads a safetensors file (F32, I64; F16 and BF16 are widened to f32, F64 narrowed; smaller integers and BOOL widened to i64;
+/// of all other types the data are left out). Verifies structure, and the checksum where dtrain wrote the file (metadata
+/// "dtrain.checksum" over header and data).
+/// Errors: DataError: missing, of another kind (which is named), truncated, overlapping or uncovered ranges, checksum differs.
 TensorFile read_tensor_file(const std::filesystem::path& path);
 
 /// Writes atomically: temporary file in the same directory, fsync, rename, fsync of the directory. On any error (disk
