@@ -118,7 +118,7 @@ std::string write_fresh_weights(const InitConfig& config) {
       {.num_classes = config.num_classes, .zero_init_last_norm = config.zero_init_gamma, .aux_heads = config.aux_heads});
   ParameterStore parameters = plain_store(network);
   initialize(network, config.seed, parameters);
-  write_tensor_file(config.out, export_weights(parameters, tensor_names(network), network.name));
+  write_tensor_file(config.out, export_weights(parameters, tensor_names(network), {.model = network.name}));
   return "wrote " + config.out + ": " + network.name + ", " + std::to_string(network.num_classes) + " classes, " +
          grouped(parameters.parameter_count()) + " parameters, seed " + std::to_string(config.seed) + "\n";
 }

@@ -42,7 +42,6 @@ void put_position(const TrainingPosition& position, std::map<std::string, std::s
   metadata[kSeedKey] = number_text(position.seed);
   metadata[kBestKey] = number_text(position.best_top1);  // the shortest text that reads back as the same number
   metadata[kRecipeKey] = position.recipe;
-  metadata[kModelKey] = position.model;
 }
 
 /// Reads texts of the metadata; what is missing or malformed is a DataError that names the file.
@@ -59,7 +58,7 @@ class PositionReader {
     read_number(kSeedKey, position.seed);
     read_number(kBestKey, position.best_top1);
     position.recipe = text(kRecipeKey);
-    position.model = text(kModelKey);
+    (void)text(kModelKey);
     return position;
   }
 
@@ -234,7 +233,7 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
                      const Optimizer& optimizer, const TrainingPosition& position, const CheckpointsToKeep& keep) {
   check(keep.newest >= 1, "a run keeps at least its newest checkpoint");
   make_directory(paths.checkpoints());
-  TensorFile file = export_weights(parameters, names, position.model);
+  TensorFile file = export_weights(parameters, names, position.card);
   const auto weight_tensors = static_cast<std::ptrdiff_t>(file.tensors.size());
   const std::map<std::string, std::string> weight_metadata = file.metadata;
 
@@ -270,11 +269,12 @@ TrainingPosition restore_checkpoint(const std::filesystem::path& path, Parameter
                                     const std::string& model) {
   const TensorFile file = read_tensor_file(path);
   TrainingPosition position = PositionReader(path, file.metadata).read();
-  if (position.model != model) {
+  position.card = card_of(file);
+  if (position.card.model != model) {
     throw DataError(Fault{.doing = "resuming from " + path.string(),
                           .expected = "a checkpoint of model " + model,
-                          .found = "one of model " + position.model,
-                          .remedy = "--model " + position.model + ", or another --out"});
+                          .found = "one of model " + position.card.model,
+                          .remedy = "--model " + position.card.model + ", or another --out"});
   }
   std::vector<std::vector<const FileTensor*>> tensors;  // all are found before anything is overwritten
   for (const OptimizerState& state : optimizer.states()) tensors.push_back(find_state(path, file, parameters, state));

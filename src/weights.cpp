@@ -114,9 +114,9 @@ void settle_head(const TensorFile& file, const ParameterStore& parameters, const
 
 }  // namespace
 
-TensorFile export_weights(const ParameterStore& parameters, const std::vector<std::string>& names, const std::string& model) {
+TensorFile export_weights(const ParameterStore& parameters, const std::vector<std::string>& names, const WeightsCard& card) {
   TensorFile file;
-  file.metadata["model"] = model;
+  put_card(card, file);
   for (const std::string& name : names) {
     const Slot* const slot = parameters.find(name);
     check(slot != nullptr, "the store holds what is exported: " + name);

@@ -109,6 +109,12 @@ CheckpointKeeper::CheckpointKeeper(const TrainConfig& config, const RunPlan& pla
       communicator_(communicator),
       keep_last_(config.keep_checkpoints) {}
 
+WeightsCard CheckpointKeeper::card_at(std::int64_t step) const {
+  WeightsCard card = plan_.card;
+  if (step > 0) card.learning_rate = rates_of_step(plan_, step - 1).learning_rate;
+  return card;
+}
+
 bool CheckpointKeeper::holds_another_run() const {
   const bool holds_a_run = fs::exists(paths_.last()) || !fs::is_empty(paths_.checkpoints());
   if (!holds_a_run || resume_ == "auto") return false;
@@ -184,15 +190,16 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
                                      .epoch = next.epoch,
                                      .seed = plan_.seed,
                                      .best_top1 = best_top1_,
-                                     .model = plan_.network.name,
+                                     .card = card_at(step),
                                      .recipe = plan_.recipe},
                     {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1});
   });
 }
 
-void CheckpointKeeper::keep_member(Replica& replica, const std::string& name) const {
+void CheckpointKeeper::keep_member(Replica& replica, const PlannedStage& branch) const {
   on_root(communicator_, [&] {
-    write_tensor_file(paths_.member(name), export_weights(replica.parameters(), replica.tensor_names(), plan_.network.name));
+    write_tensor_file(paths_.member(branch.stage.name),
+                      export_weights(replica.parameters(), replica.tensor_names(), card_at(branch.end)));
   });
 }
 
@@ -226,12 +233,12 @@ void CheckpointKeeper::require_branch_files(std::int64_t step, const std::string
   });
 }
 
-bool CheckpointKeeper::keep_best(Replica& replica, double top1) {
+bool CheckpointKeeper::keep_best(Replica& replica, double top1, std::int64_t step) {
   if (top1 <= best_top1_) return false;
   best_top1_ = top1;
   if (!is_enabled()) return true;
   on_root(communicator_, [&] {
-    write_tensor_file(paths_.best(), export_weights(replica.parameters(), replica.tensor_names(), plan_.network.name));
+    write_tensor_file(paths_.best(), export_weights(replica.parameters(), replica.tensor_names(), card_at(step)));
   });
   return true;
 }

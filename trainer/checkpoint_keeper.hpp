@@ -33,17 +33,19 @@ class CheckpointKeeper {
   void save(Replica& replica, const Optimizer& optimizer, std::int64_t step);
   /// Keeps a branch's weights, or the average in their place, under its name. Statistics averaged before. Collective. Errors:
   /// DataError.
-  void keep_member(Replica& replica, const std::string& name) const;
+  void keep_member(Replica& replica, const PlannedStage& branch) const;
   /// Weights, statistics and optimizer's state of the trunk, as saved when a branch began at `step`. Collective. Errors:
   /// DataError.
   void restore_trunk(Replica& replica, Optimizer& optimizer, std::int64_t step) const;
   /// Keeps the weights, or the average in their place, as best.safetensors when top1 exceeds every earlier one. Statistics
-  /// averaged before. Result: it did.
-  bool keep_best(Replica& replica, double top1);
+  /// averaged before. step: steps done. Result: it did.
+  bool keep_best(Replica& replica, double top1, std::int64_t step);
   double best_top1() const { return best_top1_; }
   void set_best_top1(double top1) { best_top1_ = top1; }
 
  private:
+  /// What belongs to the weights after so many steps.
+  WeightsCard card_at(std::int64_t step) const;
   /// The output directory has a run that the new one would not continue.
   bool holds_another_run() const;
   /// A run that goes on after `step`, from `file`, needs the trunk where it is in a branch, and the members of branches that

@@ -146,6 +146,14 @@ TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t r
   return transform;
 }
 
+Preprocessing preprocessing_of(const TransformOptions& transform) {
+  return {.resize = transform.resize,
+          .crop = transform.crop,
+          .interpolation = transform.interpolation,
+          .mean = transform.mean,
+          .stddev = transform.stddev};
+}
+
 std::int64_t default_local_batch(std::int64_t global_batch, int ranks) {
   return std::min((global_batch + ranks - 1) / ranks, kLocalBatchCap);
 }
@@ -218,6 +226,9 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
   plan.train_transform = plan.eval_transform;
   plan.train_transform.augmentation = augmentation_of(config.augment, plan.network.height);
   plan.train_transform.seed = config.seed;
+
+  plan.card = {.model = plan.network.name, .preprocessing = preprocessing_of(plan.eval_transform)};
+  for (const std::string& folder : data.class_names) plan.card.class_names.push_back(class_name_of(folder));
 
   plan.local_batch = config.local_batch > 0 ? config.local_batch : default_local_batch(plan.global_batch, ranks);
   plan.steps_per_epoch = steps_per_epoch(plan.samples, plan.global_batch);

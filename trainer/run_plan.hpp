@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "dtrain/data.hpp"
 #include "dtrain/graph.hpp"
 #include "dtrain/models.hpp"
 #include "dtrain/optimizer.hpp"
+#include "dtrain/weights_card.hpp"
 #include "schedules/stages.hpp"
 #include "trainer/config.hpp"
 
@@ -17,6 +19,7 @@ namespace dtrain {
 struct DataFacts {
   std::int64_t samples = 0;
   std::int64_t classes = 0;
+  std::vector<std::string> class_names{};  ///< of the classes' folders; empty: they have none
 };
 
 struct RunPlan {
@@ -24,6 +27,7 @@ struct RunPlan {
   CompileOptions compile;  ///< batch: the largest micro-batch of any rank
   TransformOptions train_transform, eval_transform;
   OptimizerSettings optimizer;
+  WeightsCard card;                ///< of the weights to come, but for their rate
   bool corrects_momentum = false;  ///< where the rate changes
   std::vector<PlannedStage> stages;
   std::string source;                ///< of a published recipe; else empty
@@ -50,6 +54,8 @@ std::int64_t default_resize(std::int64_t crop);
 /// Network and picture transform that training and evaluation share. classes: of the data set; 0: they do not matter.
 NetworkSpec network_for(const std::string& model, const ModelOptions& options, std::int64_t crop, std::int64_t classes);
 TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t resize);
+/// Of an evaluation transform.
+Preprocessing preprocessing_of(const TransformOptions& transform);
 
 /// Pictures a rank computes on at once where nothing is said: its share, at most 64.
 std::int64_t default_local_batch(std::int64_t global_batch, int ranks);

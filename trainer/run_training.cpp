@@ -29,7 +29,7 @@ namespace {
 
 /// What a rank without data must know to make the same plan as the others.
 struct RunFacts {
-  DataFacts data;
+  std::int64_t samples = 0, classes = 0;
   std::int64_t local_batch = 0;
 };
 
@@ -44,7 +44,7 @@ int serve(const TrainConfig& config, const TrainingRanks& ranks, const RunEnviro
   const RunFacts facts = ranks.all().broadcast_value(RunFacts{});
   TrainConfig same = config;
   same.local_batch = facts.local_batch;
-  const RunPlan plan = plan_run(same, facts.data, training_ranks(config, ranks.all().size()));
+  const RunPlan plan = plan_run(same, {.samples = facts.samples, .classes = facts.classes}, training_ranks(config, ranks.all().size()));
   ranks.all().require_equal({{"configuration", plan.recipe}});
   serve_training(plan, config, ranks, environment.memory_share_bytes);
   return static_cast<int>(ExitCode::done);
@@ -197,7 +197,10 @@ class TrainingRun {
     if (batch < usual.local_batch && communicator_.is_root())
       spdlog::warn("local batch {} instead of {}, so that the memory plan fits the node", batch, usual.local_batch);
     RunPlan plan = plan_with(batch);
-    if (ranks_.has_dedicated_servers()) agree_with_servers({facts_of(data_), batch}, plan, ranks_.all());
+    if (ranks_.has_dedicated_servers()) {
+      const DataFacts facts = facts_of(data_);
+      agree_with_servers({facts.samples, facts.classes, batch}, plan, ranks_.all());
+    }
     return plan;
   }
 
@@ -266,7 +269,7 @@ class TrainingRun {
     bool is_best = false;
     with_averaged_weights(replica_, training_.optimizer(), [&] {
       report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
-      is_best = keeper_.keep_best(replica_, report_.validation->top1());
+      is_best = keeper_.keep_best(replica_, report_.validation->top1(), step.step);
     });
     const EvaluationResult& result = *report_.validation;
     warn_of_damaged(result.faults, "validation");

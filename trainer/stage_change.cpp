@@ -8,7 +8,7 @@ namespace dtrain {
 void end_stage(const PlannedStage& stage, Replica& replica, Optimizer& optimizer, const CheckpointKeeper& keeper) {
   if (!stage.stage.is_branch) return;
   replica.average_statistics();
-  with_averaged_weights(replica, optimizer, [&] { keeper.keep_member(replica, stage.stage.name); });
+  with_averaged_weights(replica, optimizer, [&] { keeper.keep_member(replica, stage); });
   keeper.restore_trunk(replica, optimizer, stage.begin);
 }
 

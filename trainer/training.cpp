@@ -39,7 +39,9 @@ RunData open_training_data(const TrainConfig& config, int ranks) {
 }
 
 DataFacts facts_of(const RunData& data) {
-  return {.samples = data.train->size(), .classes = static_cast<std::int64_t>(data.train->class_names().size())};
+  DataFacts facts{.samples = data.train->size(), .classes = std::ssize(data.train->class_names())};
+  if (!data.is_synthetic) facts.class_names = data.train->class_names();
+  return facts;
 }
 
 Training::Training(const RunPlan& plan, const TrainConfig& config, const TrainingRanks& ranks, const Placement& placement)

@@ -12,6 +12,7 @@
 
 #include "dtrain/optimizer.hpp"
 #include "dtrain/parameters.hpp"
+#include "dtrain/weights_card.hpp"
 
 namespace dtrain {
 
@@ -51,8 +52,8 @@ TensorFile read_tensor_file(const std::filesystem::path& path);
 void write_tensor_file(const std::filesystem::path& path, const TensorFile& file);
 
 /// Weights, statistics and num_batches_tracked of a store under torchvision's names and in torchvision's order (execution
-/// order: the order of `names`, usually from parameters_by_node); metadata says model and num_classes.
-TensorFile export_weights(const ParameterStore& parameters, const std::vector<std::string>& names, const std::string& model);
+/// order: the order of `names`, usually from parameters_by_node); metadata says num_classes and the card.
+TensorFile export_weights(const ParameterStore& parameters, const std::vector<std::string>& names, const WeightsCard& card);
 
 /// What import_weights did with each tensor.
 struct ImportReport {
@@ -81,7 +82,7 @@ struct TrainingPosition {
   std::int64_t epoch = 0;             ///< epochs completed
   std::uint64_t seed = 0;
   double best_top1 = -1.0;  ///< best validation top-1 so far, −1: none
-  std::string model;
+  WeightsCard card;
   std::string recipe;  ///< canonical text of everything that shapes the trajectory (batch, schedule, data size, …)
 };
 

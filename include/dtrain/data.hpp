@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "dtrain/preprocessing.hpp"
+
 namespace dtrain {
 
 /// Interleaved 8-bit RGB picture, row-major (height, width, 3).
@@ -97,6 +99,7 @@ struct TransformOptions {
   std::int64_t channels = 3;  ///< 1: luma of the RGB picture, normalised with mean[0] and stddev[0]
   std::int64_t resize = 256;  ///< shorter side before the centre crop (none); 0: no resizing
   std::int64_t crop = 224;
+  Interpolation interpolation = Interpolation::bilinear;
   std::array<float, 3> mean{0.485f, 0.456f, 0.406f};  ///< of values in [0, 1], RGB
   std::array<float, 3> stddev{0.229f, 0.224f, 0.225f};
   std::uint64_t seed = 1;

@@ -25,7 +25,7 @@ TrainingPosition position_at(std::int64_t step) {
           .epoch = 3,
           .seed = UINT64_MAX,
           .best_top1 = 0.1 + 0.2,
-          .model = "small",
+          .card = {.model = "small"},
           .recipe = "batch=32;\nschedule=\"poly\""};
 }
 
@@ -99,7 +99,7 @@ TEST(Checkpoint, HasThePositionThatWasSaved) {
   EXPECT_EQ(restored.epoch, expected.epoch);
   EXPECT_EQ(restored.seed, expected.seed);
   EXPECT_EQ(restored.best_top1, expected.best_top1);
-  EXPECT_EQ(restored.model, expected.model);
+  EXPECT_EQ(restored.card, expected.card);
   EXPECT_EQ(restored.recipe, expected.recipe);
 }
 

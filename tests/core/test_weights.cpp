@@ -26,7 +26,7 @@ ParameterStore initialized(const NetworkSpec& network, std::uint64_t seed, Store
 TensorFile exported(const NetworkSpec& network, std::uint64_t seed) {
   ParameterStore store = initialized(network, seed);
   store.batches_tracked = 12;
-  return export_weights(store, tensor_names(network), network.name);
+  return export_weights(store, tensor_names(network), {.model = network.name});
 }
 
 std::string import_fault(const TensorFile& file, ParameterStore& store, ImportMode mode) {
@@ -60,8 +60,8 @@ TEST(ExportWeights, IsTheSameForAnyLayoutAndOrder) {
   const ParameterStore blocked = initialized(network, 1, StoreLayout::blocked);
   const ParameterStore plain = initialized(network, 1);
 
-  const TensorFile from_blocked = export_weights(blocked, tensor_names(network), "small");
-  const TensorFile from_plain = export_weights(plain, tensor_names(network), "small");
+  const TensorFile from_blocked = export_weights(blocked, tensor_names(network), {.model = "small"});
+  const TensorFile from_plain = export_weights(plain, tensor_names(network), {.model = "small"});
 
   for (const FileTensor& tensor : from_plain.tensors) EXPECT_EQ(from_blocked.find(tensor.name)->f32, tensor.f32);
 }
@@ -69,7 +69,7 @@ TEST(ExportWeights, IsTheSameForAnyLayoutAndOrder) {
 TEST(ExportWeights, RefusesATensorThatTheStoreLacks) {
   const ParameterStore store = initialized(small_network(), 1);
 
-  EXPECT_THROW((void)export_weights(store, {"conv9.weight"}, "small"), std::logic_error);
+  EXPECT_THROW((void)export_weights(store, {"conv9.weight"}, {.model = "small"}), std::logic_error);
 }
 
 TEST(ImportWeights, ExactlyGivesBackWhatWasExported) {
