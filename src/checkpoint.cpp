@@ -18,6 +18,10 @@ namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kExtension = ".safetensors";
+constexpr std::string_view kOptimizerPrefix = "optimizer.";
+constexpr std::string_view kRankStatisticsPrefix = "rank_statistics.";
+/// Of shape (ranks); a batch-norm's statistics have a dot in their names.
+constexpr const char* kRankImages = "rank_statistics.images";
 
 // Keys of the metadata. They begin with "dtrain.", so that a file that holds one is refused without its checksum.
 constexpr const char* kStepKey = "dtrain.step";
@@ -91,7 +95,7 @@ class PositionReader {
 };
 
 std::string state_tensor_name(const OptimizerState& state, const std::string& parameter) {
-  return "optimizer." + std::string(state.name) + "." + parameter;
+  return std::string(kOptimizerPrefix) + std::string(state.name) + "." + parameter;
 }
 
 /// A slot's part of a state.
@@ -127,6 +131,65 @@ std::vector<const FileTensor*> find_state(const std::filesystem::path& path, con
     tensors.push_back(tensor);
   }
   return tensors;
+}
+
+/// The part of a slot in one rank's row.
+template <typename Value>
+std::span<Value> row_of(std::span<Value> values, std::size_t rank, std::int64_t row_size, const Slot& slot) {
+  return values.subspan(rank * static_cast<std::size_t>(row_size) + static_cast<std::size_t>(slot.offset),
+                        static_cast<std::size_t>(slot.size));
+}
+
+void append_rank_statistics(const ParameterStore& parameters, const RankStatistics& statistics, TensorFile& file) {
+  if (statistics.images.empty()) return;
+  const std::size_t ranks = statistics.images.size();
+  const std::int64_t row_size = std::ssize(parameters.statistics());
+  check(std::ssize(statistics.values) == std::ssize(statistics.images) * row_size, "every rank gave its statistics");
+  file.tensors.push_back({.name = kRankImages,
+                          .shape = {std::ssize(statistics.images)},
+                          .type = ElementType::i64,
+                          .f32 = {},
+                          .i64 = statistics.images});
+  for (const Slot& slot : parameters.statistics_slots()) {
+    const auto channels = static_cast<std::size_t>(element_count(slot.spec.shape));
+    FileTensor tensor{.name = std::string(kRankStatisticsPrefix) + slot.spec.name,
+                      .shape = {std::ssize(statistics.images), element_count(slot.spec.shape)},
+                      .f32 = std::vector<float>(ranks * channels),
+                      .i64 = {}};
+    for (std::size_t rank = 0; rank < ranks; ++rank) {
+      copy_to_plain(slot.layout, row_of(std::span(statistics.values), rank, row_size, slot),
+                    std::span(tensor.f32).subspan(rank * channels, channels));
+    }
+    file.tensors.push_back(std::move(tensor));
+  }
+}
+
+/// Empty where a file has none. Errors: DataError: incomplete, or of another network.
+RankStatistics find_rank_statistics(const std::filesystem::path& path, const TensorFile& file,
+                                    const ParameterStore& parameters) {
+  const FileTensor* const images = file.find(kRankImages);
+  if (images == nullptr) return {};
+  const std::size_t ranks = images->i64.size();
+  const std::int64_t row_size = std::ssize(parameters.statistics());
+  RankStatistics statistics{.images = images->i64,
+                            .values = std::vector<float>(ranks * static_cast<std::size_t>(row_size))};
+  for (const Slot& slot : parameters.statistics_slots()) {
+    const std::string name = std::string(kRankStatisticsPrefix) + slot.spec.name;
+    const FileTensor* const tensor = file.find(name);
+    const Shape shape{std::ssize(images->i64), element_count(slot.spec.shape)};
+    if (tensor == nullptr || tensor->type != ElementType::f32 || tensor->shape != shape) {
+      throw DataError(Fault{.doing = "restoring " + name + " from " + path.string(),
+                            .expected = "shape " + to_text(shape),
+                            .found = tensor == nullptr ? "no such tensor" : "shape " + to_text(tensor->shape),
+                            .remedy = "an earlier checkpoint"});
+    }
+    const auto channels = static_cast<std::size_t>(element_count(slot.spec.shape));
+    for (std::size_t rank = 0; rank < ranks; ++rank) {
+      copy_from_plain(slot.layout, std::span(tensor->f32).subspan(rank * channels, channels),
+                      row_of(std::span(statistics.values), rank, row_size, slot));
+    }
+  }
+  return statistics;
 }
 
 /// Puts the averages of weights, which are among the states, in the place of the weights.
@@ -214,6 +277,10 @@ std::filesystem::path CheckpointPaths::checkpoint(std::int64_t step) const {
   return checkpoints() / name.data();
 }
 
+bool is_training_state(std::string_view tensor_name) {
+  return tensor_name.starts_with(kOptimizerPrefix) || tensor_name.starts_with(kRankStatisticsPrefix);
+}
+
 void require_writable(const CheckpointPaths& paths) {
   for (const std::filesystem::path& directory : {paths.out, paths.checkpoints()}) {
     make_directory(directory);
@@ -238,6 +305,7 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
   const std::map<std::string, std::string> weight_metadata = file.metadata;
 
   for (const OptimizerState& state : optimizer.states()) append_state(parameters, names, state, file);
+  append_rank_statistics(parameters, position.rank_statistics, file);
   put_position(position, file.metadata);
   write_tensor_file(paths.checkpoint(position.step), file);
   const auto behind = file.tensors.begin() + weight_tensors;
@@ -278,6 +346,7 @@ TrainingPosition restore_checkpoint(const std::filesystem::path& path, Parameter
   }
   std::vector<std::vector<const FileTensor*>> tensors;  // all are found before anything is overwritten
   for (const OptimizerState& state : optimizer.states()) tensors.push_back(find_state(path, file, parameters, state));
+  position.rank_statistics = find_rank_statistics(path, file, parameters);
   import_weights(file, parameters, ImportMode::exact, {});
   for (std::size_t s = 0; s < tensors.size(); ++s) {
     for (std::size_t i = 0; i < tensors[s].size(); ++i) {

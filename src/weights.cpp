@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::string_view kTrackedSuffix = ".num_batches_tracked";
 constexpr std::string_view kVarianceSuffix = ".running_var";
-constexpr std::string_view kOptimizerPrefix = "optimizer.";
 /// A message lists at most this many tensors.
 constexpr std::size_t kMostListed = 10;
 
@@ -70,7 +69,7 @@ ImportPlan plan_import(const TensorFile& file, const ParameterStore& parameters)
     }
   }
   for (const FileTensor& tensor : file.tensors) {
-    if (tensor.name.starts_with(kOptimizerPrefix) || tensor.name.ends_with(kTrackedSuffix)) continue;
+    if (is_training_state(tensor.name) || tensor.name.ends_with(kTrackedSuffix)) continue;
     if (!known.contains(tensor.name)) plan.report.unused.push_back(tensor.name);
   }
   return plan;

@@ -7,6 +7,7 @@
 
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
+#include "trainer/averaged_statistics.hpp"
 
 namespace dtrain {
 namespace {
@@ -124,7 +125,7 @@ bool CheckpointKeeper::holds_another_run() const {
   return newest.empty() || !fs::exists(resume_) || !fs::equivalent(newest, resume_);
 }
 
-void CheckpointKeeper::prepare(std::int64_t parameters) const {
+void CheckpointKeeper::prepare(std::int64_t parameters, std::int64_t statistics) const {
   if (!is_enabled()) return require_no_branch(plan_);
   on_root(communicator_, [&] {
     require_writable(paths_);
@@ -136,7 +137,9 @@ void CheckpointKeeper::prepare(std::int64_t parameters) const {
                               .found = "weights or checkpoints of one",
                               .remedy = "--resume auto to continue it, or another --out"});
     }
-    const std::int64_t elements = parameters + Optimizer::state_elements(plan_.optimizer, parameters);
+    const std::int64_t ranks = plan_.syncs_norms ? 1 : communicator_.size();
+    const std::int64_t elements =
+        parameters + Optimizer::state_elements(plan_.optimizer, parameters) + (ranks > 1 ? ranks * statistics : 0);
     // Two checkpoints, the one that a branch returns to, and the members' weights.
     const auto needed = static_cast<std::uintmax_t>((branches > 0 ? 3 : 2) * elements + branches * parameters) * sizeof(float);
     const auto available = fs::space(paths_.out).available;
@@ -174,13 +177,19 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   TrainingPosition position = restore_checkpoint(file, replica.parameters(), optimizer, plan_.network.name);
   require_same_position(position, plan_, file, messages);
   if (is_enabled()) require_branch_files(position.step, file);
+  const std::int64_t sets = go_on_with(position.rank_statistics, replica);
+  if (sets > 0 && sets != communicator_.size()) {
+    messages.push_back("the checkpoint has batch-norm's running statistics of " + std::to_string(sets) +
+                       " ranks: each rank goes on from their average");
+  }
   messages.push_back("resumed from " + file + " after step " + std::to_string(position.step));
   return position;
 }
 
 void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::int64_t step) {
   if (!is_enabled()) return;
-  replica.average_statistics();
+  const AveragedStatistics average(replica, communicator_);
+  RankStatistics own = average.gather();
   on_root(communicator_, [&] {
     const StepPosition next = next_position(plan_, step);
     const PlannedStage* const branch = open_branch(plan_, step);
@@ -191,7 +200,8 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
                                      .seed = plan_.seed,
                                      .best_top1 = best_top1_,
                                      .card = card_at(step),
-                                     .recipe = plan_.recipe},
+                                     .recipe = plan_.recipe,
+                                     .rank_statistics = std::move(own)},
                     {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1});
   });
 }
@@ -203,10 +213,17 @@ void CheckpointKeeper::keep_member(Replica& replica, const PlannedStage& branch)
   });
 }
 
+std::int64_t CheckpointKeeper::go_on_with(const RankStatistics& statistics, Replica& replica) const {
+  replica.mark_statistics_alike();
+  return plan_.syncs_norms ? 0 : hand_out(statistics, replica, communicator_);
+}
+
 void CheckpointKeeper::restore_trunk(Replica& replica, Optimizer& optimizer, std::int64_t step) const {
   communicator_.barrier();  // ranks of a node write what all of them read
-  restore_checkpoint(paths_.checkpoint(step), replica.parameters(), optimizer, plan_.network.name);
+  const TrainingPosition position =
+      restore_checkpoint(paths_.checkpoint(step), replica.parameters(), optimizer, plan_.network.name);
   communicator_.barrier();
+  go_on_with(position.rank_statistics, replica);
 }
 
 void CheckpointKeeper::require_branch_files(std::int64_t step, const std::string& file) const {

@@ -22,14 +22,14 @@ class CheckpointKeeper {
 
   /// Before anything is computed, on the root, agreed on by all: the directory can be written, has room for two checkpoints,
   /// and does not hold another run (unless it is to be resumed). Errors: DataError, ConfigError on every rank.
-  void prepare(std::int64_t parameters) const;
+  void prepare(std::int64_t parameters, std::int64_t statistics) const;
 
   /// Weights and position of the run that is continued; steps done, 0 for a fresh start. Collective.
   /// Errors: DataError (damaged, another model), ConfigError (another batch, data set or seed: the position would mean
   /// something else).
   TrainingPosition resume(Replica& replica, Optimizer& optimizer, std::vector<std::string>& messages) const;
 
-  /// Averages batch-norm statistics and saves; collective. Errors: DataError on the root.
+  /// Saves with the ranks' average of batch-norm's statistics, and with their own for going on; collective. Errors: DataError on the root.
   void save(Replica& replica, const Optimizer& optimizer, std::int64_t step);
   /// Keeps a branch's weights, or the average in their place, under its name. Statistics averaged before. Collective. Errors:
   /// DataError.
@@ -46,6 +46,9 @@ class CheckpointKeeper {
  private:
   /// What belongs to the weights after so many steps.
   WeightsCard card_at(std::int64_t step) const;
+  /// Each rank's own of a checkpoint's statistics, or, where they are of another number of ranks, the average. Collective.
+  /// Result: as hand_out's.
+  std::int64_t go_on_with(const RankStatistics& statistics, Replica& replica) const;
   /// The output directory has a run that the new one would not continue.
   bool holds_another_run() const;
   /// A run that goes on after `step`, from `file`, needs the trunk where it is in a branch, and the members of branches that

@@ -99,8 +99,9 @@ RankMemory account_memory(const NetworkSpec& network, const ParameterStore& para
                           picture_bytes(network, (kPrefetchBatches + 1) * work.evaluation_batch, network.height) +
                           static_cast<std::size_t>(work.samples) * sizeof(std::int64_t);
   if (work.saves) {
-    memory.checkpoint_bytes =
-        whole_bytes + bytes_of(Optimizer::state_elements(work.optimizer, weights)) + parameters.statistics().size_bytes();
+    const auto sets = static_cast<std::size_t>(1 + 2 * work.saved_statistics);  // gathered, and row-major
+    memory.checkpoint_bytes = whole_bytes + bytes_of(Optimizer::state_elements(work.optimizer, weights)) +
+                              sets * parameters.statistics().size_bytes();
   }
   return memory;
 }

@@ -127,15 +127,9 @@ void Replica::swap_weights(std::span<float> others) {
   communicator_.barrier();
 }
 
-void Replica::average_statistics() {
-  double all_pictures = static_cast<double>(pictures_);
-  communicator_.sum(std::span(&all_pictures, 1));
-  if (communicator_.size() == 1 || all_pictures == 0.0) return;
-  const auto share = static_cast<float>(static_cast<double>(pictures_) / all_pictures);
-  const auto statistics = parameters_->statistics();
-  for (float& value : statistics) value *= share;
-  communicator_.sum(statistics);
-  pictures_ = 0;
+void Replica::take_statistics(std::span<const float> values, std::int64_t images) {
+  std::ranges::copy(values, parameters_->statistics().begin());
+  pictures_ = images;
 }
 
 void Replica::reset_statistics() {
@@ -143,6 +137,7 @@ void Replica::reset_statistics() {
     std::ranges::fill(parameters_->values(slot), slot.spec.kind == ParameterSpec::Kind::running_var ? 1.0f : 0.0f);
   }
   parameters_->batches_tracked = 0;
+  pictures_ = 0;
 }
 
 }  // namespace dtrain

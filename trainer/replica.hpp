@@ -77,9 +77,12 @@ class Replica {
 
   /// Batch-norm statistics have moved by this many pictures.
   void count_pictures(std::int64_t pictures) { pictures_ += pictures; }
-  /// Averages the batch-norm statistics over the ranks, each by the pictures that it counted since the last time; without any,
-  /// they are alike already. Collective.
-  void average_statistics();
+  /// Images that this rank's statistics are of, as counted; 0 on all ranks: their statistics are alike.
+  std::int64_t images_counted() const { return pictures_; }
+  /// From now on the ranks' statistics are alike.
+  void mark_statistics_alike() { pictures_ = 0; }
+  /// Statistics of an earlier run, in the place of those beside the weights.
+  void take_statistics(std::span<const float> values, std::int64_t images);
   /// Batch-norm's running mean and variance begin anew.
   void reset_statistics();
 
@@ -101,7 +104,7 @@ class Replica {
   std::vector<SizedGraph> training_graphs_;  ///< of the network's own pictures first, and among them the largest batch
   std::vector<Graph> evaluation_graph_;      ///< none or one
   AlignedMemory arena_;
-  std::int64_t pictures_ = 0;  ///< since statistics were averaged
+  std::int64_t pictures_ = 0;  ///< since statistics were alike
 };
 
 }  // namespace dtrain

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "dtrain/error.hpp"
+#include "trainer/averaged_statistics.hpp"
 #include "trainer/averaged_weights.hpp"
 #include "trainer/checkpoint_keeper.hpp"
 #include "trainer/clock.hpp"
@@ -67,7 +68,7 @@ class TrainingRun {
         replica_(training_.replica()) {}
 
   int run() {
-    keeper_.prepare(replica_.parameters().parameter_count());
+    keeper_.prepare(replica_.parameters().parameter_count(), std::ssize(replica_.parameters().statistics()));
     compile();
     const std::int64_t first_step = load_weights();
     log_start();
@@ -109,7 +110,7 @@ class TrainingRun {
       const bool reads_state = (pause.saves && keeper_.is_enabled()) || (pause.evaluates && averages());
       if (reads_state) training_.gather_optimizer_state();
       if (pause.evaluates) run_evaluation(step, metrics, progress);
-      if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_);
+      if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_, communicator_);
       if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step);
       if (pause.stops) {
         if (communicator_.is_root()) progress.finish_line();
@@ -162,6 +163,7 @@ class TrainingRun {
     const std::int64_t branches = std::ranges::count_if(plan.stages, [](const auto& s) { return s.stage.is_branch; });
     // Where branches end, every rank reads the trunk; their members are evaluated together.
     work.saves = (communicator_.is_root() || branches > 0) && !config_.out.empty();
+    if (communicator_.is_root() && communicator_.size() > 1 && !plan.syncs_norms) work.saved_statistics = communicator_.size();
     if (evaluates && branches > 1) {
       work.resident_bytes = ensemble_bytes(data_.validation->size(), plan.network.num_classes,
                                            static_cast<std::size_t>(branches), communicator_.size());
@@ -265,7 +267,7 @@ class TrainingRun {
   bool ranks_train_apart() const { return communicator_.size() > 1 && report_.allreduce == to_text(AllReduceAlgorithm::none); }
 
   void run_evaluation(const StepReport& step, MetricsFile& metrics, Progress& progress) {
-    replica_.average_statistics();
+    const AveragedStatistics statistics(replica_, communicator_);
     bool is_best = false;
     with_averaged_weights(replica_, training_.optimizer(), [&] {
       report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);

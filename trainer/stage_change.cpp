@@ -1,14 +1,18 @@
 // Between two stages; see stage_change.hpp.
 #include "trainer/stage_change.hpp"
 
+#include "trainer/averaged_statistics.hpp"
 #include "trainer/averaged_weights.hpp"
 
 namespace dtrain {
 
-void end_stage(const PlannedStage& stage, Replica& replica, Optimizer& optimizer, const CheckpointKeeper& keeper) {
+void end_stage(const PlannedStage& stage, Replica& replica, Optimizer& optimizer, const CheckpointKeeper& keeper,
+               const Communicator& communicator) {
   if (!stage.stage.is_branch) return;
-  replica.average_statistics();
-  with_averaged_weights(replica, optimizer, [&] { keeper.keep_member(replica, stage); });
+  {
+    const AveragedStatistics average(replica, communicator);
+    with_averaged_weights(replica, optimizer, [&] { keeper.keep_member(replica, stage); });
+  }
   keeper.restore_trunk(replica, optimizer, stage.begin);
 }
 

@@ -11,7 +11,8 @@ namespace dtrain {
 
 /// The stage's last step is done, and its weights are up to date. A branch's weights, their average where there is one,
 /// are kept as a member, and the trunk is what it was when the branch began. Collective. Errors: DataError.
-void end_stage(const PlannedStage& stage, Replica& replica, Optimizer& optimizer, const CheckpointKeeper& keeper);
+void end_stage(const PlannedStage& stage, Replica& replica, Optimizer& optimizer, const CheckpointKeeper& keeper,
+               const Communicator& communicator);
 
 /// Zeroes and keeps what the stage says, before its first step; where the optimizer's state is zeroed, the weights' average
 /// begins at the present weights. Collective.

@@ -67,12 +67,19 @@ enum class ImportMode {
   exact,      ///< eval, resume: every tensor of the network must be in the file with its shape
   fine_tune,  ///< equal names and shapes are taken; the head may differ in class count; the rest is reported
 };
-/// Copies tensors of a file into a store; when it throws, the store is as before. Takes over num_batches_tracked; the state of
-/// an optimizer in the file ("optimizer.…") is nobody's tensor here and not listed as unused. exact: DataError names every
+/// Copies tensors of a file into a store; when it throws, the store is as before. Takes over num_batches_tracked; what only a
+/// run that goes on reads (is_training_state) is nobody's tensor here and not listed as unused. exact: DataError names every
 /// tensor that is missing or differs, and the file's model. fine_tune: DataError when a tensor other than the head's
 /// (head_names: head_tensor_names of the network) has another shape, or nothing matches.
 ImportReport import_weights(const TensorFile& file, ParameterStore& parameters, ImportMode mode,
                             const std::vector<std::string>& head_names);
+
+/// Batch-norm's running statistics as each of several ranks has them. A network is evaluated with their average; a run goes on
+/// with the ranks' own, so that its bits do not depend on when an average was taken.
+struct RankStatistics {
+  std::vector<std::int64_t> images;  ///< of each rank, by which averages weigh; empty: there is one set of statistics
+  std::vector<float> values;         ///< (ranks, statistics arena) row-major
+};
 
 /// Position of a run, enough to continue bit-exactly together with weights, statistics and the optimizer's state: all
 /// random choices are functions of (seed, epoch, sample, step).
@@ -84,6 +91,7 @@ struct TrainingPosition {
   double best_top1 = -1.0;  ///< best validation top-1 so far, −1: none
   WeightsCard card;
   std::string recipe;  ///< canonical text of everything that shapes the trajectory (batch, schedule, data size, …)
+  RankStatistics rank_statistics{};  ///< empty: those beside the weights are every rank's
 };
 
 /// Where a run keeps its files.
@@ -109,7 +117,11 @@ struct CheckpointsToKeep {
   std::int64_t pinned_step = -1;  ///< and this one, however old
 };
 
-/// Saves a resumable checkpoint (weights, statistics, the optimizer's states as "optimizer.<state>.<name>", position)
+/// Whether a tensor of a checkpoint is neither weight nor statistic of the network: the optimizer's, or a rank's own.
+bool is_training_state(std::string_view tensor_name);
+
+/// Saves a resumable checkpoint (weights, averaged statistics, the optimizer's states as "optimizer.<state>.<name>", the ranks'
+/// own statistics as "rank_statistics.<name>" of shape (ranks, channels), position)
 /// at checkpoints/step-…, then last.safetensors (weights only) and, where weights are averaged, average.safetensors (the
 /// averages in their place), then removes the checkpoints up to this step that are not to be kept. Checkpoints of later steps
 /// belong to another run and are left alone. Errors: DataError; then every earlier checkpoint is still there.

@@ -8,6 +8,7 @@
 #include "dtrain/error.hpp"
 #include "dtrain/layers.hpp"
 #include "dtrain/models.hpp"
+#include "trainer/averaged_statistics.hpp"
 #include "trainer/averaged_weights.hpp"
 #include "trainer/replica.hpp"
 #include "trainer/replica_agreement.hpp"
@@ -86,21 +87,51 @@ TEST(ReplicaStatistics, AreAveragedByThePicturesThatEachRankSaw) {
   std::ranges::fill(replica.parameters().statistics(), rank);
   replica.count_pictures(communicator.rank());
 
-  replica.average_statistics();
-
   const int last = communicator.size() - 1;
   const float expected = static_cast<float>(2 * last + 1) / 3.0f;
-  for (const float value : replica.parameters().statistics()) {
-    if (last > 0) {
-      ASSERT_NEAR(value, expected, 1e-6f);
-    } else {
-      ASSERT_EQ(value, 0.0f);
+  {
+    const AveragedStatistics average(replica, communicator);
+    for (const float value : replica.parameters().statistics()) {
+      if (last > 0) {
+        ASSERT_NEAR(value, expected, 1e-6f);
+      } else {
+        ASSERT_EQ(value, 0.0f);
+      }
     }
   }
-  // Nobody has seen another one.
-  std::ranges::fill(replica.parameters().statistics(), rank);
-  replica.average_statistics();
+  for (const float value : replica.parameters().statistics()) ASSERT_EQ(value, rank);
+  EXPECT_EQ(replica.images_counted(), communicator.rank());
+
+  replica.mark_statistics_alike();
+  const AveragedStatistics average(replica, communicator);
   EXPECT_EQ(replica.parameters().statistics().front(), rank);
+}
+
+TEST(ReplicaStatistics, AreGatheredAndHandedOutToTheSameNumberOfRanks) {
+  const Communicator communicator;
+  const NetworkSpec network = build_model("resnet20", {.num_classes = 10});
+  Replica replica(network, CompileOptions{.batch = 2}, communicator);
+  const auto rank = static_cast<float>(communicator.rank());
+  std::ranges::fill(replica.parameters().statistics(), rank);
+  replica.count_pictures(communicator.rank() + 1);
+
+  RankStatistics all = AveragedStatistics(replica, communicator).gather();
+
+  if (communicator.size() == 1) {
+    EXPECT_TRUE(all.images.empty()) << "one rank's are those beside the weights";
+    return;
+  }
+  EXPECT_EQ(std::ssize(all.images), communicator.is_root() ? communicator.size() : 0);
+  std::ranges::fill(replica.parameters().statistics(), -1.0f);
+  replica.mark_statistics_alike();
+  EXPECT_EQ(hand_out(all, replica, communicator), communicator.size());
+  for (const float value : replica.parameters().statistics()) ASSERT_EQ(value, rank);
+  EXPECT_EQ(replica.images_counted(), communicator.rank() + 1);
+
+  if (communicator.is_root()) all.images.push_back(1);  // of one rank more
+  std::ranges::fill(replica.parameters().statistics(), -1.0f);
+  EXPECT_EQ(hand_out(all, replica, communicator), communicator.size() + 1);
+  for (const float value : replica.parameters().statistics()) ASSERT_EQ(value, -1.0f);
 }
 
 }  // namespace
