@@ -2,10 +2,14 @@
 #include "launch/command_line.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
+#include <system_error>
 
 #include "dtrain/error.hpp"
+#include "dtrain/models.hpp"
 #include "launch/command_options.hpp"
+#include "launch/habits.hpp"
 #include "launch/option_table.hpp"
 #include "trainer/version.hpp"
 
@@ -18,13 +22,26 @@ std::vector<std::string> check_init(const InitConfig& c) {
 }
 
 std::vector<std::string> check_models(const ModelsConfig& c) {
+  if (!c.name.empty()) {
+    std::vector<std::string> names;
+    for (const ModelEntry& model : list_models()) names.push_back(model.name);
+    const std::string nearest = nearest_name(c.name, names);
+    if (std::ranges::find(names, c.name) == names.end()) {
+      return {to_text(Fault{.doing = "dtrain models " + c.name,
+                            .expected = "the name of a network",
+                            .found = "an unknown one",
+                            .remedy = nearest.empty() ? "dtrain models" : "dtrain models " + nearest})};
+    }
+  }
   if (!c.plan.empty()) return validate(planned_run(c), 1);
   const ModelsConfig listing{.json = c.json};
   const bool asks_for_plan = c.local_batch != listing.local_batch || c.num_classes != 0 || c.crop != 0 || c.aux_heads ||
                              c.precision != listing.precision || c.conv != listing.conv || c.recompute != listing.recompute;
   if (!asks_for_plan) return {};
-  return {to_text(Fault{
-      .doing = "dtrain models", .expected = "--plan with options of a plan", .found = "no --plan", .remedy = "--plan MODEL"})};
+  return {to_text(Fault{.doing = "dtrain models",
+                        .expected = "--plan with options of a plan",
+                        .found = "no --plan",
+                        .remedy = "--plan " + (c.name.empty() ? "MODEL" : c.name)})};
 }
 
 std::vector<std::string> check_topo(const TopoConfig& c, int ranks) {
@@ -85,7 +102,7 @@ std::string overview() {
   for (const CommandEntry& entry : commands()) {
     text += "  dtrain " + entry.name + std::string(12 - entry.name.size(), ' ') + entry.purpose + "\n";
   }
-  text += "  dtrain --version\n\n";
+  text += "  dtrain help COMMAND   all options of a command\n  dtrain --version\n\n";
   TrainConfig config;
   return text + help_text(train_table(config)) + kHelpLine;
 }
@@ -98,10 +115,13 @@ std::string overview() {
     known += (known.empty() ? "" : ", ") + entry.name;
   }
   const std::string nearest = nearest_name(name, names);
+  std::error_code error;
+  std::string remedy = habitual_command(name, std::filesystem::is_directory(name, error));
+  if (remedy.empty()) remedy = nearest.empty() ? "dtrain --help" : "dtrain " + nearest;
   throw ConfigError(Fault{.doing = "dtrain " + name,
                           .expected = "a command (" + known + ") or options, which begin with --",
                           .found = "'" + name + "'",
-                          .remedy = nearest.empty() ? "dtrain --help" : "dtrain " + nearest});
+                          .remedy = std::move(remedy)});
 }
 
 }  // namespace
@@ -121,8 +141,15 @@ TrainConfig planned_run(const ModelsConfig& config) {
 }
 
 Command parse_command_line(const std::vector<std::string>& arguments, int ranks) {
-  if (arguments.empty() || arguments.front() == "--help" || arguments.front() == "-h") return ShowText{overview()};
-  if (arguments.front() == "--version") return ShowText{"dtrain " + version_text() + "\n"};
+  const auto begins_with = [&](std::initializer_list<const char*> words) {
+    return std::ranges::find(words, arguments.front()) != words.end();
+  };
+  if (arguments.empty()) return ShowText{overview()};
+  if (begins_with({"--help", "-h", "help"})) {
+    const bool names_one = arguments.size() > 1 && !arguments[1].starts_with("-");
+    return names_one && arguments[1] != "help" ? parse_command_line({arguments[1], "--help"}, ranks) : ShowText{overview()};
+  }
+  if (begins_with({"--version", "-V", "-v", "version"})) return ShowText{"dtrain " + version_text() + "\n"};
 
   const bool names_command = !arguments.front().starts_with("-");
   const std::string name = names_command ? arguments.front() : "train";

@@ -30,6 +30,7 @@ struct InitConfig {
 /// Lists the networks, or plans the memory of a rank that trains one of them on synthetic pictures.
 struct ModelsConfig {
   bool json = false;
+  std::string name;               ///< the only one to list; empty: all
   std::string plan;               ///< model to plan; empty: list all
   std::int64_t local_batch = 32;  ///< of the plan, as all below
   std::int64_t num_classes = 0;   ///< 0: the model's own

@@ -333,7 +333,9 @@ OptionTable init_table(InitConfig& c) {
 
 OptionTable models_table(ModelsConfig& c) {
   OptionTable table{.program = "dtrain models",
-                    .purpose = "Lists the networks that --model knows, or plans the memory of a rank that trains one."};
+                    .purpose = "Lists the networks that --model knows, or plans the memory of a rank that trains one.",
+                    .options = {},
+                    .positional = {.label = "[NAME]", .field = &c.name, .is_required = false}};
   add_group(table, "Plan",
             {
                 text_option("plan", "NAME", "Network to plan the memory for; nothing of it is allocated.", c.plan, "list all"),

@@ -128,6 +128,7 @@ std::string models_text(const ModelsConfig& config) {
   std::vector<std::vector<std::string>> rows{
       {"model", "parameters", "GFLOP", "a step", "pictures", "MB f32", "MB bf16", "classes", "source"}};
   for (const ModelEntry& model : list_models()) {
+    if (!config.name.empty() && model.name != config.name) continue;
     const NetworkSpec network = build_model(model.name, {});
     const std::int64_t parameters = trained_elements(network);
     const std::int64_t forward = forward_flops(network);
@@ -149,9 +150,11 @@ std::string models_text(const ModelsConfig& config) {
                     megabytes_text(2 * activations), std::to_string(model.num_classes), model.source});
   }
   if (config.json) return json.dump(2) + "\n";
+  const std::string name = config.name.empty() ? "NAME" : config.name;
   return table_text(rows) +
          "GFLOP: forward pass of one picture, 2 per multiply-add; a step: forward, and backward to weights and inputs.\n"
-         "MB: results of a forward pass of one picture that are not made in place; `--plan` counts what a rank needs.\n";
+         "MB: results of a forward pass of one picture that are not made in place; `--plan " +
+         name + "` counts what a rank needs.\n";
 }
 
 std::string plan_text(const ModelsConfig& config, const RankMemory& memory, std::size_t share_bytes) {

@@ -7,9 +7,12 @@
 #include <cmath>
 #include <cstdio>
 #include <cxxopts.hpp>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "dtrain/error.hpp"
+#include "launch/habits.hpp"
 #include "trainer/config.hpp"
 
 namespace dtrain {
@@ -75,11 +78,36 @@ const Option* find_option(const OptionTable& table, const std::string& name) {
 
 std::string unknown_option(const OptionTable& table, const std::string& written) {
   const std::string name = written.substr(std::min(written.find_first_not_of('-'), written.size()));
-  const std::string nearest = nearest_name(name, option_names(table));
+  const std::vector<std::string> names = option_names(table);
+  const std::string nearest = nearest_name(name, names);
+  std::string remedy = habitual_option(written, names);
+  if (remedy.empty()) remedy = nearest.empty() ? table.program + " --help" : "--" + nearest;
+  return to_text(Fault{
+      .doing = written, .expected = "an option of " + table.program, .found = "an unknown one", .remedy = std::move(remedy)});
+}
+
+/// Words that belong to no option: a data directory, as the last word of PyTorch's example, or a dash that an editor has turned
+/// into a longer one.
+std::string stray_argument(const OptionTable& table, const std::string& argument) {
+  Fault fault{.doing = "'" + argument + "'",
+              .expected = "options, which begin with --",
+              .found = "an argument that belongs to none",
+              .remedy = table.program + " --help"};
+  std::error_code error;
+  if (argument.starts_with("\u2013") || argument.starts_with("\u2014") || argument.starts_with("\u2212")) {
+    fault.found = "a dash that is no hyphen, as editors and web pages make of --";
+    fault.remedy = "--" + argument.substr(std::min(argument.find_first_of("abcdefghijklmnopqrstuvwxyz"), argument.size()));
+  } else if (find_option(table, "data") != nullptr && std::filesystem::is_directory(argument, error)) {
+    fault.remedy = "--data " + argument;
+  }
+  return to_text(fault);
+}
+
+std::string spaced_value(const std::string& written, const std::string& value) {
   return to_text(Fault{.doing = written,
-                       .expected = "an option of " + table.program,
-                       .found = "an unknown one",
-                       .remedy = nearest.empty() ? table.program + " --help" : "--" + nearest});
+                       .expected = "its value after one blank, or after = without blanks",
+                       .found = "= with blanks around it",
+                       .remedy = written + (value.empty() ? " VALUE" : "=" + value)});
 }
 
 bool looks_like_option(const std::string& argument) { return argument.size() > 2 && argument.starts_with("--"); }
@@ -100,6 +128,7 @@ std::vector<std::string> tie_values(const OptionTable& table, const std::vector<
     const std::string written = argument.substr(0, equals);
     const Option* const option = is_single_dash ? nullptr : find_option(table, written.substr(2));
     const bool has_next = i + 1 < arguments.size() && !looks_like_option(arguments[i + 1]);
+    const std::string next = has_next ? arguments[i + 1] : "";
     if (option == nullptr) {
       faults.push_back(unknown_option(table, written));
       // What follows is most likely its value.
@@ -110,8 +139,18 @@ std::vector<std::string> tie_values(const OptionTable& table, const std::vector<
       } else {
         faults.push_back(to_text(Fault{.doing = written, .expected = "no value", .found = argument.substr(equals)}));
       }
+    } else if (equals != std::string::npos && equals + 1 == argument.size() && has_next) {
+      faults.push_back(spaced_value(written, next));  // "--lr= 0.1"
+      ++i;
     } else if (equals != std::string::npos) {
       tied.push_back(argument);
+    } else if (next == "=") {  // "--lr = 0.1"
+      const bool has_value = i + 2 < arguments.size() && !looks_like_option(arguments[i + 2]);
+      faults.push_back(spaced_value(written, has_value ? arguments[i + 2] : ""));
+      i += has_value ? 2 : 1;
+    } else if (next.starts_with("=")) {  // "--lr =0.1"
+      faults.push_back(spaced_value(written, next.substr(1)));
+      ++i;
     } else if (has_next) {
       tied.push_back(written + "=" + arguments[++i]);
     } else if (!option->bare_value.empty()) {
@@ -134,10 +173,10 @@ cxxopts::Options cxxopts_of(const OptionTable& table) {
     const std::string text = option.default_text.empty() ? option.text : option.text + " [" + option.default_text + "]";
     options.add_option(option.group, "", option.name, text, value, option.value);
   }
-  if (!table.positional.label.empty()) {
+  if (!table.positional.label.empty()) options.positional_help(table.positional.label);
+  if (table.positional.field != nullptr) {
     options.add_option("", "", kPositionalName, "", cxxopts::value<std::string>(), "");
     options.parse_positional(kPositionalName);
-    options.positional_help(table.positional.label);
   }
   return options;
 }
@@ -239,22 +278,22 @@ std::vector<std::string> apply_arguments(const OptionTable& table, const std::ve
       faults.push_back(to_text(Fault{.doing = "--" + option.name, .expected = expected, .found = "'" + value + "'"}));
     }
   }
-  if (!table.positional.label.empty()) {
-    if (parsed.count(kPositionalName) > 0) {
-      *table.positional.field = parsed[kPositionalName].as<std::string>();
-    } else {
+  std::vector<std::string> stray = parsed.unmatched();
+  if (const Positional& positional = table.positional; !positional.label.empty()) {
+    const bool has_one = positional.field != nullptr && parsed.count(kPositionalName) > 0;
+    if (has_one) {
+      *positional.field = parsed[kPositionalName].as<std::string>();
+    } else if (positional.fields != nullptr && !stray.empty()) {
+      *positional.fields = std::move(stray);
+      stray.clear();
+    } else if (positional.is_required) {
       faults.push_back(to_text(Fault{.doing = table.program,
                                      .expected = table.positional.label,
                                      .found = "none",
                                      .remedy = table.program + " " + table.positional.label}));
     }
   }
-  for (const std::string& argument : parsed.unmatched()) {
-    faults.push_back(to_text(Fault{.doing = "'" + argument + "'",
-                                   .expected = "options, which begin with --",
-                                   .found = "an argument that belongs to none",
-                                   .remedy = table.program + " --help"}));
-  }
+  for (const std::string& argument : stray) faults.push_back(stray_argument(table, argument));
   return faults;
 }
 

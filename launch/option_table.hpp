@@ -25,6 +25,8 @@ struct Option {
 struct Positional {
   std::string label;  ///< "DIR"; empty: nothing
   std::string* field = nullptr;
+  std::vector<std::string>* fields = nullptr;  ///< instead: takes one or more
+  bool is_required = true;
 };
 
 struct OptionTable {
