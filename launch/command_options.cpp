@@ -24,7 +24,19 @@ Option bn_option(std::string& field) {
                      "Batch-norm's statistics: of a micro-batch, or of those that all ranks compute at the same time.", field);
 }
 Option crop_option(std::int64_t& field) {
-  return whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, field, "the model's");
+  return whole_option("crop", "Side of the pictures that the network sees, pixels.", 1, field,
+                      "that of the weights that are read, else the model's");
+}
+/// How images are prepared, by whoever reads them. belongs_to: where the defaults come from.
+std::vector<Option> preprocessing_options(std::string& interpolation, std::string& mean, std::string& stddev,
+                                          const std::string& belongs_to) {
+  return {
+      text_option("interpolation", "bilinear|bicubic|nearest", "Filter with which images are resized, as PIL's.", interpolation,
+                  belongs_to + "bilinear"),
+      text_option("mean", "R,G,B", "Subtracted from pixels, which run from 0 to 1; one number for all channels.", mean,
+                  belongs_to + "0.485,0.456,0.406"),
+      text_option("std", "R,G,B", "What they are divided by after that.", stddev, belongs_to + "0.229,0.224,0.225"),
+  };
 }
 Option aux_heads_option(bool& field) {
   return on_off_option("aux-heads", "With the auxiliary classifiers of googlenet and inception_v3, which training alone uses.",
@@ -146,6 +158,7 @@ OptionTable train_table(TrainConfig& c) {
                 on_off_option("shuffle", "New random order in every epoch.", c.shuffle),
             });
   add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
+  add_group(table, "Data", preprocessing_options(c.interpolation, c.mean, c.stddev, "that of --init-from, else "));
   add_group(table, "Training",
             {
                 whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
@@ -243,11 +256,11 @@ OptionTable eval_table(EvalConfig& c) {
   add_group(
       table, "Network",
       {
-          text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model),
+          text_option("model", "NAME", "Network; `dtrain models` lists them.", c.model, "that of the weights"),
           text_option("weights", "FILE|A,B,C",
                       "Weights (safetensors); several with commas between them: each, and the mean of their probabilities.",
                       c.weights, "required"),
-          whole_option("num-classes", "Classes.", 2, c.num_classes, "as the data set has; with --class-indices: the model's"),
+          whole_option("num-classes", "Outputs of the network.", 2, c.num_classes, "as the weights have"),
           text_option("precision", "fp32|bf16|auto",
                       "Type of activations and working weights; auto: bf16 where the CPU has it.", c.precision),
           allow_slow_option(c.allow_slow),
@@ -258,9 +271,10 @@ OptionTable eval_table(EvalConfig& c) {
                 text_option("data", "DIR", "Class folders of pictures, or a directory with val/ or test/.", c.data, "required"),
                 text_option("data-format", "auto|imagefolder", "How the data is stored.", c.data_format),
                 text_option("class-indices", "FILE", "Lines \"folder index\": which of the network's classes each folder is.",
-                            c.class_indices, "the folders' byte order"),
+                            c.class_indices, "by the names in the weights"),
             });
   add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
+  add_group(table, "Data", preprocessing_options(c.interpolation, c.mean, c.stddev, "that of the weights, else "));
   add_group(table, "Data",
             {
                 whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),

@@ -8,6 +8,7 @@
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/averaged_statistics.hpp"
+#include "trainer/class_matching.hpp"
 
 namespace dtrain {
 namespace {
@@ -36,7 +37,7 @@ void on_root(const Communicator& communicator, const std::function<void()>& acti
 /// Recipe keys without which a saved position has no meaning in the new run.
 bool changes_position(const std::string& key) {
   return key == "model" || key == "classes" || key == "samples" || key == "global_batch" || key == "seed" || key == "shuffle" ||
-         key == "stages";
+         key == "stages" || key == "interpolation" || key == "mean" || key == "std";
 }
 
 std::string join(const std::vector<std::string>& words) {
@@ -45,8 +46,22 @@ std::string join(const std::vector<std::string>& words) {
   return text;
 }
 
+/// Names of classes, where both sides have them.
+void require_same_classes(const std::vector<std::string>& saved, const std::vector<std::string>& now, const fs::path& file) {
+  if (saved.empty() || now.empty() || saved == now) return;
+  const auto first = std::ranges::mismatch(saved, now);
+  const auto name_at = [](const std::vector<std::string>& names, auto at) { return at == names.end() ? "none" : "'" + *at + "'"; };
+  throw ConfigError(
+      Fault{.doing = "resuming from " + file.string(),
+            .expected = "the class folders of the saved run: " + class_list(saved),
+            .found = class_list(now) + "; they differ first where it had " + name_at(saved, first.in1) + " and there is now " +
+                     name_at(now, first.in2),
+            .remedy = "the folders' names as they were, or --init-from " + file.string() + " for a new run, which goes by name"});
+}
+
 void require_same_position(const TrainingPosition& position, const RunPlan& plan, const fs::path& file,
                            std::vector<std::string>& messages) {
+  require_same_classes(position.card.class_names, plan.card.class_names, file);
   const auto differing = differing_keys(plan.recipe, position.recipe);
   std::vector<std::string> fatal;
   std::ranges::copy_if(differing, std::back_inserter(fatal), changes_position);

@@ -24,6 +24,7 @@ namespace {
 
 constexpr int kMostThreads = 4096;
 constexpr int kMostWorkers = 1024;
+constexpr float kSmallestDeviation = 1e-6f;
 constexpr double kShortestStall_s = 1.0;  ///< a roll call of many ranks takes a second
 
 void check_precision(const std::string& value, bool allow_slow, Faults& faults) {
@@ -59,6 +60,9 @@ void check_shared(const Config& config, int ranks, Faults& faults) {
                 .found = std::to_string(config.resize),
                 .remedy = "--resize " + std::to_string(config.crop)});
   }
+  if (!config.interpolation.empty()) faults.one_of(config.interpolation, {"bilinear", "bicubic", "nearest"}, "--interpolation");
+  if (!config.mean.empty()) faults.collect("--mean", [&] { parse_channels(config.mean, 0.0f); });
+  if (!config.stddev.empty()) faults.collect("--std", [&] { parse_channels(config.stddev, kSmallestDeviation); });
   faults.within(config.workers, 0, kMostWorkers, "--workers");
   faults.at_least(config.max_damaged, 0, "--max-damaged");
   faults.at_least(config.synthetic_size, 1, "--synthetic-size");
@@ -342,6 +346,32 @@ bool is_due(const Interval& interval, std::int64_t steps_done, std::int64_t step
   const double length = interval.epochs * static_cast<double>(steps_per_epoch);
   const auto completed = [&](std::int64_t steps) { return std::floor(static_cast<double>(steps) / length + 1e-9); };
   return completed(steps_done) > completed(steps_done - 1);
+}
+
+std::array<float, 3> parse_channels(const std::string& text, float lowest) {
+  std::vector<float> values;
+  const auto refuse = [&](const std::string& remedy) {
+    throw ConfigError(Fault{.doing = "reading values of the three channels",
+                            .expected = "three numbers with commas between them, or one for all, from " +
+                                        shortest_text(lowest) + " to 1: of pixels that run from 0 to 1",
+                            .found = "'" + text + "'",
+                            .remedy = remedy});
+  };
+  for (const char* at = text.data();;) {
+    float value = 0.0f;
+    const char* const end = text.data() + text.size();
+    while (at != end && *at == ' ') ++at;
+    const auto [rest, fault] = std::from_chars(at, end, value);
+    if (fault != std::errc{} || !std::isfinite(value) || (rest != end && *rest != ',')) refuse("0.485,0.456,0.406, say");
+    if (value > 1.0f) refuse("the numbers divided by 255, if they are of bytes");
+    if (value < lowest) refuse("0.229,0.224,0.225, say");
+    values.push_back(value);
+    if (rest == end) break;
+    at = rest + 1;
+  }
+  if (values.size() == 1) values.resize(3, values.front());
+  if (values.size() != 3) refuse("0.485,0.456,0.406, say");
+  return {values[0], values[1], values[2]};
 }
 
 std::vector<std::string> parse_list(const std::string& text) {

@@ -1,6 +1,7 @@
 // Everything a run is told, as plain values with their defaults: filled by the command line, read by the trainer.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -38,7 +39,9 @@ struct TrainConfig {
   std::string val_data;              ///< empty: the val/ (or test/) beside train/ when data has it
   std::string augment;               ///< standard | light | none; empty: standard, light for pictures up to 64 pixels
   std::int64_t resize = 0;           ///< 0: crop·256/224
-  std::int64_t crop = 0;             ///< 0: the model's picture size
+  std::int64_t crop = 0;             ///< 0: that of --init-from, else the model's picture size
+  std::string interpolation;         ///< bilinear | bicubic | nearest; empty: that of --init-from, else bilinear
+  std::string mean, stddev;          ///< "0.485,0.456,0.406"; empty: those of --init-from, else ImageNet's
   bool shuffle = true;
   int workers = 0;  ///< 0: chosen from the cores the rank has
   std::int64_t max_damaged = 100;
@@ -117,6 +120,8 @@ struct TrainConfig {
 };
 
 struct EvalConfig {
+  std::set<std::string> given;  ///< as TrainConfig's
+
   // Network
   std::string model = "resnet50";
   std::string weights;             ///< safetensors file, or several with commas between them: an ensemble
@@ -130,7 +135,9 @@ struct EvalConfig {
   std::string data_format = "auto";  ///< auto | imagefolder
   std::string class_indices;         ///< file of lines "folder index"; empty: folder k is the network's class k
   std::int64_t resize = 0;           ///< 0: crop·256/224
-  std::int64_t crop = 0;             ///< 0: the model's picture size
+  std::int64_t crop = 0;             ///< 0: that of the weights, else the model's picture size
+  std::string interpolation;         ///< bilinear | bicubic | nearest; empty: that of the weights, else bilinear
+  std::string mean, stddev;          ///< "0.485,0.456,0.406"; empty: those of the weights, else ImageNet's
   int workers = 0;                   ///< 0: chosen from the cores the rank has
   std::int64_t max_damaged = 100;
   std::int64_t synthetic_size = 1281167;
@@ -191,6 +198,10 @@ Interval parse_interval(std::string_view text);
 /// Whether the interval ends with step number `steps_done` (counted from 1 over the whole run). A fraction of an epoch that is
 /// not a whole number of steps ends with the step that completes it: 0.5epoch of 5 steps ends after steps 3, 5, 8, 10, …
 bool is_due(const Interval& interval, std::int64_t steps_done, std::int64_t steps_per_epoch);
+
+/// "0.485,0.456,0.406", or one number for all three channels. Of values in [0, 1]. Errors: ConfigError: not so
+/// many numbers, one below `lowest` or above 1.
+std::array<float, 3> parse_channels(const std::string& text, float lowest);
 
 /// The parts of a comma-separated list. Errors: ConfigError: an empty part, or one that is there twice.
 std::vector<std::string> parse_list(const std::string& text);

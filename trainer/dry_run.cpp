@@ -9,6 +9,7 @@
 #include "trainer/start.hpp"
 #include "trainer/text_file.hpp"
 #include "trainer/training.hpp"
+#include "trainer/weights_defaults.hpp"
 
 namespace dtrain {
 namespace {
@@ -52,7 +53,8 @@ double measured_speed(const TrainConfig& config, const RunPlan& plan, const RunD
 
 }  // namespace
 
-int run_dry(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment) {
+int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvironment& environment) {
+  const TrainConfig config = with_initial_weights(asked);
   const TrainingRanks ranks(config, communicator);
   const RunData data = open_training_data(config, communicator.size());
   const RunPlan plan = plan_run(config, facts_of(data), training_ranks(config, communicator.size()));

@@ -33,9 +33,11 @@ std::vector<Prediction> gather_predictions(const std::vector<Prediction>& mine, 
 }
 
 std::vector<std::string> names_of_outputs(const std::vector<std::string>& folders, std::span<const std::int32_t> class_indices,
-                                          std::int64_t num_classes) {
+                                          std::int64_t num_classes, const std::vector<std::string>& known) {
   std::vector<std::string> names;
-  for (std::int64_t k = 0; k < num_classes; ++k) names.push_back("class " + std::to_string(k));
+  for (std::int64_t k = 0; k < num_classes; ++k) {
+    names.push_back(k < std::ssize(known) ? known[static_cast<std::size_t>(k)] : "class " + std::to_string(k));
+  }
   for (std::size_t folder = 0; folder < folders.size(); ++folder) {
     names[static_cast<std::size_t>(output_of(static_cast<std::int32_t>(folder), class_indices))] = folders[folder];
   }

@@ -19,10 +19,10 @@ struct Prediction {
 /// Those of all ranks, in the order of the ranks, on every rank. Collective. Cost: 8 bytes a picture.
 std::vector<Prediction> gather_predictions(const std::vector<Prediction>& mine, const Communicator& communicator);
 
-/// A name for each of the network's classes: that of the folder that stands for it, "class 17" where none does.
-/// class_indices: the class of each folder; empty: folder k is class k.
+/// A name for each of the network's classes: that of the folder that stands for it, else the one in `known`, else "class 17".
+/// class_indices: the class of each folder; empty: folder k is class k. known: of class 0, 1, …; may end early.
 std::vector<std::string> names_of_outputs(const std::vector<std::string>& folders, std::span<const std::int32_t> class_indices,
-                                          std::int64_t num_classes);
+                                          std::int64_t num_classes, const std::vector<std::string>& known = {});
 
 struct ClassAccuracy {
   std::int64_t samples = 0;

@@ -41,6 +41,14 @@ Json memory_lines(const RankMemory& memory) {
 
 }  // namespace
 
+Json preprocessing_json(const Preprocessing& preprocessing) {
+  return {{"resize", preprocessing.resize},
+          {"crop", preprocessing.crop},
+          {"interpolation", to_text(preprocessing.interpolation)},
+          {"mean", preprocessing.mean},
+          {"std", preprocessing.stddev}};
+}
+
 void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator) {
   const auto peak_rss = static_cast<std::int64_t>(communicator.max(static_cast<double>(peak_rss_bytes())));
   if (path.empty() || !communicator.is_root()) return;
@@ -62,6 +70,8 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
             {"loss_last", report.steps.empty() ? Json() : Json(report.steps.back().loss)},
             {"train", {{"top1_last_step", report.steps.empty() ? Json() : Json(report.steps.back().top1)}}},
             {"validation", Json()},
+            {"class_names", plan.card.class_names},
+            {"preprocessing", preprocessing_json(preprocessing_of(plan.eval_transform))},
             {"parameters", report.parameters},
             {"flops_per_image", flops},
             {"gflops_per_rank", static_cast<double>(flops) * throughput.median / communicator.size() / 1e9},

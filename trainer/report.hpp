@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ struct RunReport {
   std::vector<std::string> command;
   double startup_s = 0.0;  ///< from the program's start to the first step
 };
+
+/// As reports have it.
+nlohmann::ordered_json preprocessing_json(const Preprocessing& preprocessing);
 
 /// Gathers what only the ranks know (peak memory), and writes on the root. Collective. Errors: DataError.
 void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator);

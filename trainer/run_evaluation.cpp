@@ -10,6 +10,7 @@
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
 #include "trainer/class_indices.hpp"
+#include "trainer/class_matching.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/ensemble.hpp"
 #include "trainer/ensemble_report.hpp"
@@ -19,6 +20,7 @@
 #include "trainer/run_plan.hpp"
 #include "trainer/start.hpp"
 #include "trainer/text_table.hpp"
+#include "trainer/weights_defaults.hpp"
 
 namespace dtrain {
 namespace {
@@ -98,12 +100,14 @@ void finish_file(std::ofstream& file, const std::string& doing, const std::strin
 }
 
 void write_result(const std::string& path, const EvalConfig& config, const std::vector<std::string>& files,
-                  const EnsembleResult& result, const ClassAccuracies& per_class) {
+                  const EnsembleResult& result, const Preprocessing& preprocessing,
+                  const ClassAccuracies& per_class) {
   const EvaluationResult& whole = result.ensemble;
   Json json{{"model", model_entry(config.model).name},
             {"weights", config.weights},
             {"data", config.data},
             {"class_indices", config.class_indices},
+            {"preprocessing", preprocessing_json(preprocessing)},
             {"top1", whole.top1()},
             {"top5", whole.top5()},
             {"loss", whole.loss()},
@@ -119,11 +123,43 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
   finish_file(file, "writing the report " + path, "--report");
 }
 
+/// The configuration with what the files say where it leaves something open.
+EvalConfig completed(const EvalConfig& asked, const std::vector<std::string>& files, WeightsFacts& weights) {
+  EvalConfig config = asked;
+  if (!config.given.contains("model")) {
+    const std::string model = model_of_weights(files);
+    if (!model.empty()) config.model = model;
+  }
+  weights = look_at_weights(files, config.model);
+  return with_weights(config, weights);
+}
+
+/// The network's class for each folder, by whatever says so; the root tells people.
+std::vector<std::int32_t> match_folders(const EvalConfig& config, const Dataset& dataset, const NetworkSpec& network,
+                                        const WeightsFacts& weights, const Communicator& communicator) {
+  log_root(communicator, preprocessing_line(preprocessing_of(evaluation_transform(network, config)), weights));
+  if (!config.class_indices.empty()) {
+    log_root(communicator, "classes: by " + config.class_indices);
+    return read_class_indices(config.class_indices, dataset.class_names(), network.num_classes);
+  }
+  if (config.data == "synthetic") return {};
+  const ClassMatch match = match_classes({.folders = dataset.class_names(),
+                                          .names = weights.card.class_names,
+                                          .outputs = network.num_classes,
+                                          .file = weights.file});
+  if (communicator.is_root()) match.is_assumed ? spdlog::warn("{}", match.text) : spdlog::info("{}", match.text);
+  return match.indices;
+}
+
 }  // namespace
 
-int run_evaluation(const EvalConfig& config, Communicator& communicator, const RunEnvironment& environment) {
-  require_valid(validate(config, communicator.size()));
+int run_evaluation(const EvalConfig& asked, Communicator& communicator, const RunEnvironment& environment) {
+  require_valid(validate(asked, communicator.size()));
   const std::size_t at_start_bytes = resident_bytes();
+  const std::vector<std::string> files = parse_list(asked.weights);
+  WeightsFacts weights;
+  const EvalConfig config = completed(asked, files, weights);
+  require_valid(validate(config, communicator.size()));
   const ModelEntry& model = model_entry(config.model);
   const std::int64_t crop = config.crop > 0 ? config.crop : model.image_size;
   const auto dataset =
@@ -132,14 +168,9 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
                             .synthetic_size = config.synthetic_size,
                             .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
                             .picture_size = crop});
-  const std::vector<std::string> files = parse_list(config.weights);
   const std::size_t file_bytes = largest_bytes(files);
-  const bool maps_classes = !config.class_indices.empty();
-  // With class indices, the number of folders says nothing about the network.
-  const std::int64_t classes = maps_classes ? 0 : static_cast<std::int64_t>(dataset->class_names().size());
-  const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, classes);
-  std::vector<std::int32_t> class_indices;
-  if (maps_classes) class_indices = read_class_indices(config.class_indices, dataset->class_names(), network.num_classes);
+  const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, 0);
+  const std::vector<std::int32_t> class_indices = match_folders(config, *dataset, network, weights, communicator);
   const bool counts_classes = config.per_class || !config.confusion.empty();
   communicator.require_equal({{"precision", to_text(parse_precision(config.precision))},
                               {"--local-batch", std::to_string(config.local_batch)},
@@ -170,7 +201,7 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   if (communicator.is_root()) require_writable_file(config.report, "--report");
   if (communicator.is_root()) require_writable_file(config.confusion, "--confusion");
   std::vector<float> logits;
-  EvaluationOptions options{.transform = evaluation_transform(network, config.resize),
+  EvaluationOptions options{.transform = evaluation_transform(network, config),
                             .workers = loader_workers(config.workers, environment.placement),
                             .max_damaged = config.max_damaged,
                             .class_indices = class_indices};
@@ -195,10 +226,10 @@ int run_evaluation(const EvalConfig& config, Communicator& communicator, const R
   }
   if (!config.confusion.empty()) {
     std::ofstream file(config.confusion);
-    write_confusion(file, predictions, folders, names_of_outputs(folders, class_indices, network.num_classes));
+    write_confusion(file, predictions, folders, names_of_outputs(folders, class_indices, network.num_classes, weights.card.class_names));
     finish_file(file, "writing " + config.confusion, "--confusion");
   }
-  if (!config.report.empty()) write_result(config.report, config, files, result, per_class);
+  if (!config.report.empty()) write_result(config.report, config, files, result, preprocessing_of(options.transform), per_class);
   print_result(config, files, result);
   return 0;
 }

@@ -74,6 +74,11 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
     if (config.ps_mode == "backup") text << "backup_workers=" << backup_workers_of(config) << "\n";
     if (config.ps_mode == "async") text << "max_staleness=" << max_staleness_of(config) << "\n";
   }
+  const Preprocessing usual;
+  if (plan.eval_transform.interpolation != usual.interpolation)
+    text << "interpolation=" << to_text(plan.eval_transform.interpolation) << "\n";
+  if (plan.eval_transform.mean != usual.mean) text << "mean=" << to_text(plan.eval_transform.mean) << "\n";
+  if (plan.eval_transform.stddev != usual.stddev) text << "std=" << to_text(plan.eval_transform.stddev) << "\n";
   if (plan.syncs_norms) text << "bn=sync\n";
   if (config.aux_heads) text << "aux_heads=on\n";  // left out otherwise, as in recipes older than the options
   return text.str();
@@ -137,7 +142,7 @@ NetworkSpec network_for(const std::string& model, const ModelOptions& options, s
   return network;
 }
 
-TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t resize) {
+TransformOptions plain_transform(const NetworkSpec& network, std::int64_t resize) {
   TransformOptions transform;
   transform.augmentation = Augmentation::none;
   transform.channels = network.channels;
@@ -222,7 +227,7 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
   if (config.dropout) model_options.dropout = static_cast<float>(*config.dropout);
   plan.network = network_for(config.model, model_options, 0, data.classes);
 
-  plan.eval_transform = evaluation_transform(plan.network, config.resize);
+  plan.eval_transform = evaluation_transform(plan.network, config);
   plan.train_transform = plan.eval_transform;
   plan.train_transform.augmentation = augmentation_of(config.augment, plan.network.height);
   plan.train_transform.seed = config.seed;

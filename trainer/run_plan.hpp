@@ -51,9 +51,20 @@ struct RunPlan {
 /// pictures up to 64 pixels, which are used whole.
 std::int64_t default_resize(std::int64_t crop);
 
+/// Resize and centre crop for a network, with ImageNet's mean and deviation. resize: 0: default_resize.
+TransformOptions plain_transform(const NetworkSpec& network, std::int64_t resize);
+
 /// Network and picture transform that training and evaluation share. classes: of the data set; 0: they do not matter.
 NetworkSpec network_for(const std::string& model, const ModelOptions& options, std::int64_t crop, std::int64_t classes);
-TransformOptions evaluation_transform(const NetworkSpec& network, std::int64_t resize);
+/// config: resize, interpolation, mean and stddev, each where it is given.
+template <typename Config>
+TransformOptions evaluation_transform(const NetworkSpec& network, const Config& config) {
+  TransformOptions transform = plain_transform(network, config.resize);
+  if (!config.interpolation.empty()) transform.interpolation = *parse_interpolation(config.interpolation);
+  if (!config.mean.empty()) transform.mean = parse_channels(config.mean, 0.0f);
+  if (!config.stddev.empty()) transform.stddev = parse_channels(config.stddev, 0.0f);
+  return transform;
+}
 /// Of an evaluation transform.
 Preprocessing preprocessing_of(const TransformOptions& transform);
 

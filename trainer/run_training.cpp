@@ -13,6 +13,7 @@
 #include "trainer/datasets.hpp"
 #include "trainer/ensemble_report.hpp"
 #include "trainer/evaluation.hpp"
+#include "trainer/initial_weights.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/parameter_serving.hpp"
@@ -24,6 +25,7 @@
 #include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
 #include "trainer/training.hpp"
+#include "trainer/weights_defaults.hpp"
 
 namespace dtrain {
 namespace {
@@ -235,9 +237,11 @@ class TrainingRun {
   std::int64_t load_weights() {
     initialize(plan_.network, plan_.seed, replica_.parameters());
     if (!config_.init_from.empty()) {
-      const TensorFile file = read_tensor_file(config_.init_from);
-      const ImportReport imported =
-          import_weights(file, replica_.parameters(), ImportMode::fine_tune, head_tensor_names(plan_.network));
+      TensorFile file = read_tensor_file(config_.init_from);
+      const std::vector<std::string> head = head_tensor_names(plan_.network);
+      const std::string arranged = arrange_head(file, plan_.card.class_names, head);
+      const ImportReport imported = import_weights(file, replica_.parameters(), ImportMode::fine_tune, head);
+      if (!arranged.empty()) log_root(communicator_, arranged);
       log_root(communicator_, describe_import(imported, config_.init_from));
     }
     std::vector<std::string> messages;
@@ -372,7 +376,8 @@ class TrainingRun {
 
 }  // namespace
 
-int run_training(const TrainConfig& config, Communicator& communicator, const RunEnvironment& environment) {
+int run_training(const TrainConfig& asked, Communicator& communicator, const RunEnvironment& environment) {
+  const TrainConfig config = with_initial_weights(asked);
   const TrainingRanks ranks(config, communicator);
   return ranks.trains() ? TrainingRun(config, ranks, environment).run() : serve(config, ranks, environment);
 }

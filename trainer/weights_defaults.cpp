@@ -1,0 +1,109 @@
+// Looking at files of weights; see weights_defaults.hpp.
+#include "trainer/weights_defaults.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "dtrain/checkpoint.hpp"
+#include "dtrain/error.hpp"
+#include "dtrain/models.hpp"
+#include "trainer/class_matching.hpp"
+
+namespace dtrain {
+namespace {
+
+/// Rows of the head's weights, under whatever prefix; 0: it has none of that name.
+std::int64_t outputs_of(const TensorFile& file, const std::string& model) {
+  const std::vector<std::string> heads = head_tensor_names(build_model(model, {}));
+  if (heads.empty()) return 0;
+  for (const FileTensor& tensor : file.tensors) {
+    const bool is_head = tensor.name == heads.front() || tensor.name.ends_with("." + heads.front());
+    if (is_head && !tensor.shape.empty()) return tensor.shape.front();
+  }
+  return 0;
+}
+
+bool names_a_model(const std::string& name) {
+  return std::ranges::any_of(list_models(), [&](const ModelEntry& model) { return model.name == name; });
+}
+
+std::string channels_text(const std::array<float, 3>& channels) {
+  return shortest_text(channels[0]) + "," + shortest_text(channels[1]) + "," + shortest_text(channels[2]);
+}
+
+[[noreturn]] void refuse_members(const WeightsFacts& first, const WeightsFacts& other, const std::string& what,
+                                 const std::string& one, const std::string& two) {
+  throw DataError(Fault{.doing = "evaluating " + first.file + " and " + other.file + " together",
+                        .expected = "the same " + what,
+                        .found = one + " and " + two,
+                        .remedy = "each file by itself"});
+}
+
+template <typename Config>
+Config filled_in(Config config, const WeightsFacts& weights) {
+  if (!weights.card.preprocessing) return config;
+  const Preprocessing& known = *weights.card.preprocessing;
+  // The resize belongs to the crop: with another crop, it is that crop's.
+  const bool keeps_crop = config.crop == 0 || config.crop == known.crop;
+  if (config.crop == 0) config.crop = known.crop;
+  if (config.resize == 0 && keeps_crop) config.resize = known.resize;
+  if (config.interpolation.empty()) config.interpolation = to_text(known.interpolation);
+  if (config.mean.empty()) config.mean = channels_text(known.mean);
+  if (config.stddev.empty()) config.stddev = channels_text(known.stddev);
+  return config;
+}
+
+}  // namespace
+
+WeightsFacts look_at_weights(const std::string& file, const std::string& model) {
+  const TensorFile contents = read_tensor_file(file);
+  WeightsFacts facts{.file = file, .card = card_of(contents), .outputs = outputs_of(contents, model), .preprocessing_from = {}};
+  if (facts.card.preprocessing) facts.preprocessing_from = file;
+  return facts;
+}
+
+WeightsFacts look_at_weights(const std::vector<std::string>& files, const std::string& model) {
+  const WeightsFacts first = look_at_weights(files.front(), model);
+  for (std::size_t k = 1; k < files.size(); ++k) {
+    const WeightsFacts other = look_at_weights(files[k], model);
+    const auto text_of = [](const WeightsFacts& facts) {
+      return facts.card.preprocessing ? to_text(*facts.card.preprocessing) : std::string("none said");
+    };
+    if (other.card.class_names != first.card.class_names && !other.card.class_names.empty() &&
+        !first.card.class_names.empty()) {
+      refuse_members(first, other, "classes in the same order", class_list(first.card.class_names),
+                     class_list(other.card.class_names));
+    }
+    if (other.card.preprocessing != first.card.preprocessing) {
+      refuse_members(first, other, "preparation of images", text_of(first), text_of(other));
+    }
+  }
+  return first;
+}
+
+std::string model_of_weights(const std::vector<std::string>& files) {
+  const std::string model = card_of(read_tensor_file(files.front())).model;
+  return names_a_model(model) ? model : std::string();
+}
+
+TrainConfig with_weights(TrainConfig config, const WeightsFacts& weights) { return filled_in(std::move(config), weights); }
+
+EvalConfig with_weights(EvalConfig config, const WeightsFacts& weights) {
+  if (config.num_classes == 0) config.num_classes = weights.outputs;
+  return filled_in(std::move(config), weights);
+}
+
+TrainConfig with_initial_weights(const TrainConfig& config) {
+  return config.init_from.empty() ? config : with_weights(config, look_at_weights(config.init_from, config.model));
+}
+
+std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights) {
+  const bool is_as_said = weights.card.preprocessing && *weights.card.preprocessing == preprocessing;
+  std::string from = ", as usual for ImageNet";
+  if (is_as_said) from = ", as in " + weights.preprocessing_from;
+  if (!is_as_said && weights.card.preprocessing)
+    from = ", by the options; " + weights.file + " says " + to_text(*weights.card.preprocessing);
+  return "preprocessing: " + to_text(preprocessing) + from;
+}
+
+}  // namespace dtrain
