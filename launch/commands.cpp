@@ -14,6 +14,7 @@
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
+#include "trainer/class_matching.hpp"
 #include "trainer/text_table.hpp"
 
 namespace dtrain {
@@ -202,7 +203,12 @@ std::string inspect_text(const InspectConfig& config) {
   // Reading has verified the checksum of every file that carries dtrain's mark.
   text += file.metadata.contains("dtrain.version") ? "  checksum: right (written by dtrain)\n"
                                                    : "  checksum: none (written by another program)\n";
+  const std::vector<std::string> classes = card_of(file).class_names;
   for (const auto& [key, value] : file.metadata) {
+    if (key == "class_names" && !classes.empty()) {
+      text += "  class_names: " + std::to_string(classes.size()) + ": " + class_list(classes) + "\n";
+      continue;
+    }
     if (value.find('\n') == std::string::npos) {
       text += "  " + key + ": " + value + "\n";
       continue;

@@ -63,22 +63,24 @@ WeightsFacts look_at_weights(const std::string& file, const std::string& model) 
 }
 
 WeightsFacts look_at_weights(const std::vector<std::string>& files, const std::string& model) {
-  const WeightsFacts first = look_at_weights(files.front(), model);
+  WeightsFacts all = look_at_weights(files.front(), model);
   for (std::size_t k = 1; k < files.size(); ++k) {
     const WeightsFacts other = look_at_weights(files[k], model);
-    const auto text_of = [](const WeightsFacts& facts) {
-      return facts.card.preprocessing ? to_text(*facts.card.preprocessing) : std::string("none said");
-    };
-    if (other.card.class_names != first.card.class_names && !other.card.class_names.empty() &&
-        !first.card.class_names.empty()) {
-      refuse_members(first, other, "classes in the same order", class_list(first.card.class_names),
+    // What a member does not say, another one says for it.
+    if (all.card.class_names.empty()) all.card.class_names = other.card.class_names;
+    if (!other.card.class_names.empty() && other.card.class_names != all.card.class_names) {
+      refuse_members(all, other, "classes in the same order", class_list(all.card.class_names),
                      class_list(other.card.class_names));
     }
-    if (other.card.preprocessing != first.card.preprocessing) {
-      refuse_members(first, other, "preparation of images", text_of(first), text_of(other));
+    if (!all.card.preprocessing) {
+      all.card.preprocessing = other.card.preprocessing;
+      all.preprocessing_from = other.preprocessing_from;
+    }
+    if (other.card.preprocessing && other.card.preprocessing != all.card.preprocessing) {
+      refuse_members(all, other, "preparation of images", to_text(*all.card.preprocessing), to_text(*other.card.preprocessing));
     }
   }
-  return first;
+  return all;
 }
 
 std::string model_of_weights(const std::vector<std::string>& files) {
