@@ -1,5 +1,7 @@
 """Loads pictures with dtrain and with torchvision in turn, one thread of each on the same core: images/s a core.
 
+With --against BENCH_LOADER the other program is dtrain's own, of another build: what a change cost or brought.
+
 Both transforms are measured: training's (random area resized to 224, random mirror) and evaluation's (256, centre crop 224).
 DIR@500 measures copies of DIR's JPEG files whose longer side has 500 pixels, the size of most of ImageNet's.
 """
@@ -17,6 +19,7 @@ from dtrain_command import REPOSITORY, CommandFailed, clean_environment, read_re
 HERE = Path(__file__).resolve().parent
 DEFAULT_BINARY = REPOSITORY / "build" / "release" / "bench" / "bench_loader"
 TRANSFORMS = ("train", "eval")
+OTHER_BUILD = "other build"
 # Of normalised values, whose standard deviation is about 1. Random crops of 2000 pictures move the mean by a few thousandths,
 # those of 50 pictures by a few hundredths; a channel's mean or scale left out moves it by 0.4 or more.
 SAME_MOMENTS = 0.1
@@ -59,16 +62,15 @@ def on_core(core, command):
     return ["taskset", "-c", core, *command]
 
 
-def measure_dtrain(options, data, transform, moments, folder):
+def measure_dtrain(options, binary, name, data, transform, moments, folder):
     def measure(seconds):
         file = folder / "loader.json"
         file.unlink(missing_ok=True)
-        run(on_core(options.core, [options.binary, "--data", data, "--transform", transform, "--seconds", seconds,
-                                   "--json", file]))
+        run(on_core(options.core, [binary, "--data", data, "--transform", transform, "--seconds", seconds, "--json", file]))
         report = read_report(file)
-        moments.add("dtrain", report)
+        moments.add(name, report)
         return rounds.Figures(report["images_per_s"])
-    return rounds.Program("dtrain", measure, 1)
+    return rounds.Program(name, measure, 1)
 
 
 def measure_torchvision(options, data, transform, moments):
@@ -86,22 +88,24 @@ def compare(options, name, data, transform, folder):
     """Measures one folder and transform; returns its figures as they go into the JSON file."""
     print(f"{name}, {transform}; images/s of a core", flush=True)
     moments = Moments()
-    programs = [measure_dtrain(options, data, transform, moments, folder),
-                measure_torchvision(options, data, transform, moments)]
+    other = measure_torchvision(options, data, transform, moments)
+    if options.against:
+        other = measure_dtrain(options, options.against, OTHER_BUILD, data, transform, moments, folder)
+    programs = [measure_dtrain(options, options.binary, "dtrain", data, transform, moments, folder), other]
     results = rounds.run_rounds(programs, options.rounds, lambda _speed, _batch: options.seconds)
     moments.check(f"{name}, {transform}")
     return {"data": name, "transform": transform, "moments": moments.of,
             "programs": {name: rounds.summary(runs) for name, runs in results.items()},
-            "ratio": rounds.ratio(results["dtrain"], results["torchvision"])}
+            "ratio": rounds.ratio(results["dtrain"], results[other.name])}
 
 
-def table(comparisons):
+def table(comparisons, other):
     def speed(one, name):
         figures = one["programs"][name]["images_per_s"]
         return f"{figures['median']:.0f} ({figures['min']:.0f} … {figures['max']:.0f})"
-    rows = [[one["data"], one["transform"], speed(one, "dtrain"), speed(one, "torchvision"), rounds.ratio_text(one["ratio"])]
+    rows = [[one["data"], one["transform"], speed(one, "dtrain"), speed(one, other), rounds.ratio_text(one["ratio"])]
             for one in comparisons]
-    return rounds.markdown_table(["pictures", "transform", "dtrain", "torchvision", "dtrain / torchvision"], rows)
+    return rounds.markdown_table(["pictures", "transform", "dtrain", other, f"dtrain / {other}"], rows)
 
 
 def main():
@@ -110,6 +114,7 @@ def main():
                         help="holds class folders of JPEG files; with @PIXELS: scaled to that longer side")
     parser.add_argument("--bench-loader", dest="binary", type=Path, default=DEFAULT_BINARY,
                         help="the program (default: build/release/bench/bench_loader)")
+    parser.add_argument("--against", type=Path, help="bench_loader of another build, instead of torchvision")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of a run's measured part (default 5)")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="that both run on (default: the last)")
@@ -125,10 +130,11 @@ def main():
         comparisons = [compare(options, name, data, transform, Path(folder))
                        for name, data in folders.items() for transform in TRANSFORMS]
     print(", ".join(f"{name}: {value}" for name, value in conditions.items()))
-    print(table(comparisons))
+    other = OTHER_BUILD if options.against else "torchvision"
+    print(table(comparisons, other))
     settings = {name: getattr(options, name) for name in ("rounds", "seconds", "core")}
     rounds.write_json(options.json, {"conditions": conditions, "settings": settings, "comparisons": comparisons})
-    return rounds.judge([rounds.Requirement(f"{one['data']}, {one['transform']}: dtrain / torchvision", one["ratio"]["median"],
+    return rounds.judge([rounds.Requirement(f"{one['data']}, {one['transform']}: dtrain / {other}", one["ratio"]["median"],
                                             options.require) for one in comparisons])
 
 
