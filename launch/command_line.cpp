@@ -74,7 +74,7 @@ Command parse(OptionTable (*make_table)(Config&), const std::vector<std::string>
   const std::vector<std::string> judged = judge(config);
   faults.insert(faults.end(), judged.begin(), judged.end());
   if (faults.empty()) return config;
-  std::string text = table.program + ": " + std::to_string(faults.size()) + (faults.size() == 1 ? " fault" : " faults");
+  std::string text = table.program + ": " + counted(std::ssize(faults), "fault");
   for (const std::string& fault : faults) text += "\n  " + fault;
   throw ConfigError(text + "\nAll options: " + table.program + " --help");
 }

@@ -120,7 +120,7 @@ std::string write_fresh_weights(const InitConfig& config) {
   ParameterStore parameters = plain_store(network);
   initialize(network, config.seed, parameters);
   write_tensor_file(config.out, export_weights(parameters, tensor_names(network), {.model = network.name}));
-  return "wrote " + config.out + ": " + network.name + ", " + std::to_string(network.num_classes) + " classes, " +
+  return "wrote " + config.out + ": " + network.name + ", " + counted(network.num_classes, "class", "classes") + ", " +
          grouped(parameters.parameter_count()) + " parameters, seed " + std::to_string(config.seed) + "\n";
 }
 
@@ -194,7 +194,7 @@ std::string render_demo(const MakeDemoConfig& config) {
   }
   make_demo(root, config.options);
   return "wrote " + config.directory + ": ten classes of " + std::to_string(config.options.train_per_class) + " training and " +
-         std::to_string(config.options.val_per_class) + " validation pictures\n";
+         counted(config.options.val_per_class, "validation picture") + "\n";
 }
 
 std::string inspect_text(const InspectConfig& config) {
@@ -224,7 +224,7 @@ std::string inspect_text(const InspectConfig& config) {
     rows.push_back(tensor_row(tensor));
     elements += element_count(tensor.shape);
   }
-  return text + table_text(rows) + std::to_string(file.tensors.size()) + " tensors, " + grouped(elements) + " elements\n";
+  return text + table_text(rows) + counted(std::ssize(file.tensors), "tensor") + ", " + grouped(elements) + " elements\n";
 }
 
 }  // namespace dtrain

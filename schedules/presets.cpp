@@ -315,7 +315,7 @@ PresetPlan plan_preset(const PresetRequest& request) {
                            ": every stage, warm-up and decay times " + figure(request.epochs / own_epochs));
   }
   if (request.name != "mlperf-lars" && request.samples != static_cast<std::int64_t>(kImageNetSamples)) {
-    plan.remarks.push_back(std::to_string(request.samples) + " pictures instead of ImageNet's 1281167: as many epochs of them");
+    plan.remarks.push_back(counted(request.samples, "picture") + " instead of ImageNet's 1281167: as many epochs of them");
   }
   return plan;
 }

@@ -30,8 +30,8 @@ std::int64_t steps_of(const Stage& stage, std::int64_t epoch_steps) {
 void require_room_for_warmup(const PlannedStage& planned, std::size_t stages) {
   const std::int64_t warmup = warmup_steps(planned.rate);
   if (stages == 1 || warmup <= planned.steps()) return;
-  refuse_stage(planned.stage, "a warm-up no longer than its " + std::to_string(planned.steps()) + " steps",
-               std::to_string(warmup) + " steps of it", "a smaller warmup-epochs, or a longer stage");
+  refuse_stage(planned.stage, "a warm-up no longer than its " + counted(planned.steps(), "step"),
+               counted(warmup, "step") + " of it", "a smaller warmup-epochs, or a longer stage");
 }
 
 }  // namespace

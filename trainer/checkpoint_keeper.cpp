@@ -194,8 +194,8 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   if (is_enabled()) require_branch_files(position.step, file);
   const std::int64_t sets = go_on_with(position.rank_statistics, replica);
   if (sets > 0 && sets != communicator_.size()) {
-    messages.push_back("the checkpoint has batch-norm's running statistics of " + std::to_string(sets) +
-                       " ranks: each rank goes on from their average");
+    messages.push_back("the checkpoint has batch-norm's running statistics of " + counted(sets, "rank") +
+                       ": each rank goes on from their average");
   }
   messages.push_back("resumed from " + file + " after step " + std::to_string(position.step));
   return position;

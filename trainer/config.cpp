@@ -71,7 +71,7 @@ void check_shared(const Config& config, int ranks, Faults& faults) {
   faults.at_least(config.local_batch, 0, "--local-batch");
   if (config.global_batch > 0 && config.global_batch < ranks) {
     faults.add({.doing = "--global-batch",
-                .expected = "at least one sample for each of the " + std::to_string(ranks) + " ranks",
+                .expected = "at least one sample for each of the " + counted(ranks, "rank"),
                 .found = std::to_string(config.global_batch),
                 .remedy = "--global-batch " + std::to_string(ranks) + " or more, or fewer ranks"});
   }
@@ -193,7 +193,7 @@ void check_servers(const TrainConfig& config, int ranks, Faults& faults) {
     const std::int64_t asked = backup_workers_of(config);
     if (asked < 1 || asked >= workers) {
       faults.add({.doing = "--backup-workers",
-                  .expected = "at least 1, and fewer than the " + std::to_string(workers) + " ranks that train",
+                  .expected = "at least 1, and fewer than the " + counted(workers, "rank") + " that train",
                   .found = std::to_string(asked),
                   .remedy = "more ranks, or --ps-mode sync"});
     }

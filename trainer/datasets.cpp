@@ -38,7 +38,7 @@ void require_equal_classes(const Dataset& train, const Dataset& validation, cons
   if (train.class_names() == validation.class_names()) return;
   const std::string only_train = first_difference(train.class_names(), validation.class_names());
   const std::string only_validation = first_difference(validation.class_names(), train.class_names());
-  std::string found = std::to_string(train.class_names().size()) + " classes in training and " +
+  std::string found = counted(std::ssize(train.class_names()), "class", "classes") + " in training and " +
                       std::to_string(validation.class_names().size()) + " in validation";
   if (!only_train.empty()) found += ", \"" + only_train + "\" in training alone";
   if (!only_validation.empty()) found += ", \"" + only_validation + "\" in validation alone";
@@ -79,7 +79,7 @@ std::unique_ptr<Dataset> open_evaluation_data(const DataSelection& selection) {
 
 std::string describe_dataset(const Dataset& dataset) {
   std::ostringstream text;
-  text << dataset.size() << " samples";
+  text << counted(dataset.size(), "sample");
   for (const std::string& name : dataset.class_names()) text << ", " << name;
   if (dataset.size() > 0) {
     // Paths may differ between nodes (local copies); file names and labels may not.

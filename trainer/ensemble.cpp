@@ -46,6 +46,7 @@ EvaluationResult total_of(const MeanProbabilities& mean, const std::vector<Evalu
                                    .top1 = static_cast<std::int64_t>(totals[1]),
                                    .top5 = static_cast<std::int64_t>(totals[2]),
                                    .samples = members.front().sums.samples},
+                          .classes = members.front().classes,
                           .faults = members.front().faults};
   for (const EvaluationResult& member : members) result.seconds += member.seconds;
   return result;

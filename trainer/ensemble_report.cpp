@@ -7,16 +7,23 @@ namespace dtrain {
 namespace {
 
 nlohmann::ordered_json scores_json(const EvaluationResult& result) {
-  return {{"top1", result.top1()}, {"top5", result.top5()}, {"loss", result.loss()}};
+  return {{"top1", result.top1()}, {"top5", top5_json(result)}, {"loss", result.loss()}};
 }
 
 }  // namespace
 
+nlohmann::ordered_json top5_json(const EvaluationResult& result) {
+  return result.has_top5() ? nlohmann::ordered_json(result.top5()) : nlohmann::ordered_json();
+}
+
 std::string scores_text(const EvaluationResult& result) {
   char text[128];
-  std::snprintf(text, sizeof text, "top-1 %.2f %%  top-5 %.2f %%  loss %.4f", 100.0 * result.top1(), 100.0 * result.top5(),
-                result.loss());
-  return text;
+  std::snprintf(text, sizeof text, "top-1 %.2f %%  ", 100.0 * result.top1());
+  std::string scores = text;
+  std::snprintf(text, sizeof text, "top-5 %.2f %%  ", 100.0 * result.top5());
+  if (result.has_top5()) scores += text;
+  std::snprintf(text, sizeof text, "loss %.4f", result.loss());
+  return scores + text;
 }
 
 std::string members_text(const std::vector<std::string>& files, const EnsembleResult& result) {

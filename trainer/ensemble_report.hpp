@@ -9,8 +9,11 @@
 
 namespace dtrain {
 
-/// "top-1 77.50 %  top-5 93.40 %  loss 0.9012".
+/// "top-1 77.50 %  top-5 93.40 %  loss 0.9012"; top-5 where it means something.
 std::string scores_text(const EvaluationResult& result);
+
+/// Null where it says nothing (has_top5).
+nlohmann::ordered_json top5_json(const EvaluationResult& result);
 
 /// Lines: one of each member; and how much they agree. files: as evaluated; nothing where it was one.
 std::string members_text(const std::vector<std::string>& files, const EnsembleResult& result);

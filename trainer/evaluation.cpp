@@ -57,6 +57,7 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
     if (options.on_batch) options.on_batch({.logits = counted, .labels = batch.labels, .classes = classes});
   }
 
+  result.classes = network.num_classes;
   result.faults = loader.faults();
   std::array<double, 4> totals{result.sums.loss, static_cast<double>(result.sums.top1), static_cast<double>(result.sums.top5),
                                static_cast<double>(result.sums.samples)};

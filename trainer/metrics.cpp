@@ -1,19 +1,15 @@
-// Metrics file, progress and statistics; see metrics.hpp.
+// Metrics file and statistics; see metrics.hpp.
 #include "trainer/metrics.hpp"
 
-#include <fcntl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "dtrain/error.hpp"
-#include "trainer/clock.hpp"
 
 namespace dtrain {
 namespace {
@@ -41,17 +37,6 @@ double standard_deviation(const std::vector<double>& values) {
 
 /// NaN and infinity are not JSON: written as text.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(std::to_string(value)); }
-
-std::string duration(double total_s) {
-  const auto whole = static_cast<long>(std::max(0.0, total_s) + 0.5);
-  char text[32];
-  if (whole >= 3600) {
-    std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
-  } else {
-    std::snprintf(text, sizeof text, "%ld:%02ld", whole / 60, whole % 60);
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -140,8 +125,13 @@ void MetricsFile::write(const StepReport& report, const std::string& stage) {
 
 void MetricsFile::write_evaluation(const StepReport& step, const EvaluationResult& result, const std::string& stage) {
   if (path_.empty()) return;
-  Json line{{"step", step.step},         {"epoch", step.epoch},       {"val_loss", number(result.loss())},
-            {"val_top1", result.top1()}, {"val_top5", result.top5()}, {"val_samples", result.sums.samples}};
+  Json line{{"step", step.step},
+            {"epoch", step.epoch},
+            {"val_loss", number(result.loss())},
+            {"val_top1", number(result.top1())},
+            {"val_top5", result.has_top5() ? number(result.top5()) : Json()},
+            {"val_samples", result.sums.samples},
+            {"val_s", result.seconds}};
   if (!stage.empty()) line["stage"] = stage;
   write_line(line.dump() + "\n");
   flush();
@@ -153,60 +143,10 @@ void MetricsFile::flush() {
   write_line("");
 }
 
-bool standard_output_is_terminal() {
-  if (isatty(STDOUT_FILENO) == 0) return false;
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return true;
-  const std::string launcher = "/proc/" + std::to_string(getppid()) + "/fd/1";
-  const int descriptor = open(launcher.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
-  if (descriptor < 0) return false;
-  const bool is_terminal = isatty(descriptor) != 0;
-  close(descriptor);
-  return is_terminal;
-}
-
 std::int64_t peak_rss_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
-}
-
-Progress::Progress(std::int64_t total_steps, std::int64_t first_step, std::int64_t log_every, double total_epochs)
-    : total_steps_(total_steps),
-      first_step_(first_step),
-      log_every_(log_every),
-      total_epochs_(total_epochs),
-      begin_s_(seconds()),
-      is_terminal_(standard_output_is_terminal()) {}
-
-bool Progress::is_log_step(const StepReport& report) const {
-  return report.step % log_every_ == 0 || report.step == total_steps_ || report.step == first_step_ + 1;
-}
-
-void Progress::show(const StepReport& report) {
-  smoothed_step_s_ = smoothed_step_s_ == 0.0 ? report.step_s : 0.9 * smoothed_step_s_ + 0.1 * report.step_s;
-  const bool is_due_now = is_terminal_ ? seconds() - last_shown_s_ > 0.2 || report.step == total_steps_ : is_log_step(report);
-  if (!is_due_now) return;
-  last_shown_s_ = seconds();
-  char text[300];
-  std::snprintf(text, sizeof text,
-                "%s%sepoch %.2f/%.4g  step %lld/%lld  loss %.4f  top-1 %5.1f %%  lr %.4g  %.1f images/s  left %s",
-                stage_.c_str(), stage_.empty() ? "" : "  ", report.epoch, total_epochs_, static_cast<long long>(report.step),
-                static_cast<long long>(total_steps_), report.loss, 100.0 * report.top1, report.learning_rate,
-                static_cast<double>(report.samples) / smoothed_step_s_,
-                duration(smoothed_step_s_ * static_cast<double>(total_steps_ - report.step)).c_str());
-  if (is_terminal_) {
-    std::printf("\r%s\033[K", text);
-    is_line_open_ = true;
-  } else {
-    std::printf("%s\n", text);
-  }
-  std::fflush(stdout);
-}
-
-void Progress::finish_line() {
-  if (is_line_open_) std::printf("\n");
-  std::fflush(stdout);
-  is_line_open_ = false;
 }
 
 }  // namespace dtrain

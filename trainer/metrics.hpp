@@ -1,4 +1,4 @@
-// What a run writes about itself: a line a step in a JSON-lines file, progress for people, and throughput statistics.
+// What a run writes about itself: a line a step in a JSON-lines file, and throughput statistics.
 #pragma once
 
 #include <cstdint>
@@ -50,31 +50,6 @@ class MetricsFile {
   std::filesystem::path path_;
   std::ofstream file_;
 };
-
-/// Progress on standard output: one line that rewrites itself on a terminal, a line every `log_every` steps elsewhere.
-class Progress {
- public:
-  Progress(std::int64_t total_steps, std::int64_t first_step, std::int64_t log_every, double total_epochs);
-  /// Steps are of this stage from now on; empty: not to be shown.
-  void name_stage(const std::string& name) { stage_ = name; }
-  void show(const StepReport& report);
-  /// Ends a line that is being rewritten, before other output.
-  void finish_line();
-  bool is_log_step(const StepReport& report) const;
-
- private:
-  std::int64_t total_steps_, first_step_, log_every_;
-  double total_epochs_;
-  std::string stage_;
-  double begin_s_;
-  double smoothed_step_s_ = 0.0;
-  double last_shown_s_ = 0.0;
-  bool is_terminal_ = false;
-  bool is_line_open_ = false;
-};
-
-/// Whether a person reads standard output, mpirun in between or not (mpirun gives its ranks a pseudo-terminal either way).
-bool standard_output_is_terminal();
 
 /// Peak resident memory of this process.
 std::int64_t peak_rss_bytes();

@@ -91,7 +91,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
   if (report.validation) {
     json["validation"] = {{"loss", report.validation->loss()},
                           {"top1", report.validation->top1()},
-                          {"top5", report.validation->top5()},
+                          {"top5", top5_json(*report.validation)},
                           {"samples", report.validation->sums.samples}};
   }
   if (report.ensemble) put_ensemble(json, report.members, *report.ensemble);

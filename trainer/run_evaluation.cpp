@@ -55,8 +55,8 @@ void print_result(const EvalConfig& config, const std::vector<std::string>& file
   const EvaluationResult& whole = result.ensemble;
   const std::string of = result.agreement ? "  of the ensemble" : "";
   std::fputs(members_text(files, result).c_str(), stdout);
-  std::printf("%s%s  on %lld pictures of %s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
-              static_cast<long long>(whole.sums.samples), config.data.c_str(),
+  std::printf("%s%s  on %s of %s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
+              counted(whole.sums.samples, "picture").c_str(), config.data.c_str(),
               static_cast<double>(whole.sums.samples) / whole.seconds);
   std::fputs(agreement_text(result).c_str(), stdout);
 }
@@ -109,7 +109,7 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
             {"class_indices", config.class_indices},
             {"preprocessing", preprocessing_json(preprocessing)},
             {"top1", whole.top1()},
-            {"top5", whole.top5()},
+            {"top5", top5_json(whole)},
             {"loss", whole.loss()},
             {"samples", whole.sums.samples},
             {"seconds", whole.seconds}};

@@ -135,7 +135,7 @@ NetworkSpec network_for(const std::string& model, const ModelOptions& options, s
   NetworkSpec network = build_model(model, complete);
   if (network.num_classes < classes) {
     throw ConfigError(Fault{.doing = "building " + network.name + " for the data set",
-                            .expected = "at least " + std::to_string(classes) + " classes, as many as the data has",
+                            .expected = "at least " + counted(classes, "class", "classes") + ", as many as the data has",
                             .found = "--num-classes " + std::to_string(network.num_classes),
                             .remedy = "leave --num-classes out: it then follows the data"});
   }

@@ -18,6 +18,7 @@
 #include "trainer/metrics.hpp"
 #include "trainer/parameter_serving.hpp"
 #include "trainer/profile.hpp"
+#include "trainer/progress.hpp"
 #include "trainer/replica_agreement.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
@@ -79,7 +80,7 @@ class TrainingRun {
     if (first_step < plan_.total_steps && first_step == training_.stage().begin) enter_stage();
     if (first_step == plan_.total_steps) {
       training_.finish();
-      log_root(communicator_, "nothing left to do: " + std::to_string(first_step) + " of as many steps are done");
+      log_root(communicator_, "nothing left to do: all of its " + counted(first_step, "step") + (first_step == 1 ? " is done" : " are done"));
       return static_cast<int>(ExitCode::done);
     }
 
@@ -282,9 +283,8 @@ class TrainingRun {
     if (!communicator_.is_root()) return;
     progress.finish_line();
     metrics.write_evaluation(step, result, stage_name());
-    spdlog::info("epoch {:.2f}: validation top-1 {:.2f} %, top-5 {:.2f} %, loss {:.4f} on {} pictures in {:.1f} s{}",
-                 step.epoch, 100.0 * result.top1(), 100.0 * result.top5(), result.loss(), result.sums.samples, result.seconds,
-                 is_best ? " (best so far)" : "");
+    spdlog::info("epoch {:.2f}: validation {} on {} in {:.1f} s{}", step.epoch, scores_text(result),
+                 counted(result.sums.samples, "image"), result.seconds, is_best ? " (best so far)" : "");
   }
 
   /// Of the whole run, when it is done: the branches' weights together. Takes the replica's place.
@@ -317,19 +317,20 @@ class TrainingRun {
     if (config_.allreduce == "none" && ranks > 1) {
       spdlog::warn("--allreduce none: {} replicas train apart, each on its share; for measurement only", ranks);
     }
-    spdlog::info("{} in {}: {} parameters, {:.2f} GFLOPs forward a picture, {} classes, pictures {}x{}", plan_.network.name,
+    spdlog::info("{} in {}: {} parameters, {:.2f} GFLOPs forward a picture, {}, pictures {}x{}", plan_.network.name,
                  to_text(plan_.compile.precision), replica_.parameters().parameter_count(),
-                 static_cast<double>(forward_flops(plan_.network)) / 1e9, plan_.network.num_classes, plan_.network.height,
+                 static_cast<double>(forward_flops(plan_.network)) / 1e9, counted(plan_.network.num_classes, "class", "classes"), plan_.network.height,
                  plan_.network.width);
     if (plan_.network.outputs.size() > 1) {
-      spdlog::info("{} auxiliary head(s) in training; the loss shown is the main one, theirs is aux_loss in the metrics",
-                   plan_.network.outputs.size() - 1);
+      spdlog::info("{} in training; the loss shown is the main one, theirs is aux_loss in the metrics",
+                   counted(std::ssize(plan_.network.outputs) - 1, "auxiliary head"));
     }
     if (ranks_.roles()) spdlog::info("exchange by {}", training_.exchange_text());
     if (config_.ps_mode == "async") spdlog::info("loss and top-1 of training are those of rank 0's pictures");
-    spdlog::info("{} ranks on {} node(s), global batch {}, {} a rank in micro-batches of at most {}", ranks,
-                 communicator_.nodes(), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
-    spdlog::info("{} samples, {} steps an epoch, {} steps", plan_.samples, plan_.steps_per_epoch, plan_.total_steps);
+    spdlog::info("{} on {}, global batch {}, {} a rank in micro-batches of at most {}", counted(ranks, "rank"),
+                 counted(communicator_.nodes(), "node"), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
+    spdlog::info("{}, {} an epoch, {}", counted(plan_.samples, "sample"), counted(plan_.steps_per_epoch, "step"),
+                 counted(plan_.total_steps, "step"));
     if (plan_.stages.size() == 1) spdlog::info("{}", stage_text(plan_.stages.front()));
     if (averages()) spdlog::info("validation and best.safetensors are of the averaged weights, --ema {}", plan_.optimizer.ema);
     if (!plan_.source.empty()) {

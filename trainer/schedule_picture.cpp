@@ -8,6 +8,8 @@
 #include <functional>
 #include <vector>
 
+#include "dtrain/error.hpp"
+
 namespace dtrain {
 namespace {
 
@@ -132,8 +134,8 @@ class SchedulePicture {
            ".branch{fill:#fdf1dd}.page{fill:#fff}polyline{fill:none;stroke-width:2}.rate{stroke:#1f5fa8}.decay{stroke:#b04a1e}"
            "</style>\n<rect width=\"100%\" height=\"100%\" class=\"page\"/>\n<text x=\"" +
            drawn(kLeft) + "\" y=\"22\" class=\"title\">" + escaped(plan_.network.name) + ", global batch " +
-           std::to_string(plan_.global_batch) + ", " + std::to_string(plan_.samples) + " pictures, " +
-           std::to_string(plan_.total_steps) + " steps</text>\n";
+           std::to_string(plan_.global_batch) + ", " + counted(plan_.samples, "picture") + ", " +
+           counted(plan_.total_steps, "step") + "</text>\n";
   }
 
   void draw_stages(double bottom) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 
+#include "dtrain/error.hpp"
 #include "schedules/stage_text.hpp"
 #include "trainer/text_table.hpp"
 
@@ -66,11 +67,11 @@ std::string pictures_text(const RunPlan& plan, const PlannedStage& stage) {
 
 std::string stage_text(const PlannedStage& planned) {
   const Stage& stage = planned.stage;
-  std::string text = stage.name + ": " + std::to_string(planned.steps()) + " steps (" + figures(epochs_of(planned)) +
-                     " epochs), learning rate " +
+  std::string text = stage.name + ": " + counted(planned.steps(), "step") + " (" + figures(epochs_of(planned)) +
+                     (epochs_of(planned) == 1.0 ? " epoch" : " epochs") + "), learning rate " +
                      from_to(first_rates(planned).learning_rate, last_rates(planned).learning_rate);
   if (const std::int64_t warmup = warmup_steps(planned.rate); warmup > 0) {
-    text += ", at most " + figures(stage.learning_rate) + " after a warm-up of " + std::to_string(warmup) + " steps";
+    text += ", at most " + figures(stage.learning_rate) + " after a warm-up of " + counted(warmup, "step");
   }
   text += ", schedule " + to_text(stage.schedule) + ", weight decay " +
           from_to(first_rates(planned).weight_decay, last_rates(planned).weight_decay);
@@ -93,9 +94,8 @@ std::string schedule_table(const RunPlan& plan, double images_per_s) {
          from_to(first_rates(stage).momentum, last_rates(stage).momentum), pictures_text(plan, stage), duration_text(stage_s)});
   }
   std::string text = table_text(rows);
-  text += "global batch " + std::to_string(plan.global_batch) + ", " + std::to_string(plan.samples) + " pictures, " +
-          std::to_string(plan.steps_per_epoch) + " steps an epoch; all stages: " + std::to_string(plan.total_steps) +
-          " steps, " + duration_text(total_s) + " at " + speed_text(images_per_s) + " images/s\n";
+  text += "global batch " + std::to_string(plan.global_batch) + ", " + counted(plan.samples, "picture") + ", " +
+          counted(plan.steps_per_epoch, "step") + " an epoch; all stages: " + counted(plan.total_steps, "step") + ", " + duration_text(total_s) + " at " + speed_text(images_per_s) + " images/s\n";
   if (!plan.source.empty()) text += "source: " + plan.source + "\n";
   for (const std::string& remark : plan.remarks) text += "scaled: " + remark + "\n";
   std::vector<Stage> stages;

@@ -23,20 +23,20 @@ std::string list(const char* what, const std::vector<std::string>& names) {
 
 void require_valid(const std::vector<std::string>& faults) {
   if (faults.empty()) return;
-  std::string text = faults.size() == 1 ? "" : std::to_string(faults.size()) + " faults in the options:";
+  std::string text = faults.size() == 1 ? "" : counted(std::ssize(faults), "fault") + " in the options:";
   for (const std::string& fault : faults) text += faults.size() == 1 ? fault : "\n  " + fault;
   throw ConfigError(text);
 }
 
 std::string describe_import(const ImportReport& report, const std::string& file) {
-  return "weights from " + file + ": taken " + std::to_string(report.taken.size()) + " tensors" +
+  return "weights from " + file + ": taken " + counted(std::ssize(report.taken), "tensor") +
          list("re-initialised (other shape)", report.reinitialised) + list("not in the file, fresh", report.missing) +
          list("in the file but not used", report.unused);
 }
 
 void warn_of_damaged(const DataFaults& faults, const std::string& pictures) {
   if (faults.count == 0) return;
-  spdlog::warn("{} damaged {} pictures were replaced by the next readable one:", faults.count, pictures);
+  spdlog::warn("{} {} replaced by the next readable one:", counted(faults.count, "damaged " + pictures + " picture"), faults.count == 1 ? "was" : "were");
   for (const std::string& message : faults.messages) spdlog::warn("  {}", message);
 }
 

@@ -135,7 +135,7 @@ bool Training::waits_between_steps() const { return served_ && parse_server_mode
 std::string Training::exchange_text() const {
   if (reducer_) return to_text(reducer_->algorithms());
   const std::string servers =
-      ranks_.has_dedicated_servers() ? std::to_string(ranks_.roles()->servers.size()) + " server(s)" : "co-located servers";
+      ranks_.has_dedicated_servers() ? counted(std::ssize(ranks_.roles()->servers), "server") : "co-located servers";
   return "ps: " + servers + ", " + config_.ps_mode;
 }
 

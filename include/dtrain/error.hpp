@@ -2,6 +2,7 @@
 // process exit code each of them means. Caller's bugs are `assert`s in hot code and `check` elsewhere.
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -33,6 +34,11 @@ inline std::string to_text(const Fault& fault) {
   if (!fault.found.empty()) text += (fault.expected.empty() ? ": found " : ", found ") + fault.found;
   if (!fault.remedy.empty()) text += "; try: " + fault.remedy;
   return text;
+}
+
+/// "1 class", "2 classes"; many: where it is not `one` with an s.
+inline std::string counted(std::int64_t count, const std::string& one, const std::string& many = {}) {
+  return std::to_string(count) + " " + (count == 1 ? one : many.empty() ? one + "s" : many);
 }
 
 /// Base of all errors that a user can cause or mend.

@@ -108,7 +108,7 @@ class ImageFolder final : public Dataset {
     const RootContents contents = list_root(root);
     if (contents.folders.empty()) {
       throw_layout(root,
-                   contents.pictures == 0 ? "an empty directory" : std::to_string(contents.pictures) + " pictures, no folder",
+                   contents.pictures == 0 ? "an empty directory" : counted(contents.pictures, "picture") + ", no folder",
                    "put the pictures of each class into a folder with the class's name");
     }
     for (const std::string& folder : contents.folders) {

@@ -198,7 +198,7 @@ struct DataLoader::State {
       count = ++faults.count;
     }
     if (count > options.max_damaged) {
-      throw_damaged("at most " + std::to_string(options.max_damaged) + " damaged pictures", std::to_string(count) + " so far");
+      throw_damaged("at most " + counted(options.max_damaged, "damaged picture"), std::to_string(count) + " so far");
     }
   }
 

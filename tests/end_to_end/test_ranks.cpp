@@ -199,7 +199,7 @@ TEST(Ranks, MoreThanThePicturesThereAreStillTrain) {
     for (const Json& step : steps) EXPECT_TRUE(step.at("loss").is_number()) << step;
     const Json validation = read_json(out / "report.json").at("validation");
     EXPECT_EQ(validation.at("samples"), 2);
-    EXPECT_EQ(validation.at("top5"), 1.0) << "there are but two classes";
+    EXPECT_TRUE(validation.at("top5").is_null()) << "there are but two classes";
   }
 }
 
