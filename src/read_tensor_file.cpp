@@ -201,6 +201,31 @@ FileTensor read_tensor(const InputFile& file, std::uint64_t data_begin, const Te
   return tensor;
 }
 
+/// What stands before the data.
+struct Header {
+  TensorFile contents;                         ///< metadata alone
+  std::string text;                            ///< checksum digits as zeros
+  std::vector<TensorEntry> entries;            ///< in the order of the header
+  std::vector<std::size_t> order;              ///< of their data
+  std::optional<std::string> stated_checksum;  ///< none: another program's file
+};
+
+Header open_header(const std::filesystem::path& path, const InputFile& file) {
+  Header header;
+  header.text = read_header(path, file);
+  const Json json = parse_header(path, header.text);
+  for (const auto& [name, value] : json.items()) {
+    if (name == kMetadataKey) {
+      header.contents.metadata = read_metadata(path, value);
+    } else {
+      header.entries.push_back(read_entry(path, name, value));
+    }
+  }
+  header.order = order_by_range(path, header.entries, file.size_bytes() - kLengthBytes - header.text.size());
+  header.stated_checksum = take_checksum(path, header.contents.metadata, header.text);
+  return header;
+}
+
 }  // namespace
 
 const FileTensor* TensorFile::find(std::string_view name) const {
@@ -208,32 +233,33 @@ const FileTensor* TensorFile::find(std::string_view name) const {
   return tensor == tensors.end() ? nullptr : &*tensor;
 }
 
+TensorFile read_tensor_header(const std::filesystem::path& path) {
+  Header header = open_header(path, InputFile(path));
+  for (const TensorEntry& entry : header.entries) {
+    header.contents.tensors.push_back({.name = entry.name,
+                                       .shape = entry.shape,
+                                       .type = element_type_of(entry.stored_type),
+                                       .f32 = {},
+                                       .i64 = {},
+                                       .stored_type = entry.stored_type});
+  }
+  return std::move(header.contents);
+}
+
 TensorFile read_tensor_file(const std::filesystem::path& path) {
   const InputFile file(path);
-  std::string header = read_header(path, file);
-  const std::uint64_t data_begin = kLengthBytes + header.size();
-
-  TensorFile contents;
-  std::vector<TensorEntry> entries;
-  const Json header_json = parse_header(path, header);
-  for (const auto& [name, value] : header_json.items()) {
-    if (name == kMetadataKey) {
-      contents.metadata = read_metadata(path, value);
-    } else {
-      entries.push_back(read_entry(path, name, value));
-    }
-  }
-  const std::vector<std::size_t> order = order_by_range(path, entries, file.size_bytes() - data_begin);
-  const std::optional<std::string> stated = take_checksum(path, contents.metadata, header);
-
-  std::uint64_t hash = hash_header(header);
-  contents.tensors.resize(entries.size());
-  for (const std::size_t i : order) contents.tensors[i] = read_tensor(file, data_begin, entries[i], hash);
+  Header header = open_header(path, file);
+  TensorFile& contents = header.contents;
+  const std::uint64_t data_begin = kLengthBytes + header.text.size();
+  std::uint64_t hash = hash_header(header.text);
+  contents.tensors.resize(header.entries.size());
+  for (const std::size_t i : header.order) contents.tensors[i] = read_tensor(file, data_begin, header.entries[i], hash);
+  const std::optional<std::string>& stated = header.stated_checksum;
   if (stated && *stated != checksum_text(hash)) refuse(path, "the checksum", *stated, checksum_text(hash));
   if (stated && contents.metadata.at(std::string(kVersionKey)) != kVersion) {
     refuse(path, "the format", "dtrain.version " + std::string(kVersion), contents.metadata.at(std::string(kVersionKey)));
   }
-  return contents;
+  return std::move(contents);
 }
 
 }  // namespace dtrain

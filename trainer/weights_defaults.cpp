@@ -56,7 +56,7 @@ Config filled_in(Config config, const WeightsFacts& weights) {
 }  // namespace
 
 WeightsFacts look_at_weights(const std::string& file, const std::string& model) {
-  const TensorFile contents = read_tensor_file(file);
+  const TensorFile contents = read_tensor_header(file);
   WeightsFacts facts{.file = file, .card = card_of(contents), .outputs = outputs_of(contents, model), .preprocessing_from = {}};
   if (facts.card.preprocessing) facts.preprocessing_from = file;
   return facts;
@@ -84,7 +84,7 @@ WeightsFacts look_at_weights(const std::vector<std::string>& files, const std::s
 }
 
 std::string model_of_weights(const std::vector<std::string>& files) {
-  const std::string model = card_of(read_tensor_file(files.front())).model;
+  const std::string model = card_of(read_tensor_header(files.front())).model;
   return names_a_model(model) ? model : std::string();
 }
 

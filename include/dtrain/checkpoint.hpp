@@ -46,6 +46,10 @@ struct TensorFile {
 /// Errors: DataError: missing, of another kind (which is named), truncated, overlapping or uncovered ranges, checksum differs.
 TensorFile read_tensor_file(const std::filesystem::path& path);
 
+/// Metadata, names, shapes and types alone, for who wants to look before reading all: tensors have no elements, and the checksum
+/// is not verified. Cost: the header. Errors: as above.
+TensorFile read_tensor_header(const std::filesystem::path& path);
+
 /// Writes atomically: temporary file in the same directory, fsync, rename, fsync of the directory. On any error (disk
 /// full, read-only) the temporary file is removed, the destination is as before. Adds metadata: "format" (pt, unless given),
 /// "dtrain.version" and the checksum. Errors: DataError.

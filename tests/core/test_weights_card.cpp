@@ -47,6 +47,21 @@ TEST(WeightsCard, ReadsBackToTheBit) {
   EXPECT_EQ(card_of({}), WeightsCard{});
 }
 
+TEST(WeightsCard, IsInTheHeaderWithoutTheData) {
+  test::TemporaryDirectory directory;
+  TensorFile file;
+  put_card(whole_card(), file);
+  file.tensors.push_back({.name = "w", .shape = {2, 3}, .f32 = {1, 2, 3, 4, 5, 6}, .i64 = {}});
+  write_tensor_file(directory.path() / "w.safetensors", file);
+
+  const TensorFile header = read_tensor_header(directory.path() / "w.safetensors");
+
+  EXPECT_EQ(card_of(header), whole_card());
+  ASSERT_EQ(header.tensors.size(), 1U);
+  EXPECT_EQ(header.tensors[0].shape, (Shape{2, 3}));
+  EXPECT_TRUE(header.tensors[0].f32.empty());
+}
+
 TEST(WeightsCard, OfAnotherProgramsFileIsTheModelAlone) {
   TensorFile file;
   put_card(whole_card(), file);
