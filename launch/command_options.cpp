@@ -146,7 +146,10 @@ OptionTable train_table(TrainConfig& c) {
           number_option("dropout", "Dropout probability, 0 to below 1.", c.dropout, "the model's"),
           aux_heads_option(c.aux_heads),
           on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
-          text_option("init-from", "FILE", "Weights to start from (safetensors); another head is re-initialised.", c.init_from),
+          text_option("init-from", "FILE",
+                      "Weights to start from (safetensors): all tensors but the head's must fit, and none be left over.",
+                      c.init_from),
+          on_off_option("init-partial", "Take from --init-from what fits, leave the rest fresh, and list both.", c.init_partial),
       });
   add_group(table, "Data",
             {

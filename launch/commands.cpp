@@ -204,6 +204,7 @@ std::string inspect_text(const InspectConfig& config) {
   text += file.metadata.contains("dtrain.version") ? "  checksum: right (written by dtrain)\n"
                                                    : "  checksum: none (written by another program)\n";
   const std::vector<std::string> classes = card_of(file).class_names;
+  if (const std::string model = model_that_fits(file); !model.empty()) text += "  tensors: those of model " + model + "\n";
   for (const auto& [key, value] : file.metadata) {
     if (key == "class_names" && !classes.empty()) {
       text += "  class_names: " + std::to_string(classes.size()) + ": " + class_list(classes) + "\n";

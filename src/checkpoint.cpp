@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "dtrain/error.hpp"
+#include "dtrain/import_weights.hpp"
 #include "src/atomic_file.hpp"
 
 namespace dtrain {
@@ -347,7 +348,7 @@ TrainingPosition restore_checkpoint(const std::filesystem::path& path, Parameter
   std::vector<std::vector<const FileTensor*>> tensors;  // all are found before anything is overwritten
   for (const OptimizerState& state : optimizer.states()) tensors.push_back(find_state(path, file, parameters, state));
   position.rank_statistics = find_rank_statistics(path, file, parameters);
-  import_weights(file, parameters, ImportMode::exact, {});
+  import_weights(file, parameters, {.mode = ImportMode::exact, .model = model});
   for (std::size_t s = 0; s < tensors.size(); ++s) {
     for (std::size_t i = 0; i < tensors[s].size(); ++i) {
       const Slot& slot = parameters.trained_slots()[i];

@@ -105,6 +105,12 @@ void check_output(const TrainConfig& config, Faults& faults) {
                 .found = config.resume + " and " + config.init_from,
                 .remedy = "--resume to continue a run, --init-from to begin a new one from its weights"});
   }
+  if (config.init_partial && config.init_from.empty()) {
+    faults.add({.doing = "--init-partial on",
+                .expected = "--init-from, the file of which a part is to be taken",
+                .found = "none",
+                .remedy = "--init-from FILE"});
+  }
   faults.collect("--checkpoint-every", [&] { parse_interval(config.checkpoint_every); });
   faults.collect("--check-replicas", [&] { parse_interval(config.check_replicas); });
   faults.collect("--eval-every", [&] { parse_interval(config.eval_every); });

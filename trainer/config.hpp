@@ -32,6 +32,7 @@ struct TrainConfig {
   bool aux_heads = false;  ///< auxiliary classifiers, in training
   bool zero_init_gamma = false;
   std::string init_from;
+  bool init_partial = false;
 
   // Data
   std::string data = "synthetic";    ///< directory, or "synthetic"

@@ -8,8 +8,8 @@
 
 #include <array>
 
-#include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
+#include "trainer/load_weights.hpp"
 #include "trainer/mean_probabilities.hpp"
 #include "trainer/start.hpp"
 
@@ -19,20 +19,11 @@ namespace {
 /// Largest number of samples of one rank.
 std::int64_t most_samples(std::int64_t samples, int ranks) { return (samples + ranks - 1) / ranks; }
 
-ImportReport load(const std::string& path, Replica& replica) {
-  const TensorFile file = read_tensor_file(path);
-  try {
-    return import_weights(file, replica.parameters(), ImportMode::exact, head_tensor_names(replica.network()));
-  } catch (const DataError& error) {
-    throw DataError(path + ": " + error.what());
-  }
-}
-
 /// The first one last, so that its weights are there afterwards.
 void load_all(const std::vector<std::string>& files, Replica& replica, const Communicator& communicator) {
   for (std::size_t k = files.size(); k-- > 0;) {
-    const ImportReport imported = load(files[k], replica);
-    if (!imported.unused.empty()) log_root(communicator, describe_import(imported, files[k]));
+    const ImportReport imported = load_weights(files[k], replica, ImportMode::exact);
+    if (!imported.unused.empty() || !imported.said.empty()) log_root(communicator, describe_import(imported, files[k]));
   }
 }
 
@@ -95,7 +86,7 @@ EnsembleResult evaluate_ensemble(Replica& replica, const std::vector<std::string
     if (options.on_batch) options.on_batch(batch);
   };
   for (std::size_t k = 0; k < files.size(); ++k) {
-    if (k > 0) load(files[k], replica);
+    if (k > 0) load_weights(files[k], replica, ImportMode::exact);
     if (mean) mean->begin_member();
     communicator.barrier();
     result.members.push_back(evaluate(replica, dataset, watched, communicator, placement));  // all have computed after this

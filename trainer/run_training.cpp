@@ -14,6 +14,7 @@
 #include "trainer/ensemble_report.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/initial_weights.hpp"
+#include "trainer/load_weights.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/parameter_serving.hpp"
@@ -239,9 +240,9 @@ class TrainingRun {
     initialize(plan_.network, plan_.seed, replica_.parameters());
     if (!config_.init_from.empty()) {
       TensorFile file = read_tensor_file(config_.init_from);
-      const std::vector<std::string> head = head_tensor_names(plan_.network);
-      const std::string arranged = arrange_head(file, plan_.card.class_names, head);
-      const ImportReport imported = import_weights(file, replica_.parameters(), ImportMode::fine_tune, head);
+      const std::string arranged = arrange_head(file, plan_.card.class_names, head_tensor_names(plan_.network));
+      const ImportMode mode = config_.init_partial ? ImportMode::partial : ImportMode::fine_tune;
+      const ImportReport imported = take_weights(file, config_.init_from, replica_, mode);
       if (!arranged.empty()) log_root(communicator_, arranged);
       log_root(communicator_, describe_import(imported, config_.init_from));
     }

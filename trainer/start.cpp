@@ -8,30 +8,12 @@
 #include "dtrain/error.hpp"
 
 namespace dtrain {
-namespace {
-
-std::string list(const char* what, const std::vector<std::string>& names) {
-  if (names.empty()) return {};
-  constexpr std::size_t kShown = 10;
-  std::string text = std::string("; ") + what + " " + std::to_string(names.size()) + ": ";
-  for (std::size_t i = 0; i < names.size() && i < kShown; ++i) text += (i > 0 ? ", " : "") + names[i];
-  if (names.size() > kShown) text += ", …";
-  return text;
-}
-
-}  // namespace
 
 void require_valid(const std::vector<std::string>& faults) {
   if (faults.empty()) return;
   std::string text = faults.size() == 1 ? "" : counted(std::ssize(faults), "fault") + " in the options:";
   for (const std::string& fault : faults) text += faults.size() == 1 ? fault : "\n  " + fault;
   throw ConfigError(text);
-}
-
-std::string describe_import(const ImportReport& report, const std::string& file) {
-  return "weights from " + file + ": taken " + counted(std::ssize(report.taken), "tensor") +
-         list("re-initialised (other shape)", report.reinitialised) + list("not in the file, fresh", report.missing) +
-         list("in the file but not used", report.unused);
 }
 
 void warn_of_damaged(const DataFaults& faults, const std::string& pictures) {

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "collectives/communicator.hpp"
-#include "dtrain/checkpoint.hpp"
 #include "dtrain/data.hpp"
 #include "trainer/placement.hpp"
 
@@ -14,9 +13,6 @@ namespace dtrain {
 
 /// Throws one ConfigError with all faults when there are any.
 void require_valid(const std::vector<std::string>& faults);
-
-/// "taken 120, re-initialised …, missing …, unused …", names up to ten each.
-std::string describe_import(const ImportReport& report, const std::string& file);
 
 /// Warns, on this rank, of damaged pictures that were replaced. pictures: "training" or "validation".
 void warn_of_damaged(const DataFaults& faults, const std::string& pictures);

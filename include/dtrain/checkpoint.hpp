@@ -59,25 +59,6 @@ void write_tensor_file(const std::filesystem::path& path, const TensorFile& file
 /// order: the order of `names`, usually from parameters_by_node); metadata says num_classes and the card.
 TensorFile export_weights(const ParameterStore& parameters, const std::vector<std::string>& names, const WeightsCard& card);
 
-/// What import_weights did with each tensor.
-struct ImportReport {
-  std::vector<std::string> taken;
-  std::vector<std::string>
-      reinitialised;  ///< head of another class count: kept as initialised; "fc.weight: file (1000, 512), network (10, 512)"
-  std::vector<std::string> missing;  ///< in the network, not in the file: kept as initialised
-  std::vector<std::string> unused;   ///< in the file, not in the network
-};
-enum class ImportMode {
-  exact,      ///< eval, resume: every tensor of the network must be in the file with its shape
-  fine_tune,  ///< equal names and shapes are taken; the head may differ in class count; the rest is reported
-};
-/// Copies tensors of a file into a store; when it throws, the store is as before. Takes over num_batches_tracked; what only a
-/// run that goes on reads (is_training_state) is nobody's tensor here and not listed as unused. exact: DataError names every
-/// tensor that is missing or differs, and the file's model. fine_tune: DataError when a tensor other than the head's
-/// (head_names: head_tensor_names of the network) has another shape, or nothing matches.
-ImportReport import_weights(const TensorFile& file, ParameterStore& parameters, ImportMode mode,
-                            const std::vector<std::string>& head_names);
-
 /// Batch-norm's running statistics as each of several ranks has them. A network is evaluated with their average; a run goes on
 /// with the ranks' own, so that its bits do not depend on when an average was taken.
 struct RankStatistics {

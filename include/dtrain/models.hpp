@@ -33,6 +33,10 @@ const std::vector<ModelEntry>& list_models();
 /// The entry of a model, by its own name or by that of tf_cnn_benchmarks ("inception3"). Errors: ConfigError: unknown name.
 const ModelEntry& model_entry(std::string_view name);
 
+struct TensorFile;
+/// Name of the one model whose tensors a file has, its head of any class count; empty where none or several fit.
+std::string model_that_fits(const TensorFile& file);
+
 /// Builds a network, which has the model's own name whichever was given.
 /// Errors: ConfigError: unknown name (names the nearest), picture too small, dropout where there is none.
 NetworkSpec build_model(std::string_view name, const ModelOptions& options);

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
+#include "dtrain/import_weights.hpp"
 #include "tests/core/fixtures.hpp"
 
 namespace dtrain {
@@ -31,11 +33,15 @@ TensorFile exported(const NetworkSpec& network, std::uint64_t seed) {
 
 std::string import_fault(const TensorFile& file, ParameterStore& store, ImportMode mode) {
   try {
-    (void)import_weights(file, store, mode, kHead);
+    (void)import_weights(file, store, {.mode = mode, .head_names = kHead});
   } catch (const DataError& error) {
     return error.what();
   }
   return "no error";
+}
+
+void add_tensor(TensorFile& file, const std::string& name) {
+  file.tensors.push_back({.name = name, .shape = {1}, .f32 = {1.0f}, .i64 = {}});
 }
 
 void remove_tensor(TensorFile& file, const std::string& name) {
@@ -79,7 +85,7 @@ TEST(ImportWeights, ExactlyGivesBackWhatWasExported) {
   TensorFile file = exported(network, 1);
   file.tensors[3].f32[0] = 0.25f;  // a running mean
 
-  const ImportReport report = import_weights(file, target, ImportMode::exact, kHead);
+  const ImportReport report = import_weights(file, target, {.mode = ImportMode::exact, .head_names = kHead});
 
   EXPECT_EQ(target.fingerprint(), source.fingerprint());
   EXPECT_EQ(plain_values(target, "bn1.running_mean").front(), 0.25f);
@@ -104,15 +110,59 @@ TEST(ImportWeights, ExactlyNamesEveryTensorThatIsMissingOrDiffersAndTheModel) {
   EXPECT_EQ(store.batches_tracked, 0);
 }
 
-TEST(ImportWeights, ExactlyAllowsExtraTensorsAndReportsThem) {
+TEST(ImportWeights, ExactlyRefusesTensorsThatAreLeftOver) {
+  ParameterStore store = initialized(small_network(), 2);
+  const std::uint64_t before = store.fingerprint();
+  TensorFile file = exported(small_network(), 1);
+  for (const char* name : {"layer9.conv.weight", "layer9.conv.bias", "extra"}) add_tensor(file, name);
+
+  const std::string text = import_fault(file, store, ImportMode::exact);
+
+  EXPECT_NE(text.find("3 tensors are left over: layer9.*, extra"), std::string::npos) << text;
+  EXPECT_EQ(store.fingerprint(), before);
+}
+
+TEST(ImportWeights, ExactlyRefusesValuesThatAreNotFinite) {
   ParameterStore store = initialized(small_network(), 2);
   TensorFile file = exported(small_network(), 1);
-  file.tensors.push_back({.name = "extra", .shape = {1}, .f32 = {1.0f}, .i64 = {}});
-  file.tensors.push_back({.name = "optimizer.velocity.fc.bias", .shape = {1}, .f32 = {1.0f}, .i64 = {}});
+  file.tensors[3].f32[0] = std::numeric_limits<float>::quiet_NaN();
+  file.tensors[3].f32[1] = -std::numeric_limits<float>::infinity();
 
-  const ImportReport report = import_weights(file, store, ImportMode::exact, kHead);
+  const std::string text = import_fault(file, store, ImportMode::exact);
 
-  EXPECT_EQ(report.unused, std::vector<std::string>{"extra"});
+  EXPECT_NE(text.find("bn1.running_mean: 2 values that are not finite"), std::string::npos) << text;
+  EXPECT_EQ(import_fault(file, store, ImportMode::fine_tune), "no error") << "training names the layer itself";
+}
+
+TEST(ImportWeights, TakeNoNoticeOfWhatToolsAndOptimizersLeaveInFiles) {
+  for (const ImportMode mode : {ImportMode::exact, ImportMode::fine_tune, ImportMode::partial}) {
+    ParameterStore store = initialized(small_network(), 2);
+    TensorFile file = exported(small_network(), 1);
+    for (const char* name : {"n_averaged", "conv1.total_ops", "optimizer.velocity.fc.bias"}) add_tensor(file, name);
+
+    const ImportReport report = import_weights(file, store, {.mode = mode, .head_names = kHead});
+
+    EXPECT_EQ(report.taken.size(), 7u);
+    EXPECT_EQ(report.unused, (std::vector<std::string>{"n_averaged", "conv1.total_ops"}));
+  }
+}
+
+TEST(ImportWeights, TakeNoNoticeOfTypesThatNobodyWants) {
+  ParameterStore store = initialized(small_network(), 2);
+  TensorFile file = exported(small_network(), 1);
+  file.tensors.push_back(
+      {.name = "scale", .shape = {1}, .type = ElementType::other, .f32 = {}, .i64 = {}, .stored_type = "F8_E4M3"});
+  file.tensors.push_back({.name = "fc.mask", .shape = {1}, .type = ElementType::i64, .f32 = {}, .i64 = {1}});
+
+  const ImportReport report = import_weights(file, store, {.mode = ImportMode::exact, .head_names = kHead});
+
+  EXPECT_EQ(report.unused, (std::vector<std::string>{"scale", "fc.mask"}));
+
+  for (FileTensor& tensor : file.tensors) {
+    if (tensor.name == "fc.bias") tensor.type = ElementType::other, tensor.stored_type = "F8_E4M3";
+  }
+  const std::string text = import_fault(file, store, ImportMode::exact);
+  EXPECT_NE(text.find("fc.bias: file (3) of type F8_E4M3, network (3)"), std::string::npos) << text;
 }
 
 TEST(ImportWeights, RefuseIntegersWhereWeightsBelong) {
@@ -129,7 +179,8 @@ TEST(ImportWeights, ForFineTuningKeepAHeadOfAnotherClassCount) {
   ParameterStore store = initialized(network, 2);
   const std::vector<float> head = plain_values(store, "fc.weight");
 
-  const ImportReport report = import_weights(exported(small_network(3), 1), store, ImportMode::fine_tune, kHead);
+  const ImportReport report =
+      import_weights(exported(small_network(3), 1), store, {.mode = ImportMode::fine_tune, .head_names = kHead});
 
   EXPECT_EQ(plain_values(store, "fc.weight"), head);
   EXPECT_EQ(plain_values(store, "conv1.weight"), plain_values(initialized(small_network(3), 1), "conv1.weight"));
@@ -139,19 +190,110 @@ TEST(ImportWeights, ForFineTuningKeepAHeadOfAnotherClassCount) {
   EXPECT_EQ(report.taken.size(), 5u);
 }
 
-TEST(ImportWeights, ForFineTuningReportWhatIsMissingAndUnused) {
+TEST(ImportWeights, ForFineTuningRefuseWhatIsMissingOrLeftOverBelowTheHead) {
   ParameterStore store = initialized(small_network(), 2);
-  const std::vector<float> kept = plain_values(store, "bn1.running_var");
+  const std::uint64_t before = store.fingerprint();
   TensorFile file = exported(small_network(), 1);
   remove_tensor(file, "bn1.running_var");
   remove_tensor(file, "bn1.num_batches_tracked");
-  file.tensors.push_back({.name = "aux.weight", .shape = {1}, .f32 = {1.0f}, .i64 = {}});
+  add_tensor(file, "aux.weight");
 
-  const ImportReport report = import_weights(file, store, ImportMode::fine_tune, kHead);
+  const std::string text = import_fault(file, store, ImportMode::fine_tune);
 
-  EXPECT_EQ(report.missing, std::vector<std::string>{"bn1.running_var"});
-  EXPECT_EQ(report.unused, std::vector<std::string>{"aux.weight"});
-  EXPECT_EQ(plain_values(store, "bn1.running_var"), kept);
+  for (const char* part :
+       {"bn1.running_var is missing", "aux.weight is left over", "every tensor but those of fc.*", "--init-partial on"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+  }
+  EXPECT_EQ(store.fingerprint(), before);
+}
+
+TEST(ImportWeights, ForFineTuningMayLackTheHeadWhichStaysWholeAsItWas) {
+  ParameterStore store = initialized(small_network(), 2);
+  const std::vector<float> weight = plain_values(store, "fc.weight"), bias = plain_values(store, "fc.bias");
+  TensorFile without = exported(small_network(), 1), half = exported(small_network(), 1);
+  remove_tensor(without, "fc.weight");
+  remove_tensor(without, "fc.bias");
+  remove_tensor(half, "fc.weight");
+  half.tensors.back().f32 = {7.0f, 8.0f, 9.0f};
+
+  for (const TensorFile& file : {without, half}) {
+    const ImportReport report = import_weights(file, store, {.mode = ImportMode::fine_tune, .head_names = kHead});
+
+    EXPECT_EQ(report.taken.size(), 5u);
+    EXPECT_EQ(plain_values(store, "fc.weight"), weight);
+    EXPECT_EQ(plain_values(store, "fc.bias"), bias);
+  }
+  EXPECT_NE(import_fault(without, store, ImportMode::exact).find("2 tensors are missing: fc.*"), std::string::npos);
+}
+
+TEST(ImportWeights, ForFineTuningMayHaveAHeadOfOtherParts) {
+  ParameterStore store = initialized(small_network(), 2);
+  TensorFile file = exported(small_network(), 1);
+  for (FileTensor& tensor : file.tensors) {
+    if (tensor.name.starts_with("fc.")) tensor.name.insert(3, "1.");  // behind a dropout layer
+  }
+
+  const ImportReport report = import_weights(file, store, {.mode = ImportMode::fine_tune, .head_names = kHead});
+
+  EXPECT_EQ(report.missing, (std::vector<std::string>{"fc.weight", "fc.bias"}));
+  EXPECT_EQ(report.unused, (std::vector<std::string>{"fc.1.weight", "fc.1.bias"}));
+  EXPECT_NE(import_fault(file, store, ImportMode::exact), "no error");
+}
+
+TEST(ImportWeights, InPartTakeWhatFitsAndListAllOfIt) {
+  ParameterStore store = initialized(small_network(), 2);
+  const std::vector<float> kept = plain_values(store, "conv1.weight");
+  TensorFile file = exported(small_network(4), 1);
+  file.tensors[0].shape = {5, 2, 1, 9};
+  remove_tensor(file, "bn1.running_var");
+  for (int k = 0; k < 20; ++k) add_tensor(file, "other" + std::to_string(k));
+
+  const ImportReport report = import_weights(file, store, {.mode = ImportMode::partial, .head_names = kHead});
+
+  EXPECT_EQ(plain_values(store, "conv1.weight"), kept);
+  const std::string text = describe_import(report, "f");
+  for (const char* part : {"taken 3 tensors: bn1.weight, bn1.bias, bn1.running_mean;", "conv1.weight: file (5, 2, 1, 9)",
+                           "not in the file, fresh 1: bn1.running_var", "not used 20: other0, other1", "other18, other19"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+  }
+}
+
+TEST(ImportWeights, SayTheModelThatTheTensorsFitWhereTheyDoNotFitHere) {
+  ParameterStore store = initialized(small_network(), 2);
+  TensorFile file = exported(small_network(), 1);
+  add_tensor(file, "layer9.weight");
+  const ImportRequest request{
+      .mode = ImportMode::fine_tune, .model = "small", .head_names = kHead, .recognise = [](const TensorFile&) {
+        return std::string("large");
+      }};
+
+  try {
+    (void)import_weights(file, store, request);
+    FAIL() << "it was taken";
+  } catch (const DataError& error) {
+    EXPECT_NE(std::string(error.what()).find("these tensors fit model large"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("try: --model large, or --init-partial on"), std::string::npos) << error.what();
+  }
+}
+
+TEST(ImportWeights, UnderstandWhatWrappersPutBeforeNamesAndSayIt) {
+  for (const std::string prefix :
+       {"module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module.", "net.backbone."}) {
+    const ParameterStore source = initialized(small_network(), 1);
+    for (const ImportMode mode : {ImportMode::exact, ImportMode::fine_tune}) {
+      ParameterStore store = initialized(small_network(), 2);
+      TensorFile file = exported(small_network(), 1);
+      for (FileTensor& tensor : file.tensors) tensor.name.insert(0, prefix);
+      add_tensor(file, "n_averaged");
+
+      const ImportReport report = import_weights(file, store, {.mode = mode, .head_names = kHead});
+
+      EXPECT_EQ(store.fingerprint(), source.fingerprint()) << prefix;
+      EXPECT_EQ(store.batches_tracked, 12);
+      ASSERT_EQ(report.said.size(), 1u);
+      EXPECT_NE(report.said[0].find("taken off 8 names"), std::string::npos) << report.said[0];
+    }
+  }
 }
 
 TEST(ImportWeights, ForFineTuningRefuseOtherShapesBelowTheHead) {
