@@ -76,14 +76,16 @@ std::string total_line(const Throughput& throughput) {
   return text;
 }
 
-MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t first_step) : path_(path) {
+MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t first_step, EpochRows* earlier) : path_(path) {
   if (path.empty()) return;
   std::string kept;
   if (first_step > 0) {
     std::ifstream old(path);
     for (std::string line; std::getline(old, line);) {
       const Json entry = Json::parse(line, nullptr, false);
-      if (entry.is_object() && entry.value("step", std::int64_t{0}) <= first_step) kept += line + "\n";
+      if (!entry.is_object() || entry.value("step", std::int64_t{0}) > first_step) continue;
+      kept += line + "\n";
+      if (const auto known = parse_metrics_line(line); known && earlier != nullptr) earlier->add(*known);
     }
   }
   file_.open(path, std::ios::trunc);

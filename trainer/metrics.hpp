@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/epoch_rows.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/trainer.hpp"
 
@@ -36,8 +37,8 @@ std::string total_line(const Throughput& throughput);
 /// resumes, so that the file holds every step once. Errors: DataError (cannot open, cannot write).
 class MetricsFile {
  public:
-  /// Does nothing when path is empty.
-  MetricsFile(const std::filesystem::path& path, std::int64_t first_step);
+  /// Does nothing when path is empty. earlier: is given the lines that the file keeps.
+  MetricsFile(const std::filesystem::path& path, std::int64_t first_step, EpochRows* earlier = nullptr);
   /// "loss" and "top1" are the main output's; "aux_loss" stands beside them where the network has auxiliary heads.
   /// "stage" is written where it has a name.
   void write(const StepReport& report, const std::string& stage);

@@ -81,7 +81,12 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
             {"memory", memory_lines(report.memory)},
             {"allreduce", report.allreduce},
             {"placement", report.placement},
+            {"epochs", epochs_json(report.epochs.rows())},
+            {"best", best_json(report.ending.best, report.ending.best_file)},
+            {"evaluate", report.ending.evaluation.empty() ? Json() : Json(report.ending.evaluation)},
             {"startup_s", report.startup_s},
+            {"total_s", report.ending.total_s},
+            {"all_parts_s", report.ending.all_parts_s},
             {"versions", {{"dtrain", version_text()}}},
             {"host", host_name()},
             {"command", report.command}};

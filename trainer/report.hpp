@@ -12,6 +12,7 @@
 #include "trainer/evaluation.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/rank_memory.hpp"
+#include "trainer/run_ending.hpp"
 #include "trainer/run_plan.hpp"
 
 namespace dtrain {
@@ -29,6 +30,8 @@ struct RunReport {
   std::uint64_t fingerprint = 0;
   std::string placement;
   std::vector<std::string> command;
+  EpochRows epochs;  ///< of all parts of the run, as far as its metrics tell
+  RunEnding ending;
   double startup_s = 0.0;  ///< from the program's start to the first step
 };
 

@@ -12,6 +12,7 @@
 #include "trainer/clock.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/ensemble_report.hpp"
+#include "trainer/epoch_rows.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/initial_weights.hpp"
 #include "trainer/load_weights.hpp"
@@ -23,6 +24,7 @@
 #include "trainer/replica_agreement.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
+#include "trainer/run_ending.hpp"
 #include "trainer/schedule_table.hpp"
 #include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
@@ -49,7 +51,8 @@ int serve(const TrainConfig& config, const TrainingRanks& ranks, const RunEnviro
   const RunFacts facts = ranks.all().broadcast_value(RunFacts{});
   TrainConfig same = config;
   same.local_batch = facts.local_batch;
-  const RunPlan plan = plan_run(same, {.samples = facts.samples, .classes = facts.classes}, training_ranks(config, ranks.all().size()));
+  const RunPlan plan =
+      plan_run(same, {.samples = facts.samples, .classes = facts.classes}, training_ranks(config, ranks.all().size()));
   ranks.all().require_equal({{"configuration", plan.recipe}});
   serve_training(plan, config, ranks, environment.memory_share_bytes);
   return static_cast<int>(ExitCode::done);
@@ -81,13 +84,16 @@ class TrainingRun {
     if (first_step < plan_.total_steps && first_step == training_.stage().begin) enter_stage();
     if (first_step == plan_.total_steps) {
       training_.finish();
-      log_root(communicator_, "nothing left to do: all of its " + counted(first_step, "step") + (first_step == 1 ? " is done" : " are done"));
+      log_root(communicator_,
+               "nothing left to do: all of its " + counted(first_step, "step") + (first_step == 1 ? " is done" : " are done"));
       return static_cast<int>(ExitCode::done);
     }
 
     if (communicator_.is_root()) require_writable_file(output_file(config_.report, "report.json"), "--report");
     if (communicator_.is_root()) require_writable_file(config_.profile, "--profile");
-    MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step);
+    MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step,
+                        &report_.epochs);
+    begin_epochs(first_step);
     Progress progress(plan_.total_steps, first_step, config_.log_every,
                       static_cast<double>(data_steps(plan_.stages)) / static_cast<double>(plan_.steps_per_epoch));
     progress.name_stage(stage_name());
@@ -107,13 +113,16 @@ class TrainingRun {
       if (has_profile_begun) profile_.steps.push_back(step);
       if (communicator_.is_root()) {
         metrics.write(step, stage_name());
+        report_.epochs.add(line_of(step, stage_name()));
         if (progress.is_log_step(step)) metrics.flush();
         progress.show(step);
       }
       if (pause.compares) require_equal_replicas(replica_.parameters(), communicator_, step.step);
       const bool reads_state = (pause.saves && keeper_.is_enabled()) || (pause.evaluates && averages());
       if (reads_state) training_.gather_optimizer_state();
-      if (pause.evaluates) run_evaluation(step, metrics, progress);
+      const bool ends_row = pause.ends_stage || is_whole_epoch(step.epoch);
+      if (pause.evaluates) run_evaluation(step, ends_row, metrics, progress);
+      if (ends_row && communicator_.is_root()) end_row(progress);
       if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_, communicator_);
       if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step);
       if (pause.stops) {
@@ -272,7 +281,22 @@ class TrainingRun {
 
   bool ranks_train_apart() const { return communicator_.size() > 1 && report_.allreduce == to_text(AllReduceAlgorithm::none); }
 
-  void run_evaluation(const StepReport& step, MetricsFile& metrics, Progress& progress) {
+  /// Epochs of earlier parts of the run are known from its metrics.
+  void begin_epochs(std::int64_t first_step) {
+    report_.ending.was_resumed = first_step > 0;
+    report_.epochs.mark_earlier_best(keeper_.best_top1());
+    const StepPosition position = step_position(training_.stage().position(first_step), plan_.samples, plan_.global_batch);
+    if (report_.epochs.last_step() < first_step && position.positions.begin > 0) report_.epochs.mark_partial();
+  }
+
+  void end_row(Progress& progress) {
+    const EpochRow* const row = report_.epochs.end_row();
+    if (row == nullptr) return;
+    progress.finish_line();
+    spdlog::info("{}", epoch_text(*row));
+  }
+
+  void run_evaluation(const StepReport& step, bool ends_row, MetricsFile& metrics, Progress& progress) {
     const AveragedStatistics statistics(replica_, communicator_);
     bool is_best = false;
     with_averaged_weights(replica_, training_.optimizer(), [&] {
@@ -284,7 +308,10 @@ class TrainingRun {
     if (!communicator_.is_root()) return;
     progress.finish_line();
     metrics.write_evaluation(step, result, stage_name());
-    spdlog::info("epoch {:.2f}: validation {} on {} in {:.1f} s{}", step.epoch, scores_text(result),
+    const MetricsLine line = line_of(step, result, stage_name());
+    report_.epochs.add(line);
+    if (ends_row) return;  // the epoch's line tells of it
+    spdlog::info("epoch {:.2f}: {} on {} in {:.1f} s{}", step.epoch, validation_text(line),
                  counted(result.sums.samples, "image"), result.seconds, is_best ? " (best so far)" : "");
   }
 
@@ -320,8 +347,8 @@ class TrainingRun {
     }
     spdlog::info("{} in {}: {} parameters, {:.2f} GFLOPs forward a picture, {}, pictures {}x{}", plan_.network.name,
                  to_text(plan_.compile.precision), replica_.parameters().parameter_count(),
-                 static_cast<double>(forward_flops(plan_.network)) / 1e9, counted(plan_.network.num_classes, "class", "classes"), plan_.network.height,
-                 plan_.network.width);
+                 static_cast<double>(forward_flops(plan_.network)) / 1e9,
+                 counted(plan_.network.num_classes, "class", "classes"), plan_.network.height, plan_.network.width);
     if (plan_.network.outputs.size() > 1) {
       spdlog::info("{} in training; the loss shown is the main one, theirs is aux_loss in the metrics",
                    counted(std::ssize(plan_.network.outputs) - 1, "auxiliary head"));
@@ -329,7 +356,8 @@ class TrainingRun {
     if (ranks_.roles()) spdlog::info("exchange by {}", training_.exchange_text());
     if (config_.ps_mode == "async") spdlog::info("loss and top-1 of training are those of rank 0's pictures");
     spdlog::info("{} on {}, global batch {}, {} a rank in micro-batches of at most {}", counted(ranks, "rank"),
-                 counted(communicator_.nodes(), "node"), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks, plan_.local_batch);
+                 counted(communicator_.nodes(), "node"), plan_.global_batch, (plan_.global_batch + ranks - 1) / ranks,
+                 plan_.local_batch);
     spdlog::info("{}, {} an epoch, {}", counted(plan_.samples, "sample"), counted(plan_.steps_per_epoch, "step"),
                  counted(plan_.total_steps, "step"));
     if (plan_.stages.size() == 1) spdlog::info("{}", stage_text(plan_.stages.front()));
@@ -342,6 +370,22 @@ class TrainingRun {
     spdlog::info("{}", describe(report_.memory));
   }
 
+  void describe_ending() {
+    RunEnding& ending = report_.ending;
+    ending.best = report_.epochs.best();
+    if (!report_.epochs.rows().empty()) ending.last = report_.epochs.rows().back();
+    std::error_code error;
+    if (keeper_.is_enabled()) {
+      ending.last_file = keeper_.paths().last().string();
+      if (std::filesystem::exists(keeper_.paths().best(), error)) ending.best_file = keeper_.paths().best().string();
+    }
+    ending.total_s = seconds() - begin_s_;
+    ending.all_parts_s = report_.epochs.seconds();
+    const std::string& weights = ending.best_file.empty() ? ending.last_file : ending.best_file;
+    ending.evaluation = evaluation_line(config_, environment_.command.empty() ? "dtrain" : environment_.command.front(),
+                                        communicator_.size(), weights);
+  }
+
   void finish() {
     report_.plan = &plan_;
     report_.threads_per_rank = environment_.placement.threads;
@@ -350,6 +394,7 @@ class TrainingRun {
     report_.placement = environment_.placement.summary;
     report_.command = environment_.command;
     if (training_.steps_done() == plan_.total_steps) evaluate_members();
+    describe_ending();
     write_report(output_file(config_.report, "report.json"), report_, communicator_);
     if (!communicator_.is_root()) return;
     if (keeper_.is_enabled()) {
@@ -357,6 +402,7 @@ class TrainingRun {
       spdlog::info("weights: {}{}   checkpoints: {}   metrics: {}", keeper_.paths().last().string(), average,
                    keeper_.paths().checkpoints().string(), output_file(config_.metrics, "metrics.jsonl").string());
     }
+    for (const std::string& line : ending_lines(report_.ending)) spdlog::info("{}", line);
     std::fputs(total_line(throughput_of(without_warmup(report_.steps))).c_str(), stdout);
     std::fflush(stdout);
   }

@@ -18,7 +18,8 @@ void require_valid(const std::vector<std::string>& faults) {
 
 void warn_of_damaged(const DataFaults& faults, const std::string& pictures) {
   if (faults.count == 0) return;
-  spdlog::warn("{} {} replaced by the next readable one:", counted(faults.count, "damaged " + pictures + " picture"), faults.count == 1 ? "was" : "were");
+  spdlog::warn("{} {} replaced by the next readable one:", counted(faults.count, "damaged " + pictures + " picture"),
+               faults.count == 1 ? "was" : "were");
   for (const std::string& message : faults.messages) spdlog::warn("  {}", message);
 }
 
