@@ -93,24 +93,25 @@ struct PixelRange {
   std::int64_t count = 0;
 };
 
-// Pixel i of the resized box is centred on (i + 1/2)·scale, and the filter reaches max(scale, 1) to each side. In a picture
-// decoded at 1/d it reaches one pixel of that, d stored ones, further at most: 8. Example: 500 pixels to 341, of which 58 … 281
-// are wanted: scale 1.47, so ⌊58·1.47 − 9.47⌋ = 75 to ⌈282·1.47 + 9.47⌉ = 423.
-PixelRange needed_pixels(const PlannedSpan& span, std::int64_t crop) {
+// Pixel i of the resized box is centred on (i + 1/2)·scale, and the bilinear filter reaches max(scale, 1) to each side, the
+// bicubic one twice as far. In a picture decoded at 1/d it reaches one pixel of that, d stored ones, further at most: 8.
+// Example: 500 pixels to 341, of which 58 … 281 are wanted: scale 1.47, so ⌊58·1.47 − 9.47⌋ = 75 to ⌈282·1.47 + 9.47⌉ = 423.
+PixelRange needed_pixels(const PlannedSpan& span, const TransformOptions& options) {
   constexpr double kDecodedPixel = 8.0;
   const double scale = static_cast<double>(span.box_count) / static_cast<double>(span.scaled);
-  const double reach = std::max(scale, 1.0) + kDecodedPixel;
+  const double filter = options.interpolation == Interpolation::bicubic ? 2.0 : 1.0;
+  const double reach = filter * (std::max(scale, 1.0) + kDecodedPixel);
   const std::int64_t first = std::clamp<std::int64_t>(span.window_begin, 0, span.scaled);
-  const std::int64_t end = std::clamp<std::int64_t>(span.window_begin + crop, first, span.scaled);
+  const std::int64_t end = std::clamp<std::int64_t>(span.window_begin + options.crop, first, span.scaled);
   const auto begin_pixel = static_cast<std::int64_t>(std::floor(static_cast<double>(first) * scale - reach));
   const auto end_pixel = static_cast<std::int64_t>(std::ceil(static_cast<double>(end) * scale + reach));
   const std::int64_t begin = std::clamp<std::int64_t>(begin_pixel, 0, span.box_count - 1);
   return {span.box_begin + begin, std::clamp<std::int64_t>(end_pixel, begin + 1, span.box_count) - begin};
 }
 
-CropBox needed_box(const TransformPlan& plan, std::int64_t crop) {
-  const PixelRange across = needed_pixels({plan.box.left, plan.box.width, plan.scaled.width, plan.window_left}, crop);
-  const PixelRange down = needed_pixels({plan.box.top, plan.box.height, plan.scaled.height, plan.window_top}, crop);
+CropBox needed_box(const TransformPlan& plan, const TransformOptions& options) {
+  const PixelRange across = needed_pixels({plan.box.left, plan.box.width, plan.scaled.width, plan.window_left}, options);
+  const PixelRange down = needed_pixels({plan.box.top, plan.box.height, plan.scaled.height, plan.window_top}, options);
   return {across.begin, down.begin, across.count, down.count};
 }
 
@@ -133,8 +134,9 @@ TransformPlan plan_transform(const PictureSize& stored, const TransformOptions& 
 // The box keeps at least as many pixels as it becomes: decoded/stored ≥ scaled/box in each direction.
 // Example: 500 × 375 stored, box 460 wide to 224: 500·224/460 = 243.5 → 244, so decoding at 1/2 (250) serves.
 DecodeHint choose_decode_hint(const TransformPlan& plan, const PictureSize& stored, const TransformOptions& options) {
-  DecodeHint hint{.needed = needed_box(plan, options.crop)};
-  if (options.augmentation == Augmentation::none) return hint;
+  DecodeHint hint{.needed = needed_box(plan, options)};
+  // A picture decoded at 1/2 has means of pixels, and nearest takes pixels.
+  if (options.augmentation == Augmentation::none || options.interpolation == Interpolation::nearest) return hint;
   hint.min_width = divide_up(stored.width * plan.scaled.width, plan.box.width);
   hint.min_height = divide_up(stored.height * plan.scaled.height, plan.box.height);
   return hint;

@@ -18,8 +18,8 @@ struct TransformPlan {
 TransformPlan plan_transform(const PictureSize& stored, const TransformOptions& options, const SampleRequest& request);
 
 /// Smallest decoded extents with which the plan's box is not enlarged beyond what full size would need; {0, 0} for
-/// Augmentation::none, which always works on the full size so that figures compare with torchvision's. Needed are the pixels of
-/// the box that the plan's window is made of.
+/// Augmentation::none and for Interpolation::nearest, which always work on the full size so that figures compare with
+/// torchvision's. Needed are the pixels of the box that the plan's window is made of.
 DecodeHint choose_decode_hint(const TransformPlan& plan, const PictureSize& stored, const TransformOptions& options);
 
 }  // namespace dtrain

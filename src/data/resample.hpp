@@ -1,6 +1,6 @@
-// Resizing of 8-bit RGB pictures with the antialiased bilinear filter, bit for bit as PIL's Image.resize(BILINEAR, box) does
-// it: a triangle as wide as the reduction asks for, rows first, then columns, each rounded to 8 bits. Integer arithmetic, so
-// every machine gives the same picture.
+// Resizing of 8-bit RGB images, bit for bit as PIL's Image.resize(filter, box) does it. Bilinear and bicubic are antialiased: a
+// triangle, or Keys' cubic with a = −1/2, as wide as the reduction asks for, rows first, then columns, each rounded to 8 bits.
+// Integer arithmetic, so every machine gives the same image. Nearest takes the pixel under the centre.
 #pragma once
 
 #include <cstdint>
@@ -54,11 +54,12 @@ struct Span1d {
   std::int64_t window_begin = 0;
   std::int64_t window_count = 0;
 };
-FilterTaps plan_taps(const Span1d& span);
+/// interpolation: bilinear or bicubic.
+FilterTaps plan_taps(const Span1d& span, Interpolation interpolation = Interpolation::bilinear);
 
 /// Resizes `box` of `src` to `scaled` and writes the pixels of `window` (inside `scaled`) to dst, rows dst_stride_bytes
 /// apart. Pixels of src outside the box take part in the filter at its edges; pass a narrower view to keep them out.
 void resample(const PictureView& src, const SourceBox& box, const PictureSize& scaled, const Window& window, std::uint8_t* dst,
-              std::int64_t dst_stride_bytes);
+              std::int64_t dst_stride_bytes, Interpolation interpolation = Interpolation::bilinear);
 
 }  // namespace dtrain

@@ -29,8 +29,9 @@ Edges decoded_edges(std::int64_t begin, std::int64_t count, std::int64_t stored,
 }
 
 /// The plan's window of a decoded picture, black where it reaches beyond: (crop, crop, 3).
-void render_window(const Picture& picture, const PictureSize& stored, const TransformPlan& plan, std::int64_t crop,
+void render_window(const Picture& picture, const PictureSize& stored, const TransformPlan& plan, const TransformOptions& options,
                    std::uint8_t* dst) {
+  const std::int64_t crop = options.crop;
   const Edges across = decoded_edges(plan.box.left, plan.box.width, stored.width, picture.width);
   const Edges down = decoded_edges(plan.box.top, plan.box.height, stored.height, picture.height);
   const std::int64_t left = across.first_pixel(), top = down.first_pixel();
@@ -48,7 +49,7 @@ void render_window(const Picture& picture, const PictureSize& stored, const Tran
   if (!covers_all) std::memset(dst, 0, static_cast<std::size_t>(crop * crop * 3));
   if (window.width <= 0 || window.height <= 0) return;
   resample(view, box, plan.scaled, window, dst + ((begin_y - plan.window_top) * crop + begin_x - plan.window_left) * 3,
-           crop * 3);
+           crop * 3, options.interpolation);
 }
 
 /// (v/255 − mean)/stddev for each byte, in the order of operations and the precision that torchvision has: equal bits.
@@ -109,7 +110,7 @@ void transform_picture(const Dataset& dataset, const SampleRequest& request, con
         "a data set decodes to width × height × 3 bytes");
 
   const auto window = std::make_unique_for_overwrite<std::uint8_t[]>(static_cast<std::size_t>(options.crop * options.crop * 3));
-  render_window(scratch, stored, plan, options.crop, window.get());
+  render_window(scratch, stored, plan, options, window.get());
   write_planes(window.get(), plan.is_mirrored, options, dst.data());
 }
 

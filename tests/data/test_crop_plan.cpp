@@ -194,5 +194,29 @@ TEST(CropPlan, NeedsAPixelEvenOfAPictureBesideTheWindow) {
   EXPECT_LE(needed.top + needed.height, 24);
 }
 
+// 500 pixels to 341: scale 1.47. A cubic reaches 2·1.47 pixels beyond the centres of those that are wanted.
+TEST(DecodeHint, CoversWhatTheWiderFilterReads) {
+  const PictureSize stored{500, 375};
+  TransformOptions options;
+  const TransformPlan plan = plan_transform(stored, options, {});
+  const DecodeHint bilinear = choose_decode_hint(plan, stored, options);
+  options.interpolation = Interpolation::bicubic;
+
+  const DecodeHint bicubic = choose_decode_hint(plan, stored, options);
+
+  EXPECT_LE(bicubic.needed.left, bilinear.needed.left - 9);
+  EXPECT_GE(bicubic.needed.width, bilinear.needed.width + 18);
+}
+
+TEST(DecodeHint, IsFullSizeWhereSinglePixelsAreTaken) {
+  const PictureSize stored{2000, 1500};
+  TransformOptions options{.augmentation = Augmentation::standard, .interpolation = Interpolation::nearest};
+
+  const DecodeHint hint = choose_decode_hint(plan_transform(stored, options, {}), stored, options);
+
+  EXPECT_EQ(hint.min_width, 0);
+  EXPECT_EQ(hint.min_height, 0);
+}
+
 }  // namespace
 }  // namespace dtrain

@@ -26,6 +26,12 @@ std::vector<std::uint8_t> run(const Picture& picture, const SourceBox& box, Pict
   return run(picture, box, scaled, {0, 0, scaled.width, scaled.height});
 }
 
+std::vector<std::uint8_t> run_with(Interpolation filter, const Picture& picture, const SourceBox& box, PictureSize scaled) {
+  std::vector<std::uint8_t> dst(static_cast<std::size_t>(scaled.width * scaled.height * 3));
+  resample(view_of(picture), box, scaled, {0, 0, scaled.width, scaled.height}, dst.data(), scaled.width * 3, filter);
+  return dst;
+}
+
 /// Weight of source pixel i in target pixel `target`: a triangle of half-width max(scale, 1) around the target's centre.
 double triangle(std::int64_t i, std::int64_t target, double begin, double scale) {
   const double centre = begin + (static_cast<double>(target) + 0.5) * scale;
@@ -185,6 +191,74 @@ TEST(Resample, PlansWeightsThatAddUpToOne) {
     EXPECT_LE(taps.first[i] + taps.count[i], 500);
     EXPECT_LE(taps.count[i], taps.taps);
   }
+}
+
+/// Source: Fowler, Noll & Vo, FNV-1a with 64 bits.
+std::uint64_t fnv1a(const std::vector<std::uint8_t>& bytes) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const std::uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001b3ULL;
+  return hash;
+}
+
+/// 61 × 47 pixels of many values. In Python: y, x, c = np.ogrid[:47, :61, :3]; (x*x*7 + y*31 + c*50 + x*y*11) % 256.
+Picture patterned() {
+  Picture picture{61, 47, {}};
+  for (int y = 0; y < 47; ++y) {
+    for (int x = 0; x < 61; ++x) {
+      for (int c = 0; c < 3; ++c) picture.rgb.push_back(static_cast<std::uint8_t>(x * x * 7 + y * 31 + c * 50 + x * y * 11));
+    }
+  }
+  return picture;
+}
+
+// Hashes of Image.fromarray(patterned).resize(scaled, filter, box).tobytes() of Pillow 9.4.
+TEST(Resample, EqualsPillowBitForBitWithEveryFilter) {
+  struct Case {
+    PictureSize scaled;
+    SourceBox box;
+    std::uint64_t bilinear, bicubic, nearest;
+  };
+  const Picture picture = patterned();
+  const std::vector<Case> cases{
+      {{20, 15}, whole(picture), 0xf1ed90cc417000aeULL, 0xf14e49adefd9d571ULL, 0x4b1e84872c05f693ULL},
+      {{61, 20}, whole(picture), 0xb840b0b8e60ce76fULL, 0x423107ad7d8c715fULL, 0xc7a53b5990fd60d5ULL},
+      {{150, 99}, whole(picture), 0x26e3eaf287c91780ULL, 0xe10a83f63b389950ULL, 0x59764f06f87db181ULL},
+      {{9, 11}, {3, 2, 59, 40}, 0x7938f15b859b0c86ULL, 0x1eb1a1ebbe287e33ULL, 0xb2a93fb112d20d03ULL},
+      {{33, 64}, {1.25, 0.5, 60.75, 46.5}, 0x0fd4c133e1365e88ULL, 0x87805e77f041e2a6ULL, 0xec63f15ec95037a5ULL}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.scaled.width);
+    EXPECT_EQ(fnv1a(run(picture, c.box, c.scaled)), c.bilinear);
+    EXPECT_EQ(fnv1a(run_with(Interpolation::bicubic, picture, c.box, c.scaled)), c.bicubic);
+    EXPECT_EQ(fnv1a(run_with(Interpolation::nearest, picture, c.box, c.scaled)), c.nearest);
+  }
+}
+
+TEST(Resample, GivesTheSamePixelsInAWindowWithEveryFilter) {
+  const Picture picture = patterned();
+  const PictureSize scaled{100, 30};
+  const Window window{13, 7, 70, 20};
+  for (const Interpolation filter : {Interpolation::bicubic, Interpolation::nearest}) {
+    const std::vector<std::uint8_t> all = run_with(filter, picture, whole(picture), scaled);
+    std::vector<std::uint8_t> part(static_cast<std::size_t>(window.width * window.height * 3));
+    resample(view_of(picture), whole(picture), scaled, window, part.data(), window.width * 3, filter);
+
+    for (std::int64_t y = 0; y < window.height; ++y) {
+      const auto* from = all.data() + ((y + window.top) * scaled.width + window.left) * 3;
+      EXPECT_TRUE(std::equal(from, from + window.width * 3, part.data() + y * window.width * 3)) << y;
+    }
+  }
+}
+
+// Black and white stripes: the cubic's negative weights go beyond both.
+TEST(Resample, ClampsWhatTheCubicOvershoots) {
+  Picture picture{8, 1, {}};
+  for (int x = 0; x < 8; ++x) picture.rgb.insert(picture.rgb.end(), 3, x / 2 % 2 == 0 ? 0 : 255);
+
+  const std::vector<std::uint8_t> wide = run_with(Interpolation::bicubic, picture, whole(picture), {12, 1});
+
+  // Channel 0 of Image.resize((12, 1), BICUBIC) of Pillow 9.4.
+  const std::vector<std::uint8_t> expected{0, 0, 31, 224, 255, 224, 31, 0, 31, 224, 255, 255};
+  for (std::size_t x = 0; x < expected.size(); ++x) EXPECT_EQ(wide[3 * x], expected[x]) << x;
 }
 
 }  // namespace
