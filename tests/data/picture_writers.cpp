@@ -73,6 +73,14 @@ std::vector<std::uint8_t> write_png(const PngSpec& spec, const std::vector<std::
   if (!spec.palette_alpha.empty()) {
     png_set_tRNS(png, info, spec.palette_alpha.data(), static_cast<int>(spec.palette_alpha.size()), nullptr);
   }
+  if (spec.significant_bits[0] != 0) {
+    png_color_8 bits{};
+    bits.red = bits.gray = spec.significant_bits[0];
+    bits.green = spec.significant_bits[1];
+    bits.blue = spec.significant_bits[2];
+    bits.alpha = static_cast<png_byte>(spec.bit_depth);
+    png_set_sBIT(png, info, &bits);
+  }
   png_write_info(png, info);
   const std::size_t row_bytes = png_get_rowbytes(png, info);
   check(rows.size() == row_bytes * spec.height, "the test gives all rows");

@@ -36,6 +36,7 @@ struct PngSpec {
   bool is_interlaced = false;
   std::vector<std::array<std::uint8_t, 3>> palette = {};
   std::vector<std::uint8_t> palette_alpha = {};  ///< tRNS of a palette
+  std::array<std::uint8_t, 3> significant_bits = {};  ///< sBIT of red (or gray), green and blue; 0: no such chunk
 };
 /// rows: packed rows as stored in the file, 16-bit samples big-endian.
 std::vector<std::uint8_t> write_png(const PngSpec& spec, const std::vector<std::uint8_t>& rows);

@@ -57,6 +57,61 @@ TEST(Png, KeepsTheHighByteOfSixteenBits) {
   EXPECT_EQ(rgb, (Bytes{0x01, 0x80, 0xFF}));
 }
 
+/// 16-bit samples as a file has them.
+Bytes big_endian(const std::vector<int>& samples) {
+  Bytes bytes;
+  for (const int sample : samples) {
+    bytes.push_back(static_cast<std::uint8_t>(sample >> 8));
+    bytes.push_back(static_cast<std::uint8_t>(sample));
+  }
+  return bytes;
+}
+
+TEST(Png, ScalesSamplesThatUseOnlyTheirSignificantBits) {
+  for (const bool is_interlaced : {false, true}) {
+    const PngSpec twelve{.width = 4,
+                         .height = 1,
+                         .bit_depth = 16,
+                         .colour_type = 0,
+                         .is_interlaced = is_interlaced,
+                         .significant_bits = {12, 12, 12}};
+    EXPECT_EQ(decoded_png(write_png(twelve, big_endian({0, 1024, 2049, 4095}))).rgb, gray_rgb({0, 64, 128, 255}));
+  }
+  const PngSpec ten{.width = 2, .height = 1, .bit_depth = 16, .significant_bits = {10, 12, 8}};
+  EXPECT_EQ(decoded_png(write_png(ten, big_endian({1023, 4095, 255, 511, 7, 0}))).rgb, (Bytes{255, 255, 255, 127, 0, 0}));
+  const PngSpec with_alpha{.width = 1, .height = 1, .bit_depth = 16, .colour_type = 4, .significant_bits = {12, 12, 12}};
+  EXPECT_EQ(decoded_png(write_png(with_alpha, big_endian({4095, 65535}))).rgb, gray_rgb({255}));
+  const PngSpec five{.width = 3, .height = 1, .bit_depth = 8, .colour_type = 0, .significant_bits = {5, 5, 5}};
+  EXPECT_EQ(decoded_png(write_png(five, {0, 15, 31})).rgb, gray_rgb({0, 123, 255}));
+}
+
+TEST(Png, LeavesSamplesThatAreScaledAlready) {
+  const PngSpec twelve{.width = 3, .height = 1, .bit_depth = 16, .colour_type = 0, .significant_bits = {12, 12, 12}};
+  // 12-bit values 0, 2048, 4095 scaled by repeated bits, and by zeros; a dark picture (0, 100, 255) scaled in both ways.
+  EXPECT_EQ(decoded_png(write_png(twelve, big_endian({0, 0x8008, 0xFFFF}))).rgb, gray_rgb({0, 0x80, 0xFF}));
+  EXPECT_EQ(decoded_png(write_png(twelve, big_endian({0, 0x8000, 0xFFF0}))).rgb, gray_rgb({0, 0x80, 0xFF}));
+  EXPECT_EQ(decoded_png(write_png(twelve, big_endian({0, 100 << 4, 255 << 4}))).rgb, gray_rgb({0, 6, 15}));
+  EXPECT_EQ(decoded_png(write_png(twelve, big_endian({0, 1600, 255 * 65535 / 4095}))).rgb, gray_rgb({0, 6, 15}));
+  const PngSpec five{.width = 3, .height = 1, .bit_depth = 8, .colour_type = 0, .significant_bits = {5, 5, 5}};
+  EXPECT_EQ(decoded_png(write_png(five, {0, 132, 255})).rgb, gray_rgb({0, 132, 255}));
+  const PngSpec all{.width = 2, .height = 1, .bit_depth = 16, .colour_type = 0, .significant_bits = {16, 16, 16}};
+  EXPECT_EQ(decoded_png(write_png(all, big_endian({4095, 0x1234}))).rgb, gray_rgb({0x0F, 0x12}));
+}
+
+TEST(Png, KnowsHowManyBitsAreUsed) {
+  const auto used = [](const PngSpec& spec, const Bytes& rows) { return png_used_bits(write_png(spec, rows), "test.png"); };
+  const PngSpec gray{.width = 2, .height = 1, .bit_depth = 16, .colour_type = 0};
+
+  EXPECT_EQ(used(gray, big_endian({0, 4095})), 12);
+  EXPECT_EQ(used(gray, big_endian({4096, 0})), 13);
+  EXPECT_EQ(used(gray, big_endian({0, 65535})), 16);
+  EXPECT_EQ(used({.width = 1, .height = 1, .bit_depth = 16}, big_endian({1, 255, 3})), 8);
+  EXPECT_EQ(used({.width = 2, .height = 1, .bit_depth = 16, .colour_type = 0, .significant_bits = {12, 12, 12}},
+                 big_endian({0, 4095})),
+            0);
+  EXPECT_EQ(used({.width = 1, .height = 1}, {1, 2, 3}), 0);
+}
+
 TEST(Png, DropsAlphaWithoutBlending) {
   const Bytes gray = decoded_png(write_png({.width = 2, .height = 1, .colour_type = 4}, {50, 0, 60, 128})).rgb;
   const Bytes rgba = decoded_png(write_png({.width = 2, .height = 1, .colour_type = 6}, {1, 2, 3, 0, 4, 5, 6, 255})).rgb;
