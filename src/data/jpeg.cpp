@@ -27,18 +27,35 @@ struct DestroyEncoder {
 };
 using Encoder = std::unique_ptr<void, DestroyEncoder>;
 
+// Note [Stray bytes]: before the next marker, libjpeg passes over bytes that it has no use for, and warns. A few are what cameras
+// and editors leave between segments; before the first scan there is no picture data that could be lost, however many they are.
+// Many of them after a scan are padding, or the rest of damaged data whose decoding ended too early. Padding is of one value, and
+// begins where the data ends: in data that ended too early, that value would go on before. (PIL takes any number of any bytes, and
+// so shows damaged pictures.)
+
+/// Whether the `count` stray bytes before libjpeg's place in `bytes` are padding after a scan.
+bool are_padding(std::span<const std::uint8_t> bytes, const jpeg_decompress_struct& codec, std::int64_t count) {
+  constexpr int kMaxAhead = 8;  // bytes that the decoder's bit buffer had taken, which are not counted
+  const auto before = bytes.first(static_cast<std::size_t>(codec.src->next_input_byte - bytes.data()));
+  const auto differs = [&](std::uint8_t byte) { return byte != before.back(); };
+  if (static_cast<std::int64_t>(before.size()) < count + kMaxAhead + 1) return false;
+  const auto stray = before.last(static_cast<std::size_t>(count));
+  const auto ahead = before.last(static_cast<std::size_t>(count) + kMaxAhead + 1).first(kMaxAhead + 1);
+  return std::ranges::none_of(stray, differs) && std::ranges::any_of(ahead, differs);
+}
+
 /// libjpeg's warnings about details that leave the picture whole; all others mean lost picture data.
-bool is_harmless(const jpeg_error_mgr& warning) {
-  // Some cameras and editors leave a few stray bytes between segments. Many of them are what is left when damaged picture data
-  // was used up too early.
-  constexpr int kMaxStrayBytes = 1024;
+bool is_harmless(const jpeg_decompress_struct& codec, std::span<const std::uint8_t> bytes) {
+  constexpr int kFewStrayBytes = 1024;
+  const jpeg_error_mgr& warning = *codec.err;
   switch (warning.msg_code) {
     case JWRN_JFIF_MAJOR:
     case JWRN_ADOBE_XFORM:
     case JWRN_NOT_SEQUENTIAL:
       return true;
     case JWRN_EXTRANEOUS_DATA:
-      return warning.msg_parm.i[0] <= kMaxStrayBytes;
+      return warning.msg_parm.i[0] <= kFewStrayBytes || codec.input_scan_number == 0 ||
+             are_padding(bytes, codec, warning.msg_parm.i[0]);
     default:
       return false;
   }
@@ -53,6 +70,7 @@ class Decoder {
  public:
   Decoder(std::span<const std::uint8_t> bytes, const std::string& name) : bytes_(bytes), name_(name) {
     codec_.err = jpeg_std_error(&failures_.manager);
+    failures_.bytes = bytes_;
     failures_.manager.error_exit = give_up;
     failures_.manager.emit_message = weigh_message;
     failures_.manager.addon_message_table = kOurMessages.data();
@@ -123,6 +141,7 @@ class Decoder {
   struct Failures {
     jpeg_error_mgr manager;  ///< first, so that libjpeg's pointer to it is one to this
     std::jmp_buf escape;
+    std::span<const std::uint8_t> bytes;  ///< of the file
   };
 
   /// libjpeg knows no exceptions: its errors jump over its frames to here. `calls` holds nothing that needs destruction.
@@ -141,7 +160,8 @@ class Decoder {
 
   static void weigh_message(j_common_ptr codec, int level) {
     const bool is_warning = level < 0;
-    if (is_warning && !is_harmless(*codec->err)) give_up(codec);
+    const std::span<const std::uint8_t> bytes = reinterpret_cast<Failures*>(codec->err)->bytes;
+    if (is_warning && !is_harmless(*reinterpret_cast<j_decompress_ptr>(codec), bytes)) give_up(codec);
   }
 
   static void ignore_message(j_common_ptr, int) {}

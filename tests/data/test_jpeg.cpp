@@ -255,6 +255,61 @@ TEST(Jpeg, ToleratesStrayBytesThatCostNoPicture) {
   EXPECT_EQ(decoded_jpeg(behind_end).rgb, decoded_jpeg(whole).rgb);
 }
 
+/// With other bytes before the end marker.
+std::vector<std::uint8_t> with_bytes_before_end(std::vector<std::uint8_t> bytes, const std::vector<std::uint8_t>& more) {
+  bytes.insert(bytes.end() - 2, more.begin(), more.end());
+  return bytes;
+}
+
+TEST(Jpeg, TakesPaddingBeforeTheEndForWhatItIs) {
+  for (const int flags : {0, TJFLAG_PROGRESSIVE}) {
+    const auto whole = write_jpeg({.width = 64, .height = 48, .flags = flags}, noise_picture(64, 48, 6).rgb);
+    for (const auto& [count, value] : std::vector<std::pair<std::size_t, std::uint8_t>>{
+             {1025, 0}, {1153, 0}, {50000, 0}, {3000, ' '}, {3000, 0xFF}, {1153, 0x80}}) {
+      const auto padded = with_bytes_before_end(whole, std::vector<std::uint8_t>(count, value));
+
+      EXPECT_EQ(decoded_jpeg(padded).rgb, decoded_jpeg(whole).rgb) << count << " of " << int{value};
+      EXPECT_EQ(data_error_of([&] { decoded_jpeg(padded, {.needed = {0, 0, 8, 8}}); }), "");
+    }
+  }
+}
+
+TEST(Jpeg, ManyStrayBytesBeforeTheFirstScanCostNoPicture) {
+  const auto whole = write_jpeg({.width = 64, .height = 48}, noise_picture(64, 48, 6).rgb);
+  auto bytes = whole;
+  std::vector<std::uint8_t> stray(5000);
+  for (std::size_t i = 0; i < stray.size(); ++i) stray[i] = static_cast<std::uint8_t>(i % 251);
+  bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(find_marker(bytes, 0xDA)), stray.begin(), stray.end());
+
+  EXPECT_EQ(decoded_jpeg(bytes).rgb, decoded_jpeg(whole).rgb);
+}
+
+TEST(Jpeg, SeesDamageThatLooksLikePadding) {
+  for (const int flags : {0, TJFLAG_PROGRESSIVE}) {
+    const auto whole = write_jpeg({.width = 128, .height = 96, .flags = flags}, noise_picture(128, 96, 6).rgb);
+    // Data overwritten with zeros up to the end marker; and a file that was cut, with zeros in the place of its rest.
+    auto overwritten = whole, cut = whole;
+    std::fill(overwritten.begin() + std::lround(0.6 * static_cast<double>(whole.size())), overwritten.end() - 2, std::uint8_t{0});
+    std::fill(cut.begin() + std::lround(0.6 * static_cast<double>(whole.size())), cut.end(), std::uint8_t{0});
+    // Other bytes than padding might be the rest of the picture.
+    std::vector<std::uint8_t> rest(whole.end() - 3002, whole.end() - 2);
+
+    // (Of a progressive file whole scans are lost then, of which libjpeg says nothing.)
+    if (flags == 0) {
+      EXPECT_NE(data_error_of([&] { decoded_jpeg(overwritten); }), "");
+    }
+    EXPECT_NE(data_error_of([&] { decoded_jpeg(cut); }), "") << flags;
+    EXPECT_NE(data_error_of([&] { decoded_jpeg(with_bytes_before_end(whole, rest)); }), "") << flags;
+  }
+}
+
+TEST(Jpeg, AFileWithoutItsEndMarkerIsTruncated) {
+  const auto whole = write_jpeg({.width = 64, .height = 48}, noise_picture(64, 48, 6).rgb);
+  const std::vector<std::uint8_t> cut(whole.begin(), whole.end() - 2);
+
+  EXPECT_NE(data_error_of([&] { decoded_jpeg(cut); }), "");
+}
+
 TEST(Jpeg, SeesTruncationBehindAHarmlessWarning) {
   // Stray bytes before the scan are warned of first; the library then keeps silent about the end.
   auto bytes = write_jpeg({.width = 64, .height = 48}, noise_picture(64, 48, 6).rgb);
