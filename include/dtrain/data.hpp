@@ -71,11 +71,12 @@ class Dataset {
   }
 };
 
-/// Class folders of JPEG and PNG files (.jpg, .jpeg, .png, any case; what a file is decides its content, not its name):
-/// root/<class>/…, subfolders included, links followed, names that start with a dot left out; classes in byte order of their
-/// names, files likewise. Pictures become RGB as torchvision's convert("RGB") makes them: gray is repeated, an alpha channel
-/// is dropped (not blended), CMYK is converted by Adobe's convention; 16-bit PNG keeps the high byte; EXIF rotation is ignored.
-/// Errors: DataError: root missing or unreadable, no class folder, a class without a picture, root is the parent of train/.
+/// Class folders of JPEG and PNG files (what a file is decides its content, not its name): root/<class>/…, subfolders included,
+/// links followed, hidden entries and those of storages and archives left out; classes in byte order of their names, files
+/// likewise. image_folder.hpp tells what is left out, and which folder is the root. Pictures become RGB as torchvision's
+/// convert("RGB") makes them: gray is repeated, an alpha channel is dropped (not blended), CMYK is converted by Adobe's
+/// convention; 16-bit PNG keeps the high byte (of its significant bits); EXIF rotation is ignored.
+/// Errors: DataError: root missing or unreadable, no class folder, a class without a picture.
 std::unique_ptr<Dataset> open_image_folder(const std::filesystem::path& root);
 
 struct SyntheticOptions {

@@ -1,14 +1,15 @@
 // A directory of class folders as a data set. Names are kept in one string: a million files cost about 30 MB a rank.
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
 
 #include "dtrain/data.hpp"
 #include "dtrain/error.hpp"
+#include "dtrain/image_folder.hpp"
+#include "folder_entries.hpp"
 #include "picture_file.hpp"
+#include "png.hpp"
 
 namespace dtrain {
 namespace {
@@ -17,21 +18,6 @@ namespace fs = std::filesystem;
 
 /// Enough for the header of all but a few files (those with large embedded thumbnails or profiles).
 constexpr std::size_t kHeaderBytes = std::size_t{64} << 10;
-
-constexpr std::string_view kLayout = "class folders of .jpg, .jpeg or .png files: <root>/<class>/<picture>";
-
-[[noreturn]] void throw_layout(const fs::path& root, const std::string& found, const std::string& remedy) {
-  throw DataError(Fault{"opening the picture folder " + root.string(), std::string(kLayout), found, remedy});
-}
-
-bool is_picture_name(const fs::path& file) {
-  std::string extension = file.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
-}
-
-bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
 
 /// A link to a folder above itself would list every picture again and again.
 void check_no_loop(const fs::directory_entry& link) {
@@ -44,79 +30,94 @@ void check_no_loop(const fs::directory_entry& link) {
   }
 }
 
-/// Pictures below one class folder, relative to it, in byte order.
-std::vector<std::string> list_pictures(const fs::path& folder) {
-  std::vector<std::string> pictures;
-  const auto options = fs::directory_options::follow_directory_symlink;
-  for (auto entry = fs::recursive_directory_iterator(folder, options); entry != fs::recursive_directory_iterator(); ++entry) {
-    if (is_hidden(entry->path())) {
-      if (entry->is_directory()) entry.disable_recursion_pending();
-      continue;
-    }
-    if (entry->is_symlink() && entry->is_directory()) check_no_loop(*entry);
-    // A dangling link counts: it is met as a damaged picture, by name, instead of vanishing.
-    if (is_picture_name(entry->path()) && !entry->is_directory()) {
-      pictures.push_back(entry->path().string().substr(folder.string().size() + 1));
-    }
-  }
-  std::sort(pictures.begin(), pictures.end());
-  return pictures;
-}
+/// Adds all that is in a folder below `root` to the images of its class, as paths below the class folder, and to what is left out.
+class ClassListing {
+ public:
+  ClassListing(const std::string& root, ImageFolder& folder) : root_(root), folder_(folder) {}
 
-struct RootContents {
-  std::vector<std::string> folders;  ///< in byte order
-  std::int64_t pictures = 0;         ///< lying in the root itself
+  /// Images of a class, in byte order.
+  std::vector<std::string> list(const std::string& name) {
+    const std::string class_folder = root_ + '/' + name;
+    std::vector<std::string> images;
+    const auto options = fs::directory_options::follow_directory_symlink;
+    for (auto entry = fs::recursive_directory_iterator(class_folder, options); entry != fs::recursive_directory_iterator();
+         ++entry) {
+      if (is_system_name(entry->path().filename().string())) {
+        folder_.left_out.system.add(below_root(*entry));
+        if (entry->is_directory()) entry.disable_recursion_pending();
+      } else if (entry->is_directory()) {
+        if (entry->is_symlink()) check_no_loop(*entry);
+      } else if (is_image(*entry)) {
+        images.push_back(entry->path().string().substr(class_folder.size() + 1));
+        if (entry.depth() > 0) folder_.nested.add(below_root(*entry));
+      }
+    }
+    std::sort(images.begin(), images.end());
+    return images;
+  }
+
+  /// Folders of the root, in byte order. The files there belong to no class.
+  std::vector<std::string> list_classes() {
+    std::vector<std::string> names;
+    for (const fs::directory_entry& entry : fs::directory_iterator(root_)) {
+      const std::string name = entry.path().filename().string();
+      if (is_system_name(name)) {
+        folder_.left_out.system.add(name);
+      } else if (entry.is_directory()) {
+        names.push_back(name);
+      } else if (is_image(entry)) {
+        folder_.left_out.outside.add(name);
+      }
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+ private:
+  std::string below_root(const fs::directory_entry& entry) const { return entry.path().string().substr(root_.size() + 1); }
+
+  /// Notes what is none.
+  bool is_image(const fs::directory_entry& entry) {
+    const FoundFile file = find_file_kind(entry);
+    LeftOut& left_out = folder_.left_out;
+    switch (file.kind) {
+      case FileKind::image:
+        return true;
+      case FileKind::other_image:
+        left_out.images[file.format].add(below_root(entry));
+        return false;
+      case FileKind::other_file:
+        left_out.other_files.add(below_root(entry));
+        return false;
+      case FileKind::unreadable:
+        left_out.unreadable.add(below_root(entry));
+        return false;
+    }
+    return false;
+  }
+
+  const std::string& root_;
+  ImageFolder& folder_;
 };
 
-RootContents list_root(const fs::path& root) {
-  RootContents contents;
-  for (const fs::directory_entry& entry : fs::directory_iterator(root)) {
-    if (is_hidden(entry.path())) continue;
-    if (entry.is_directory()) {
-      contents.folders.push_back(entry.path().filename().string());
-    } else if (is_picture_name(entry.path())) {
-      ++contents.pictures;
-    }
-  }
-  std::sort(contents.folders.begin(), contents.folders.end());
-  return contents;
-}
-
-/// True for the folder above train/ and val/: taken as a root it would train on the classes "train" and "val".
-bool is_split_folder(const fs::path& folder) {
-  static constexpr std::array<std::string_view, 5> kSplits{"train", "val", "valid", "validation", "test"};
-  if (std::find(kSplits.begin(), kSplits.end(), folder.filename().string()) == kSplits.end()) return false;
-  const RootContents contents = list_root(folder);
-  return contents.pictures == 0 && !contents.folders.empty();
-}
-
-void check_root(const fs::path& root) {
-  std::error_code error;
-  const fs::file_status status = fs::status(root, error);
-  if (!fs::exists(status)) {
-    throw_layout(root, error && error != std::errc::no_such_file_or_directory ? error.message() : "no such directory",
-                 "check the path, and that this host sees it (every rank reads the pictures itself)");
-  }
-  if (!fs::is_directory(status))
-    throw_layout(root, "a file, not a directory", "give the directory that holds the class folders");
-}
-
-class ImageFolder final : public Dataset {
+class FolderDataset final : public Dataset {
  public:
-  explicit ImageFolder(const fs::path& root) : root_(root.string()) {
-    if (root_.ends_with('/')) root_.pop_back();
-    const RootContents contents = list_root(root);
-    if (contents.folders.empty()) {
-      throw_layout(root,
-                   contents.pictures == 0 ? "an empty directory" : counted(contents.pictures, "picture") + ", no folder",
-                   "put the pictures of each class into a folder with the class's name");
+  /// Notes in `folder` what is left out.
+  FolderDataset(const std::string& root, EmptyClasses empty_classes, ImageFolder& folder) : root_(root) {
+    ClassListing listing(root_, folder);
+    const std::vector<std::string> names = listing.list_classes();
+    if (names.empty()) {
+      const std::int64_t images = folder.left_out.outside.count;
+      throw_layout(root_, images == 0 ? "an empty directory" : counted(images, "image") + ", no folder",
+                   "put the images of each class into a folder with the class's name");
     }
-    for (const std::string& folder : contents.folders) {
-      if (is_split_folder(root / folder)) {
-        throw_layout(root, "the folder " + folder + " that itself holds folders", "give " + (root / folder).string());
-      }
-      add_class(root, folder);
+    for (const std::string& name : names) {
+      const std::vector<std::string> images = listing.list(name);
+      if (images.empty() && empty_classes == EmptyClasses::refused) throw_empty_class(name, folder.left_out);
+      if (images.empty()) folder.empty_classes.push_back(name);
+      add_class(name, images);
     }
+    if (size() == 0) throw_layout(root_, "no image in any of its folders", "folders of JPEG or PNG images");
   }
 
   std::int64_t size() const override { return static_cast<std::int64_t>(name_begins_.size()) - 1; }
@@ -155,16 +156,19 @@ class ImageFolder final : public Dataset {
   }
 
  private:
-  void add_class(const fs::path& root, const std::string& name) {
-    const std::vector<std::string> pictures = list_pictures(root / name);
-    if (pictures.empty()) {
-      throw_layout(root, "no such file in the class folder " + name,
-                   "remove the folder, or put its pictures there (as JPEG or PNG)");
+  [[noreturn]] void throw_empty_class(const std::string& name, const LeftOut& left_out) const {
+    std::string found = "class folder " + name + " without an image";
+    for (const auto& [format, group] : left_out.images) {
+      if (group.example.starts_with(name + '/')) found += ", but with " + format + " files such as " + group.example;
     }
+    throw_layout(root_, found, "remove the folder, or put its images there (as JPEG or PNG)");
+  }
+
+  void add_class(const std::string& name, const std::vector<std::string>& images) {
     class_names_.push_back(name);
     class_begins_.push_back(size());
-    for (const std::string& picture : pictures) {
-      names_ += picture;
+    for (const std::string& image : images) {
+      names_ += image;
       name_begins_.push_back(names_.size());
     }
   }
@@ -178,13 +182,41 @@ class ImageFolder final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_image_folder(const std::filesystem::path& root) {
-  check_root(root);
+ImageFolder read_image_folder(const std::string& root, EmptyClasses empty_classes) {
+  require_folder(root);
+  std::string path = root;
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   try {
-    return std::make_unique<ImageFolder>(root);
+    ImageFolder folder;
+    folder.images = std::make_unique<FolderDataset>(path, empty_classes, folder);
+    return folder;
   } catch (const fs::filesystem_error& error) {
     throw_layout(root, error.what(), "check the permissions of the directory");
   }
 }
+
+std::optional<NarrowRange> find_narrow_range(const Dataset& dataset, std::int64_t most) {
+  // 12 bits make a picture of at most a sixteenth of the light; 14 a quarter, which a single dark one may have too.
+  constexpr int kNarrowBits = 12, kNarrowBitsOfAll = 14;
+  constexpr std::size_t kHeadBytes = 32;
+  std::optional<NarrowRange> widest;
+  const std::int64_t looks = std::min(most, dataset.size());
+  for (std::int64_t i = 0; i < looks; ++i) {
+    const std::string path = dataset.sample_name(i * dataset.size() / looks);
+    try {
+      const FileBytes head = read_file(path, kHeadBytes);
+      const bool is_deep = sniff_picture(head.view()) == PictureKind::png && head.size == kHeadBytes && head.data[24] == 16;
+      if (!is_deep) continue;
+      const int bits = png_used_bits(read_file(path).view(), path);
+      if (bits == 0) continue;
+      if (bits <= kNarrowBits) return NarrowRange{path, bits};
+      if (!widest || bits > widest->used_bits) widest = NarrowRange{path, bits};
+    } catch (const DataError&) {  // damaged ones are told of when they are loaded
+    }
+  }
+  return widest && widest->used_bits <= kNarrowBitsOfAll ? widest : std::nullopt;
+}
+
+std::unique_ptr<Dataset> open_image_folder(const std::filesystem::path& root) { return read_image_folder(root.string()).images; }
 
 }  // namespace dtrain

@@ -43,6 +43,50 @@ bool starts_with(std::span<const std::uint8_t> bytes, std::string_view magic, st
   return bytes.size() >= at + magic.size() && std::memcmp(bytes.data() + at, magic.data(), magic.size()) == 0;
 }
 
+/// Bytes by which a kind of file is known.
+struct Magic {
+  std::string_view bytes;
+  std::size_t at;
+  std::string_view words;
+  std::string_view image_format;  ///< empty: no image
+};
+constexpr std::array kMagics{
+    Magic{"\xFF\xD8\xFF", 0, "a JPEG picture", "JPEG"},
+    Magic{"\x89PNG\r\n\x1A\n", 0, "a PNG picture", "PNG"},
+    Magic{"BM", 0, "a BMP picture", "BMP"},
+    Magic{"GIF8", 0, "a GIF picture", "GIF"},
+    Magic{std::string_view("II*\0", 4), 0, "a TIFF picture", "TIFF"},
+    Magic{std::string_view("MM\0*", 4), 0, "a TIFF picture", "TIFF"},
+    Magic{std::string_view("II+\0", 4), 0, "a BigTIFF picture", "TIFF"},
+    Magic{"WEBP", 8, "a WebP picture", "WebP"},
+    Magic{"ftypavi", 4, "an AVIF picture", "AVIF"},
+    Magic{"ftyphei", 4, "a HEIC picture", "HEIC"},
+    Magic{"ftypmif1", 4, "a HEIF picture", "HEIF"},
+    Magic{std::string_view("\0\0\0\x0CjP  ", 8), 0, "a JPEG 2000 picture", "JPEG 2000"},
+    Magic{"\xFF\x4F\xFF\x51", 0, "a JPEG 2000 picture", "JPEG 2000"},
+    Magic{"\xFF\x0A", 0, "a JPEG XL picture", "JPEG XL"},
+    Magic{std::string_view("\0\0\0\x0CJXL ", 8), 0, "a JPEG XL picture", "JPEG XL"},
+    Magic{"8BPS", 0, "a Photoshop document", "PSD"},
+    Magic{"DICM", 128, "a DICOM file", "DICOM"},
+    Magic{"%PDF", 0, "a PDF document", ""},
+    Magic{"PK\x03\x04", 0, "a ZIP archive", ""},
+    Magic{"\x1F\x8B", 0, "gzip-compressed data", ""},
+    Magic{"version https://git-lfs", 0, "a Git LFS pointer (run `git lfs pull`)", ""},
+    Magic{"<!DOCTYPE", 0, "an HTML page", ""},
+    Magic{"<html", 0, "an HTML page", ""},
+};
+constexpr Magic kPnm{"", 0, "a PNM picture (PBM, PGM or PPM)", "PNM"};
+
+/// None for bytes of no kind known here.
+const Magic* find_magic(std::span<const std::uint8_t> bytes) {
+  for (const Magic& magic : kMagics) {
+    if (starts_with(bytes, magic.bytes, magic.at)) return &magic;
+  }
+  const bool is_pnm = bytes.size() >= 3 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '7' &&
+                      (bytes[2] == '\n' || bytes[2] == ' ' || bytes[2] == '\r' || bytes[2] == '\t');
+  return is_pnm ? &kPnm : nullptr;
+}
+
 bool is_printable(std::uint8_t byte) { return byte >= 0x20 || byte == '\n' || byte == '\r' || byte == '\t'; }
 
 bool looks_like_text(std::span<const std::uint8_t> bytes) {
@@ -87,40 +131,17 @@ PictureKind sniff_picture(std::span<const std::uint8_t> bytes) {
 }
 
 std::string describe_content(std::span<const std::uint8_t> bytes) {
-  struct Magic {
-    std::string_view bytes;
-    std::size_t at;
-    std::string_view words;
-  };
-  static constexpr std::array kMagics{
-      Magic{"\xFF\xD8\xFF", 0, "a JPEG picture"},
-      Magic{"\x89PNG\r\n\x1A\n", 0, "a PNG picture"},
-      Magic{"BM", 0, "a BMP picture"},
-      Magic{"GIF8", 0, "a GIF picture"},
-      Magic{std::string_view("II*\0", 4), 0, "a TIFF picture"},
-      Magic{std::string_view("MM\0*", 4), 0, "a TIFF picture"},
-      Magic{"WEBP", 8, "a WebP picture"},
-      Magic{"ftypavif", 4, "an AVIF picture"},
-      Magic{"ftypheic", 4, "a HEIC picture"},
-      Magic{"ftypmif1", 4, "a HEIF picture"},
-      Magic{std::string_view("\0\0\0\x0CjP  ", 8), 0, "a JPEG 2000 picture"},
-      Magic{"%PDF", 0, "a PDF document"},
-      Magic{"PK\x03\x04", 0, "a ZIP archive"},
-      Magic{"\x1F\x8B", 0, "gzip-compressed data"},
-      Magic{"version https://git-lfs", 0, "a Git LFS pointer (run `git lfs pull`)"},
-      Magic{"<!DOCTYPE", 0, "an HTML page"},
-      Magic{"<html", 0, "an HTML page"},
-  };
   if (bytes.empty()) return "an empty file";
-  for (const Magic& magic : kMagics) {
-    if (starts_with(bytes, magic.bytes, magic.at)) return std::string(magic.words);
-  }
-  const bool is_pnm = bytes.size() >= 3 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '7' &&
-                      (bytes[2] == '\n' || bytes[2] == ' ' || bytes[2] == '\r' || bytes[2] == '\t');
-  if (is_pnm) return "a PNM picture (PBM, PGM or PPM)";
+  const Magic* const magic = find_magic(bytes);
+  if (magic != nullptr) return std::string(magic->words);
   if (looks_like_text(bytes)) return "text";
   if (std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; })) return "zeros alone";
   return "bytes of no picture format known here";
+}
+
+std::string_view image_format_of(std::span<const std::uint8_t> bytes) {
+  const Magic* const magic = find_magic(bytes);
+  return magic != nullptr ? magic->image_format : std::string_view();
 }
 
 void check_picture_size(const PictureSize& size, const std::string& name) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "dtrain/data.hpp"
 
@@ -29,6 +30,8 @@ enum class PictureKind { jpeg, png, other };
 PictureKind sniff_picture(std::span<const std::uint8_t> bytes);
 /// What the bytes are, in words: "a BMP picture", "an empty file", "text".
 std::string describe_content(std::span<const std::uint8_t> bytes);
+/// The image format that the bytes have, "WebP"; empty for what is no image.
+std::string_view image_format_of(std::span<const std::uint8_t> bytes);
 
 /// Largest picture that is decoded, in pixels: a damaged header must not claim all memory.
 inline constexpr std::int64_t kMaxPixels = std::int64_t{1} << 27;

@@ -1,7 +1,10 @@
 // Class folders as a data set: labels and order, what is left out, and every wrong layout refused with its remedy.
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
 #include "dtrain/data.hpp"
+#include "dtrain/image_folder.hpp"
 #include "fixtures.hpp"
 #include "picture_writers.hpp"
 
@@ -129,7 +132,7 @@ TEST(ImageFolder, RefusesARootWithoutClassFolders) {
 
   expect_parts(open_error(root.path()), {"expected class folders", "an empty directory", "; try: "});
   write_bytes(root.path() / "p.jpg", small_jpeg());
-  expect_parts(open_error(root.path()), {"expected class folders", "1 pictures, no folder", "; try: "});
+  expect_parts(open_error(root.path()), {"expected class folders", "1 image, no folder", "; try: "});
 }
 
 TEST(ImageFolder, RefusesAClassWithoutPictureAndNamesIt) {
@@ -140,14 +143,115 @@ TEST(ImageFolder, RefusesAClassWithoutPictureAndNamesIt) {
   expect_parts(open_error(root.path()), {"expected class folders", "class folder hollow", "; try: "});
 }
 
-TEST(ImageFolder, RefusesTheFolderAboveTrainAndVal) {
+TEST(ImageFolder, KnowsImagesByContentWhateverTheirNames) {
   const TemporaryDirectory root;
-  write_bytes(root.path() / "train/cat/p.jpg", small_jpeg());
-  write_bytes(root.path() / "val/cat/p.jpg", small_jpeg());
+  const std::vector<std::uint8_t> png = write_png(noise_picture(7, 3, 1));
+  for (const char* file : {"a/1.jfif", "a/2.webp", "a/3", "a/4.jpe", "a/5.JPG"}) write_bytes(root.path() / file, small_jpeg());
+  write_bytes(root.path() / "a/6.bmp", png);
 
-  expect_parts(open_error(root.path()),
-               {"the folder train that itself holds folders", "give " + (root.path() / "train").string()});
-  EXPECT_EQ(open_image_folder(root.path() / "train")->size(), 1);
+  const ImageFolder folder = read_image_folder(root.path());
+
+  EXPECT_EQ(folder.images->size(), 6);
+  EXPECT_EQ(folder.images->picture_size(5).width, 7);
+  EXPECT_TRUE(folder.left_out.images.empty());
+  EXPECT_EQ(folder.left_out.other_files.count, 0);
+}
+
+TEST(ImageFolder, CountsWhatItLeavesOutWithAnExampleOfEach) {
+  const TemporaryDirectory root;
+  for (const char* file : {"a/1.jpg", "b/1.jpg", "b/more/2.jpg", "stray.jpg"}) write_bytes(root.path() / file, small_jpeg());
+  for (const char* file : {"b/2.webp", "a/2.webp"}) write_bytes(root.path() / file, to_bytes("RIFF\x10\x20\x30\x40WEBPVP8 "));
+  write_bytes(root.path() / "a/3.bmp", to_bytes("BM and more"));
+  write_bytes(root.path() / "a/4.gif", to_bytes("GIF89a and more"));
+  for (const char* file : {"labels.csv", "a/1.txt", "LICENSE"}) write_bytes(root.path() / file, to_bytes("words"));
+  for (const char* file : {"a/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/a/._1.jpg", "a/Thumbs.db", "a/._1.jpg"})
+    write_bytes(root.path() / file, small_jpeg());
+  fs::create_symlink(root.path() / "nowhere", root.path() / "a/link.webp");
+
+  const ImageFolder folder = read_image_folder(root.path().string() + "//");
+
+  EXPECT_EQ(folder.images->size(), 3);
+  EXPECT_EQ(folder.images->class_names(), (std::vector<std::string>{"a", "b"}));
+  const LeftOut& left_out = folder.left_out;
+  ASSERT_EQ(left_out.images.size(), 3u);
+  EXPECT_EQ(left_out.images.at("WebP").count, 2);
+  EXPECT_EQ(left_out.images.at("WebP").example, "a/2.webp");
+  EXPECT_EQ(left_out.images.at("BMP").example, "a/3.bmp");
+  EXPECT_EQ(left_out.images.at("GIF").count, 1);
+  EXPECT_EQ(left_out.outside.example, "stray.jpg");
+  EXPECT_EQ(left_out.other_files.count, 3);
+  EXPECT_EQ(left_out.unreadable.example, "a/link.webp");
+  EXPECT_EQ(left_out.system.count, 4);
+  EXPECT_EQ(folder.nested.example, "b/more/2.jpg");
+}
+
+TEST(ImageFolder, DoesNotWaitForPipes) {
+  const TemporaryDirectory root;
+  write_bytes(root.path() / "a/1.jpg", small_jpeg());
+  for (const char* pipe : {"a/pipe.jpg", "a/pipe"}) ASSERT_EQ(mkfifo((root.path() / pipe).c_str(), 0600), 0);
+
+  const ImageFolder folder = read_image_folder(root.path());
+
+  EXPECT_EQ(folder.images->size(), 1);
+  EXPECT_EQ(folder.left_out.other_files.count, 2);
+}
+
+TEST(ImageFolder, KeepsEmptyClassesWhereAsked) {
+  const TemporaryDirectory root;
+  for (const char* file : {"a/1.jpg", "c/1.jpg"}) write_bytes(root.path() / file, small_jpeg());
+  for (const char* empty : {"b", "d"}) fs::create_directory(root.path() / empty);
+
+  const ImageFolder folder = read_image_folder(root.path(), EmptyClasses::kept);
+
+  EXPECT_EQ(folder.images->class_names(), (std::vector<std::string>{"a", "b", "c", "d"}));
+  EXPECT_EQ(folder.empty_classes, (std::vector<std::string>{"b", "d"}));
+  EXPECT_EQ(folder.images->label(0), 0);
+  EXPECT_EQ(folder.images->label(1), 2);
+  EXPECT_EQ(folder.images->sample_name(1), (root.path() / "c/1.jpg").string());
+}
+
+TEST(ImageFolder, SaysOfAClassOfOtherFormatsWhatItHolds) {
+  const TemporaryDirectory root;
+  write_bytes(root.path() / "a/1.jpg", small_jpeg());
+  write_bytes(root.path() / "b/1.bmp", to_bytes("BM and more"));
+
+  expect_parts(open_error(root.path()), {"class folder b without an image", "BMP files such as b/1.bmp", "as JPEG or PNG"});
+}
+
+/// 64 samples of 16 bits, growing to the largest.
+std::vector<std::uint8_t> deep_png(int largest, std::array<std::uint8_t, 3> significant_bits = {}) {
+  std::vector<std::uint8_t> rows;
+  for (int i = 0; i < 64; ++i) {
+    const int value = largest * i / 63;
+    rows.insert(rows.end(), {static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)});
+  }
+  return write_png({.width = 8, .height = 8, .bit_depth = 16, .colour_type = 0, .significant_bits = significant_bits}, rows);
+}
+
+TEST(ImageFolder, FindsDeepImagesThatUseLittleOfTheirRange) {
+  const TemporaryDirectory root;
+  for (const char* file : {"a/1.png", "a/2.png", "b/3.png"}) write_bytes(root.path() / file, deep_png(65535));
+  write_bytes(root.path() / "b/0.png", write_png(noise_picture(7, 3, 1)));
+  write_bytes(root.path() / "b/1.jpg", small_jpeg());
+  write_bytes(root.path() / "b/2.png", deep_png(4095, {12, 12, 12}));
+  EXPECT_FALSE(find_narrow_range(*open_image_folder(root.path())));
+
+  write_bytes(root.path() / "a/2.png", deep_png(4095));
+
+  const auto narrow = find_narrow_range(*open_image_folder(root.path()));
+  ASSERT_TRUE(narrow);
+  EXPECT_EQ(narrow->file, (root.path() / "a/2.png").string());
+  EXPECT_EQ(narrow->used_bits, 12);
+}
+
+TEST(ImageFolder, ASingleDarkDeepImageIsNotNarrowWhereOthersAreBright) {
+  const TemporaryDirectory root;
+  for (const char* file : {"a/1.png", "b/1.png"}) write_bytes(root.path() / file, deep_png(16383));
+  EXPECT_EQ(find_narrow_range(*open_image_folder(root.path())).value().used_bits, 14);
+
+  write_bytes(root.path() / "b/1.png", deep_png(60000));
+
+  EXPECT_FALSE(find_narrow_range(*open_image_folder(root.path())));
 }
 
 TEST(ImageFolder, RefusesLinksThatLoop) {
