@@ -95,6 +95,13 @@ std::string class_list(const std::vector<std::string>& names) {
   return text;
 }
 
+std::vector<std::int32_t> class_positions(const std::vector<std::string>& folders, const std::vector<std::string>& names) {
+  const NameTable table(names, differ_as_numbers(folders, names));
+  std::vector<std::int32_t> positions;
+  for (const std::string& folder : folders) positions.push_back(static_cast<std::int32_t>(table.find(folder)));
+  return positions;
+}
+
 std::vector<std::int64_t> order_of_same_classes(const std::vector<std::string>& file_names,
                                                 const std::vector<std::string>& names) {
   if (file_names.empty() || file_names.size() != names.size()) return {};
@@ -110,14 +117,10 @@ std::vector<std::int64_t> order_of_same_classes(const std::vector<std::string>& 
 ClassMatch match_classes(const ClassMatchRequest& request) {
   if (request.names.empty()) return match_by_position(request);
   const std::vector<std::string> folders = as_in_cards(request.folders);
-  const bool by_value = differ_as_numbers(folders, request.names);
-  const NameTable table(request.names, by_value);
-  ClassMatch match;
+  ClassMatch match{.indices = class_positions(folders, request.names), .text = {}, .is_assumed = false};
   std::vector<std::string> unknown;
-  for (const std::string& folder : folders) {
-    const std::int64_t output = table.find(folder);
-    match.indices.push_back(static_cast<std::int32_t>(output));
-    if (output < 0) unknown.push_back(folder);
+  for (std::size_t k = 0; k < folders.size(); ++k) {
+    if (match.indices[k] < 0) unknown.push_back(folders[k]);
   }
   if (!unknown.empty()) {
     refuse(
@@ -127,7 +130,7 @@ ClassMatch match_classes(const ClassMatchRequest& request) {
         "by other names");
   }
   match.text = "classes: " + std::to_string(folders.size()) + " of " + std::to_string(request.outputs) + " by the names in " +
-               request.file + (by_value ? ", as numbers" : "");
+               request.file + (differ_as_numbers(folders, request.names) ? ", as numbers" : "");
   return match;
 }
 

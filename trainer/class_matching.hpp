@@ -25,6 +25,9 @@ struct ClassMatch {
 /// that no output is named after, two that are the same number; without names, another count.
 ClassMatch match_classes(const ClassMatchRequest& request);
 
+/// The position in `names` of each of `folders`, matched as above; −1: none.
+std::vector<std::int32_t> class_positions(const std::vector<std::string>& folders, const std::vector<std::string>& names);
+
 /// For each class of `names`, its position in `file_names`; empty: the two are not the same set. Numbers as above.
 std::vector<std::int64_t> order_of_same_classes(const std::vector<std::string>& file_names,
                                                 const std::vector<std::string>& names);

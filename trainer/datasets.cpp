@@ -4,8 +4,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <sstream>
+#include <system_error>
+#include <utility>
 
 #include "dtrain/error.hpp"
+#include "trainer/class_matching.hpp"
+#include "trainer/class_order.hpp"
 
 namespace dtrain {
 namespace {
@@ -19,62 +23,162 @@ std::unique_ptr<Dataset> synthetic(const DataSelection& selection) {
                          .seed = selection.seed});
 }
 
-/// val/ or test/ below a directory; empty when neither is there.
-fs::path held_out_folder(const fs::path& root) {
-  for (const char* name : {"val", "test"}) {
-    if (fs::is_directory(root / name)) return root / name;
-  }
-  return {};
+/// Takes the images of a folder, with an account of them.
+std::unique_ptr<Dataset> take(const std::string& path, EmptyClasses empty_classes, SplitSummary& summary) {
+  ImageFolder folder = read_image_folder(path, empty_classes);
+  summary = {.folder = path,
+             .images = folder.images->size(),
+             .left_out = std::move(folder.left_out),
+             .nested = std::move(folder.nested),
+             .empty_classes = std::move(folder.empty_classes)};
+  return std::move(folder.images);
 }
 
-std::string first_difference(const std::vector<std::string>& a, const std::vector<std::string>& b) {
-  for (const std::string& name : a) {
-    if (std::ranges::find(b, name) == b.end()) return name;
-  }
-  return {};
+void require_several_classes(const Dataset& train, const std::string& folder) {
+  if (train.class_names().size() > 1) return;
+  throw DataError(Fault{.doing = "opening the images for training in " + folder,
+                        .expected = "two class folders or more",
+                        .found = "one, " + train.class_names().front() + ": one class cannot be told from others",
+                        .remedy = "a --data that holds a folder for each class"});
 }
 
-void require_equal_classes(const Dataset& train, const Dataset& validation, const fs::path& validation_root) {
-  if (train.class_names() == validation.class_names()) return;
-  const std::string only_train = first_difference(train.class_names(), validation.class_names());
-  const std::string only_validation = first_difference(validation.class_names(), train.class_names());
-  std::string found = counted(std::ssize(train.class_names()), "class", "classes") + " in training and " +
-                      std::to_string(validation.class_names().size()) + " in validation";
-  if (!only_train.empty()) found += ", \"" + only_train + "\" in training alone";
-  if (!only_validation.empty()) found += ", \"" + only_validation + "\" in validation alone";
-  throw DataError(Fault{.doing = "comparing the class folders of training and validation (" + validation_root.string() + ")",
-                        .expected = "the same folder names in both",
-                        .found = found,
-                        .remedy = "rename or add the folders, or name another set with --val-data"});
+std::string quoted(const std::vector<std::string>& names) {
+  std::vector<std::string> quoted;
+  for (const std::string& name : names) quoted.push_back('"' + name + '"');
+  return class_list(quoted);
+}
+
+/// Validation with training's classes and labels. Folders are matched by name.
+std::unique_ptr<Dataset> with_classes_of(const Dataset& train, std::unique_ptr<Dataset> validation, DataSummary& summary) {
+  const std::vector<std::string>&classes = train.class_names(), &folders = validation->class_names();
+  std::vector<std::int32_t> places = class_positions(folders, classes);
+  std::vector<bool> has_images(classes.size());
+  std::vector<std::string> missing, strange, renumbered;
+  for (std::size_t k = 0; k < folders.size(); ++k) {
+    if (places[k] < 0) {
+      strange.push_back(folders[k]);
+      continue;
+    }
+    const std::string& name = classes[static_cast<std::size_t>(places[k])];
+    if (folders[k] != name) renumbered.push_back(folders[k] + " as class " + name);
+    const bool is_empty = std::ranges::binary_search(summary.validation.empty_classes, folders[k]);
+    has_images[static_cast<std::size_t>(places[k])] = !is_empty;
+  }
+  for (std::size_t k = 0; k < classes.size(); ++k) {
+    if (!has_images[k]) missing.push_back(classes[k]);
+  }
+  if (!strange.empty()) {
+    throw DataError(Fault{.doing = "comparing the class folders of training and validation (" + summary.validation.folder + ")",
+                          .expected = "folders of validation to have the names of training's",
+                          .found = counted(std::ssize(classes), "class", "classes") + " in training and " +
+                                   std::to_string(folders.size()) + " in validation" +
+                                   (missing.empty() ? "" : ", " + quoted(missing) + " in training alone") + ", " +
+                                   quoted(strange) + " in validation alone",
+                          .remedy = "rename or move away the folders, or name another set with --val-data"});
+  }
+  if (!missing.empty()) {
+    summary.warnings.push_back("validation has no images of " + std::to_string(missing.size()) + " of the " +
+                               std::to_string(classes.size()) + " classes (" + class_list(missing) +
+                               "): its accuracy says nothing of these");
+  }
+  if (!renumbered.empty()) {
+    summary.warnings.push_back("folders of validation were matched with classes of training as numbers: " +
+                               class_list(renumbered));
+  }
+  if (folders == classes) return validation;
+  return relabelled(std::move(validation), classes, std::move(places));
+}
+
+/// A folder next to DIR that is DIR's validation, where DIR is named as one for training.
+std::string validation_next_to(const fs::path& root) {
+  const fs::path folder = fs::weakly_canonical(root);
+  if (split_name(folder.filename().string()).role != SplitRole::training) return {};
+  try {
+    const DataLayout layout = layout_of(folder.parent_path().string());
+    return fs::path(layout.training) == folder ? layout.validation : "";
+  } catch (const DataError&) {
+    return {};  // what lies there is not asked for
+  }
+}
+
+bool is_same_folder(const std::string& a, const std::string& b) {
+  std::error_code unused;
+  return fs::equivalent(a, b, unused);
+}
+
+/// The folder with images for validation in DIR: its own class folders, or those of its validation.
+std::string validation_folder(const std::string& root) {
+  const DataLayout layout = layout_of(root);
+  if (!layout.has_splits) return layout.training;
+  if (!layout.validation.empty()) return layout.validation;
+  throw DataError(Fault{.doing = "opening the images to evaluate on in " + root,
+                        .expected = "a folder for validation (val, valid, validation, or test)",
+                        .found = layout.no_validation,
+                        .remedy = "the folder that holds its class folders; " + layout.training +
+                                  " would evaluate on the images of training themselves"});
 }
 
 }  // namespace
 
 RunData open_run_data(const DataSelection& selection) {
   RunData data;
+  DataSummary& summary = data.summary;
   if (selection.train == "synthetic") {
     data.is_synthetic = true;
     data.train = synthetic(selection);
-    if (!selection.validation.empty()) data.validation = open_image_folder(selection.validation);
-    return data;
+    summary.training = {
+        .folder = "synthetic pictures", .images = data.train->size(), .left_out = {}, .nested = {}, .empty_classes = {}};
+    summary.no_validation = "no --val-data";
+  } else {
+    const DataLayout layout = layout_of(selection.train);
+    if (layout.training.empty()) {
+      throw DataError(Fault{.doing = "opening the images for training in " + selection.train,
+                            .expected = "a folder for training (train, training …) next to " + layout.validation,
+                            .found = "none",
+                            .remedy = "--data " + layout.validation + " to train on these"});
+    }
+    data.train = take(layout.training, EmptyClasses::refused, summary.training);
+    require_several_classes(*data.train, layout.training);
+    summary.unused = layout.unused;
+    summary.no_validation = layout.no_validation + "; --val-data DIR names one";
+    if (selection.validation.empty() && !layout.validation.empty()) {
+      data.validation = take(layout.validation, EmptyClasses::kept, summary.validation);
+    }
+    if (!layout.has_splits) {
+      const std::string next = validation_next_to(layout.training);
+      summary.no_validation = next.empty()
+                                  ? layout.training + " is all taken for training; --val-data DIR names images for validation"
+                                  : "--val-data " + next + " would be one";
+    }
   }
-  const fs::path root = selection.train;
-  const bool has_train_folder = fs::is_directory(root / "train");
-  data.train = open_image_folder(has_train_folder ? root / "train" : root);
-  const fs::path validation_root =
-      !selection.validation.empty() ? fs::path(selection.validation) : (has_train_folder ? held_out_folder(root) : fs::path());
-  if (!validation_root.empty()) {
-    data.validation = open_image_folder(validation_root);
-    require_equal_classes(*data.train, *data.validation, validation_root);
+  if (!selection.validation.empty())
+    data.validation = take(validation_folder(selection.validation), EmptyClasses::kept, summary.validation);
+  summary.classes = data.train->class_names();
+  const std::string order = number_order_remark(summary.classes);
+  if (!order.empty()) summary.warnings.push_back(order);
+  if (data.validation && !data.is_synthetic) {
+    data.validation = with_classes_of(*data.train, std::move(data.validation), summary);
+    if (is_same_folder(summary.training.folder, summary.validation.folder))
+      summary.warnings.push_back("validation is on the images of training themselves: its accuracy says nothing of others");
   }
   return data;
 }
 
-std::unique_ptr<Dataset> open_evaluation_data(const DataSelection& selection) {
-  if (selection.train == "synthetic") return synthetic(selection);
-  const fs::path root = selection.train;
-  const fs::path held_out = held_out_folder(root);
-  return open_image_folder(held_out.empty() ? root : held_out);
+EvaluationData open_evaluation_data(const DataSelection& selection) {
+  EvaluationData data;
+  if (selection.train == "synthetic") {
+    data.images = synthetic(selection);
+    data.summary.validation = {
+        .folder = "synthetic pictures", .images = data.images->size(), .left_out = {}, .nested = {}, .empty_classes = {}};
+  } else {
+    data.images = take(validation_folder(selection.train), EmptyClasses::kept, data.summary.validation);
+    const std::string order = number_order_remark(data.images->class_names());
+    if (!order.empty()) data.summary.warnings.push_back(order);
+    const std::vector<std::string>& empty = data.summary.validation.empty_classes;
+    if (!empty.empty()) data.summary.warnings.push_back("class folders without images: " + class_list(empty));
+  }
+  data.summary.classes = data.images->class_names();
+  return data;
 }
 
 std::string describe_dataset(const Dataset& dataset) {

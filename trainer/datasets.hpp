@@ -5,12 +5,13 @@
 #include <string>
 
 #include "dtrain/data.hpp"
+#include "trainer/data_summary.hpp"
 
 namespace dtrain {
 
 struct DataSelection {
   std::string train;       ///< directory or "synthetic"
-  std::string validation;  ///< directory; empty: found beside the training pictures
+  std::string validation;  ///< directory; empty: found next to the training images
   std::int64_t synthetic_size = 0;
   std::int64_t synthetic_classes = 0;
   std::int64_t picture_size = 224;  ///< of synthetic pictures
@@ -19,16 +20,24 @@ struct DataSelection {
 
 struct RunData {
   std::unique_ptr<Dataset> train;
-  std::unique_ptr<Dataset> validation;  ///< none: nothing to evaluate on
+  std::unique_ptr<Dataset> validation;  ///< with training's classes and labels; none: nothing to evaluate on
   bool is_synthetic = false;
+  DataSummary summary;
 };
 
-/// DIR/train and DIR/val (or DIR/test) where DIR holds train/, else DIR itself as the training set.
-/// Errors: DataError: directories missing, or training and validation have different classes (both lists are named).
+/// Training and validation as layout_of (image_folder.hpp) finds them below DIR, or DIR itself as the training set. Classes of
+/// validation are matched by name: it may lack some (a warning), and their order is training's.
+/// Errors: DataError: directories missing, no layout, a single class, or validation has classes that training has not.
 RunData open_run_data(const DataSelection& selection);
 
-/// Pictures to evaluate on: DIR itself when it holds class folders, or its val/ (or test/).
-std::unique_ptr<Dataset> open_evaluation_data(const DataSelection& selection);
+struct EvaluationData {
+  std::unique_ptr<Dataset> images;  ///< labels follow its own folders; classes may be without images
+  DataSummary summary;
+};
+
+/// Images to evaluate on: DIR's validation where it has splits, else DIR itself.
+/// Errors: DataError: as above, or DIR has no folder for validation.
+EvaluationData open_evaluation_data(const DataSelection& selection);
 
 /// Text in which two ranks' data sets are equal: size, class names, names of the first and last sample.
 std::string describe_dataset(const Dataset& dataset);

@@ -58,7 +58,11 @@ int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvir
   const TrainingRanks ranks(config, communicator);
   const RunData data = open_training_data(config, communicator.size());
   const RunPlan plan = plan_run(config, facts_of(data), training_ranks(config, communicator.size()));
-  if (communicator.is_root()) require_writable_file(config.dry_run, "--dry-run");
+  if (communicator.is_root()) {
+    log_data(data.summary, preparation_lines(plan.train_transform, plan.eval_transform),
+             data.is_synthetic ? nullptr : data.train.get());
+    require_writable_file(config.dry_run, "--dry-run");
+  }
   const double images_per_s =
       config.images_per_s ? *config.images_per_s : measured_speed(config, plan, data, ranks, environment);
   if (!communicator.is_root()) return static_cast<int>(ExitCode::done);

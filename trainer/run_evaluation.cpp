@@ -162,12 +162,14 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   require_valid(validate(config, communicator.size()));
   const ModelEntry& model = model_entry(config.model);
   const std::int64_t crop = config.crop > 0 ? config.crop : model.image_size;
-  const auto dataset =
+  const EvaluationData data =
       open_evaluation_data({.train = config.data,
                             .validation = {},
                             .synthetic_size = config.synthetic_size,
                             .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
                             .picture_size = crop});
+  const Dataset* const dataset = data.images.get();
+  if (communicator.is_root()) log_data(data.summary, {}, config.data == "synthetic" ? nullptr : dataset);
   const std::size_t file_bytes = largest_bytes(files);
   const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, 0);
   const std::vector<std::int32_t> class_indices = match_folders(config, *dataset, network, weights, communicator);

@@ -75,6 +75,10 @@ class TrainingRun {
         replica_(training_.replica()) {}
 
   int run() {
+    if (communicator_.is_root()) {
+      log_data(data_.summary, preparation_lines(plan_.train_transform, plan_.eval_transform),
+               data_.is_synthetic ? nullptr : data_.train.get());
+    }
     keeper_.prepare(replica_.parameters().parameter_count(), std::ssize(replica_.parameters().statistics()));
     compile();
     const std::int64_t first_step = load_weights();

@@ -23,6 +23,17 @@ void warn_of_damaged(const DataFaults& faults, const std::string& pictures) {
   for (const std::string& message : faults.messages) spdlog::warn("  {}", message);
 }
 
+void log_data(const DataSummary& data, const std::vector<std::string>& preparation, const Dataset* looked_at) {
+  for (const std::string& line : data_lines(data)) spdlog::info("{}", line);
+  for (const std::string& line : preparation) spdlog::info("{}", line);
+  for (const std::string& warning : data_warnings(data)) spdlog::warn("{}", warning);
+  const std::optional<NarrowRange> narrow = looked_at != nullptr ? find_narrow_range(*looked_at) : std::nullopt;
+  if (!narrow) return;
+  spdlog::warn("{} is a 16-bit PNG whose values take {} of the 16 bits: the network, which is given the high byte, sees it almost "
+               "black; scale such images to the full range, or give them an sBIT chunk",
+               narrow->file, narrow->used_bits);
+}
+
 void require_writable_file(const std::filesystem::path& path, const std::string& option) {
   if (path.empty()) return;
   std::ofstream file(path, std::ios::app);

@@ -7,6 +7,7 @@
 
 #include "collectives/communicator.hpp"
 #include "dtrain/data.hpp"
+#include "trainer/data_summary.hpp"
 #include "trainer/placement.hpp"
 
 namespace dtrain {
@@ -22,6 +23,11 @@ void require_writable_file(const std::filesystem::path& path, const std::string&
 
 /// Loader threads of a rank: --workers, or where it is not given (0) as many as the placement suggests.
 int loader_workers(int asked, const Placement& placement);
+
+/// Logs what the run's images are, and warns of what may be other than it seems. For the root.
+/// preparation  lines that follow the summary's
+/// looked_at    of whose files some are opened, to find those that are almost black; null: none
+void log_data(const DataSummary& data, const std::vector<std::string>& preparation, const Dataset* looked_at);
 
 /// Logs on the root alone.
 void log_root(const Communicator& communicator, const std::string& message);
