@@ -93,6 +93,7 @@ const std::vector<CommandEntry>& commands() {
       {"topo", "print where the threads of every rank would run"},
       {"make-demo", "render a small data set"},
       {"inspect", "show what a weight file or checkpoint holds"},
+      {"plot", "draw loss, accuracy and rate of runs"},
   };
   return entries;
 }
@@ -163,6 +164,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, int ranks)
   if (name == "topo") return parse<TopoConfig>(topo_table, rest, [&](const auto& c) { return check_topo(c, ranks); });
   if (name == "make-demo") return parse<MakeDemoConfig>(make_demo_table, rest, no_more);
   if (name == "inspect") return parse<InspectConfig>(inspect_table, rest, no_more);
+  if (name == "plot") return parse<PlotConfig>(plot_table, rest, no_more);
   refuse_command(name);
 }
 

@@ -9,6 +9,7 @@
 #include "dtrain/data.hpp"
 #include "trainer/bench_plan.hpp"
 #include "trainer/config.hpp"
+#include "trainer/plot_run.hpp"
 
 namespace dtrain {
 
@@ -65,7 +66,7 @@ struct InspectConfig {
 };
 
 using Command = std::variant<ShowText, TrainConfig, EvalConfig, BenchConfig, InitConfig, ModelsConfig, TopoConfig,
-                             MakeDemoConfig, InspectConfig>;
+                             MakeDemoConfig, InspectConfig, PlotConfig>;
 
 /// arguments: without the program's name; ranks: as far as the launcher's environment tells.
 /// Errors: ConfigError, whose text holds every fault of the line: unknown command or options (with the nearest name), values

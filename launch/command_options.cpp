@@ -397,4 +397,16 @@ OptionTable inspect_table(InspectConfig& c) {
           .positional = {.label = "FILE", .field = &c.file}};
 }
 
+OptionTable plot_table(PlotConfig& c) {
+  OptionTable table{.program = "dtrain plot",
+                    .purpose = "Draws loss, accuracy and learning rate of a run over its epochs, from its metrics; also of one "
+                               "that is under way. Several runs: in one drawing.",
+                    .options = {},
+                    .positional = {.label = "RUN [RUN…]", .fields = &c.runs}};
+  add_group(table, "Output",
+            {text_option("out", "FILE.svg", "The drawing.", c.out, "plot.svg in the run's directory; of several runs, here"),
+             text_option("csv", "FILE.csv", "A row an epoch.", c.csv, "named as the drawing")});
+  return table;
+}
+
 }  // namespace dtrain

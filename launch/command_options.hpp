@@ -15,5 +15,6 @@ OptionTable models_table(ModelsConfig& c);
 OptionTable topo_table(TopoConfig& c);
 OptionTable make_demo_table(MakeDemoConfig& c);
 OptionTable inspect_table(InspectConfig& c);
+OptionTable plot_table(PlotConfig& c);
 
 }  // namespace dtrain

@@ -295,6 +295,9 @@ struct CommandRunner {
   int operator()(const InspectConfig& config) const {
     return run_alone(self, [&] { return inspect_text(config); });
   }
+  int operator()(const PlotConfig& config) const {
+    return run_alone(self, [&] { return plot_runs(config); });
+  }
   int operator()(const TrainConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
   int operator()(const BenchConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
   int operator()(const EvalConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }

@@ -2,13 +2,12 @@
 #include "trainer/schedule_picture.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 #include <functional>
 #include <vector>
 
 #include "dtrain/error.hpp"
+#include "trainer/drawing.hpp"
 
 namespace dtrain {
 namespace {
@@ -18,67 +17,6 @@ constexpr double kWidth = 960.0, kLeft = 84.0, kRight = 24.0;
 constexpr double kTop = 78.0, kRateHeight = 250.0, kGap = 34.0, kDecayHeight = 110.0, kBottom = 56.0;
 constexpr double kHeight = kTop + kRateHeight + kGap + kDecayHeight + kBottom;
 constexpr std::int64_t kPointsOfStage = 400;  ///< at most, of a curve
-
-std::string drawn(double value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.1f", value);
-  return text.data();
-}
-
-std::string label(double value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.4g", value);
-  return text.data();
-}
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char letter : text) {
-    if (letter == '<') {
-      result += "&lt;";
-    } else if (letter == '&') {
-      result += "&amp;";
-    } else {
-      result += letter;
-    }
-  }
-  return result;
-}
-
-/// 1, 2 or 5 times a power of ten, so that an axis up to `largest` has at most so many of them.
-double tick_of(double largest, double most) {
-  const double power = std::pow(10.0, std::floor(std::log10(largest)));
-  for (const double step : {0.1, 0.2, 0.5, 1.0, 2.0}) {
-    if (largest / (step * power) <= most) return step * power;
-  }
-  return 5.0 * power;
-}
-
-class Canvas {
- public:
-  void line(double x1, double y1, double x2, double y2, const char* style) {
-    svg_ += "<line x1=\"" + drawn(x1) + "\" y1=\"" + drawn(y1) + "\" x2=\"" + drawn(x2) + "\" y2=\"" + drawn(y2) +
-            "\" class=\"" + style + "\"/>\n";
-  }
-  void box(double x, double y, double width, double height, const char* style) {
-    svg_ += "<rect x=\"" + drawn(x) + "\" y=\"" + drawn(y) + "\" width=\"" + drawn(width) + "\" height=\"" + drawn(height) +
-            "\" class=\"" + style + "\"/>\n";
-  }
-  void text(double x, double y, const std::string& words, const char* style, const char* anchor, double turned = 0.0) {
-    svg_ += "<text x=\"" + drawn(x) + "\" y=\"" + drawn(y) + "\" class=\"" + style + "\" text-anchor=\"" + anchor + "\"";
-    if (turned != 0.0) svg_ += " transform=\"rotate(" + drawn(turned) + " " + drawn(x) + " " + drawn(y) + ")\"";
-    svg_ += ">" + escaped(words) + "</text>\n";
-  }
-  void curve(const std::vector<std::pair<double, double>>& points, const char* style) {
-    svg_ += "<polyline class=\"" + std::string(style) + "\" points=\"";
-    for (const auto& [x, y] : points) svg_ += drawn(x) + "," + drawn(y) + " ";
-    svg_ += "\"/>\n";
-  }
-  std::string take() { return std::move(svg_); }
-
- private:
-  std::string svg_;
-};
 
 /// A panel: a vertical axis from 0, and one curve.
 struct Panel {
@@ -112,7 +50,7 @@ class SchedulePicture {
     const double tick = tick_of(epochs_, 12.0);
     for (double epoch = 0.0; epoch <= epochs_ * 1.0001; epoch += tick) {
       canvas_.line(x_of(epoch), bottom, x_of(epoch), bottom + 5.0, "axis");
-      canvas_.text(x_of(epoch), bottom + 19.0, label(epoch), "tick", "middle");
+      canvas_.text(x_of(epoch), bottom + 19.0, axis_text(epoch), "tick", "middle");
     }
     const bool has_branches = std::ranges::any_of(plan_.stages, [](const PlannedStage& s) { return s.stage.is_branch; });
     canvas_.text(
@@ -127,13 +65,13 @@ class SchedulePicture {
   double epoch_of(std::int64_t step) const { return static_cast<double>(step) / static_cast<double>(plan_.steps_per_epoch); }
 
   std::string header() const {
-    return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + drawn(kWidth) + "\" height=\"" + drawn(kHeight) +
-           "\" viewBox=\"0 0 " + drawn(kWidth) + " " + drawn(kHeight) +
+    return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + pixels_text(kWidth) + "\" height=\"" + pixels_text(kHeight) +
+           "\" viewBox=\"0 0 " + pixels_text(kWidth) + " " + pixels_text(kHeight) +
            "\">\n<style>text{font-family:sans-serif;fill:#222}.title{font-size:15px;font-weight:bold}.name{font-size:13px}"
            ".tick,.stage{font-size:11px}.axis{stroke:#444}.grid{stroke:#e4e4e4}.edge{stroke:#888;stroke-dasharray:4 3}"
            ".branch{fill:#fdf1dd}.page{fill:#fff}polyline{fill:none;stroke-width:2}.rate{stroke:#1f5fa8}.decay{stroke:#b04a1e}"
            "</style>\n<rect width=\"100%\" height=\"100%\" class=\"page\"/>\n<text x=\"" +
-           drawn(kLeft) + "\" y=\"22\" class=\"title\">" + escaped(plan_.network.name) + ", global batch " +
+           pixels_text(kLeft) + "\" y=\"22\" class=\"title\">" + escaped_for_svg(plan_.network.name) + ", global batch " +
            std::to_string(plan_.global_batch) + ", " + counted(plan_.samples, "picture") + ", " +
            counted(plan_.total_steps, "step") + "</text>\n";
   }
@@ -153,23 +91,15 @@ class SchedulePicture {
   void draw_panel(const Panel& panel) {
     double largest = 0.0;
     for (const PlannedStage& stage : plan_.stages) {
-      for (const std::int64_t step : steps_drawn(stage)) largest = std::max(largest, panel.value(rates_at(stage, step)));
+      for (const std::int64_t step : steps_pixels_text(stage)) largest = std::max(largest, panel.value(rates_at(stage, step)));
     }
-    if (largest <= 0.0) largest = 1.0;
-    const double tick = tick_of(largest, panel.most_ticks);
-    const double top = std::ceil(largest / tick - 1e-9) * tick;
-    const double bottom = panel.top + panel.height;
-    const auto y_of = [&](double value) { return bottom - value / top * panel.height; };
-    for (int k = 0; k * tick <= top * 1.0001; ++k) {
-      canvas_.line(kLeft, y_of(k * tick), kWidth - kRight, y_of(k * tick), k == 0 ? "axis" : "grid");
-      canvas_.text(kLeft - 8.0, y_of(k * tick) + 4.0, label(k * tick), "tick", "end");
-    }
-    canvas_.line(kLeft, panel.top, kLeft, bottom, "axis");
-    canvas_.text(20.0, panel.top + panel.height / 2.0, panel.name, "name", "middle", -90.0);
+    Axis axis = Axis::up_to(largest, panel.most_ticks);
+    axis.top = panel.top, axis.height = panel.height, axis.left = kLeft, axis.right = kWidth - kRight;
+    axis.draw(canvas_, panel.name);
     for (const PlannedStage& stage : plan_.stages) {
       std::vector<std::pair<double, double>> points;
-      for (const std::int64_t step : steps_drawn(stage)) {
-        points.emplace_back(x_of(epoch_of(step)), y_of(panel.value(rates_at(stage, step))));
+      for (const std::int64_t step : steps_pixels_text(stage)) {
+        points.emplace_back(x_of(epoch_of(step)), axis.y_of(panel.value(rates_at(stage, step))));
       }
       points.emplace_back(x_of(epoch_of(stage.end)), points.back().second);
       canvas_.curve(points, panel.style);
@@ -177,7 +107,7 @@ class SchedulePicture {
   }
 
   /// Enough of a stage's steps for a smooth curve, with both sides of every jump and the end of the warm-up.
-  static std::vector<std::int64_t> steps_drawn(const PlannedStage& stage) {
+  static std::vector<std::int64_t> steps_pixels_text(const PlannedStage& stage) {
     std::vector<std::int64_t> steps;
     const std::int64_t stride = std::max<std::int64_t>(1, stage.steps() / kPointsOfStage);
     for (std::int64_t step = stage.begin; step < stage.end; step += stride) steps.push_back(step);

@@ -522,7 +522,7 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
                            "--synthetic-size"}) {
     EXPECT_NE(help.find(std::string(" ") + name + " "), std::string::npos) << name;
   }
-  for (const char* command : {"train", "eval", "bench", "init", "models", "topo", "make-demo", "inspect", "--version"}) {
+  for (const char* command : {"train", "eval", "bench", "init", "models", "topo", "make-demo", "inspect", "plot", "--version"}) {
     EXPECT_NE(help.find(std::string("dtrain ") + command), std::string::npos) << command;
   }
 }

@@ -144,6 +144,16 @@ TEST(Habits, OfAskingForHelpAndVersionAreFollowed) {
   expect_answers({{{"help", "validate"}, "dtrain eval"}, {{"train", "--version"}, "dtrain --version"}});
 }
 
+TEST(PlotCommand, TakesOneRunOrMore) {
+  EXPECT_EQ(std::get<PlotConfig>(parse_command_line({"plot", "a,b"}, 1)).runs, HabitWords{"a,b"});
+  const auto config = std::get<PlotConfig>(parse_command_line({"plot", "a", "--out", "x.svg", "b", "--csv=y.csv"}, 1));
+  EXPECT_EQ(config.runs, (HabitWords{"a", "b"}));
+  EXPECT_EQ(config.out, "x.svg");
+  EXPECT_EQ(config.csv, "y.csv");
+  EXPECT_NE(answer_to({"plot"}).find("expected RUN"), std::string::npos);
+  EXPECT_NE(shown_for({"plot", "--help"}).find("--csv"), std::string::npos);
+}
+
 TEST(Habits, OfNamingANetworkAfterModelsShowThatOne) {
   const auto config = std::get<ModelsConfig>(parse_command_line({"models", "resnet50"}, 1));
 
