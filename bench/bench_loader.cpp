@@ -19,6 +19,7 @@
 
 #include "dtrain/data.hpp"
 #include "dtrain/error.hpp"
+#include "dtrain/image_folder.hpp"
 #include "src/data/crop_plan.hpp"
 
 namespace {
@@ -80,7 +81,7 @@ class Loading {
  public:
   explicit Loading(const Options& options)
       : options_(options),
-        dataset_(open_image_folder(options.data)),
+        dataset_(open_image_folder(layout_of(options.data).training)),
         elements_(static_cast<std::size_t>(options.transform.channels * options.transform.crop * options.transform.crop)) {}
 
   /// The k-th picture in the order of the files; every pass is an epoch with other crops.

@@ -155,7 +155,7 @@ OptionTable train_table(TrainConfig& c) {
             {
                 text_option("data", "DIR|synthetic", "Class folders of pictures, or a directory with train/ and val/.", c.data),
                 text_option("data-format", "auto|imagefolder", "How the data is stored.", c.data_format),
-                text_option("val-data", "DIR", "Pictures to evaluate on.", c.val_data, "val/ or test/ in --data"),
+                text_option("val-data", "DIR", "Pictures to evaluate on.", c.val_data, "val/, valid/ … or test/ in --data"),
                 text_option("augment", "standard|light|none", "Random changes of training pictures.", c.augment,
                             "standard, or light up to 64 pixels"),
                 on_off_option("shuffle", "New random order in every epoch.", c.shuffle),

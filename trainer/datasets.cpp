@@ -106,11 +106,11 @@ bool is_same_folder(const std::string& a, const std::string& b) {
   return fs::equivalent(a, b, unused);
 }
 
-/// The folder with images for validation in DIR: its own class folders, or those of its validation.
-std::string validation_folder(const std::string& root) {
-  const DataLayout layout = layout_of(root);
-  if (!layout.has_splits) return layout.training;
-  if (!layout.validation.empty()) return layout.validation;
+/// The layout of DIR with a folder for validation: DIR itself where it has no splits.
+DataLayout validation_layout(const std::string& root) {
+  DataLayout layout = layout_of(root);
+  if (!layout.has_splits) layout.validation = layout.training;
+  if (!layout.validation.empty()) return layout;
   throw DataError(Fault{.doing = "opening the images to evaluate on in " + root,
                         .expected = "a folder for validation (val, valid, validation, or test)",
                         .found = layout.no_validation,
@@ -152,7 +152,7 @@ RunData open_run_data(const DataSelection& selection) {
     }
   }
   if (!selection.validation.empty())
-    data.validation = take(validation_folder(selection.validation), EmptyClasses::kept, summary.validation);
+    data.validation = take(validation_layout(selection.validation).validation, EmptyClasses::kept, summary.validation);
   summary.classes = data.train->class_names();
   const std::string order = number_order_remark(summary.classes);
   if (!order.empty()) summary.warnings.push_back(order);
@@ -171,7 +171,9 @@ EvaluationData open_evaluation_data(const DataSelection& selection) {
     data.summary.validation = {
         .folder = "synthetic pictures", .images = data.images->size(), .left_out = {}, .nested = {}, .empty_classes = {}};
   } else {
-    data.images = take(validation_folder(selection.train), EmptyClasses::kept, data.summary.validation);
+    const DataLayout layout = validation_layout(selection.train);
+    data.images = take(layout.validation, EmptyClasses::kept, data.summary.validation);
+    data.summary.unused = layout.unused;
     const std::string order = number_order_remark(data.images->class_names());
     if (!order.empty()) data.summary.warnings.push_back(order);
     const std::vector<std::string>& empty = data.summary.validation.empty_classes;

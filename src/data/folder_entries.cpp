@@ -40,7 +40,7 @@ constexpr std::array kOtherEndings = std::to_array<std::string_view>(
 
 constexpr std::array kSystemNames =
     std::to_array<std::string_view>({"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot",
-                                     "~snapshot", "$recycle.bin", "recycler", "system volume information", "__macosx",
+                                     "~snapshot", "$recycle.bin", "system volume information", "__macosx",
                                      "__pycache__", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini"});
 
 enum class Ending { image, other, unknown };

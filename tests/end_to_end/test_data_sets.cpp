@@ -199,6 +199,32 @@ TEST(DataSets, NumbersInByteOrderAreRemarkedOn) {
   expect_says(evaluate_on(data), {"in byte order"});
 }
 
+/// 8 x 8 samples of 16 bits, from 0 to 4095.
+constexpr std::string_view kTwelveBitPng =
+    "89504e470d0a1a0a0000000d4948445200000008000000081000000000b1f43d140000001d4944415478da63606060f26499"
+    "c4769b53853b97771bff7f8681110000a3a021c1600a65330000000049454e44ae426082";
+
+std::string bytes_of(std::string_view hexadecimal) {
+  std::string bytes;
+  for (std::size_t i = 0; i < hexadecimal.size(); i += 2) {
+    bytes += static_cast<char>(std::stoi(std::string(hexadecimal.substr(i, 2)), nullptr, 16));
+  }
+  return bytes;
+}
+
+TEST(DataSets, SixteenBitImagesThatAreAlmostBlackAreWarnedOfOnce) {
+  const fs::path data = new_path("data");
+  for (const char* name : {"a", "b"}) {
+    fs::create_directories(data / name);
+    for (const char* file : {"1.png", "2.png"}) write_text(data / name / file, bytes_of(kTwelveBitPng));
+  }
+
+  const Outcome training = train_with(data, {"--global-batch", "4", "--steps", "1"}, 2);
+
+  expect_says(training, {(data / "a" / "1.png").string() + " is a 16-bit PNG whose values take 12 of the 16 bits"});
+  EXPECT_EQ(training.count("16-bit PNG"), 1) << training;
+}
+
 TEST(DataSets, TheSameDataIsFoundByAnyNumberOfRanks) {
   const fs::path data = demo_as("Train", "Dev");
 
