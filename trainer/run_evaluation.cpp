@@ -138,6 +138,7 @@ EvalConfig completed(const EvalConfig& asked, const std::vector<std::string>& fi
 std::vector<std::int32_t> match_folders(const EvalConfig& config, const Dataset& dataset, const NetworkSpec& network,
                                         const WeightsFacts& weights, const Communicator& communicator) {
   log_root(communicator, preprocessing_line(preprocessing_of(evaluation_transform(network, config)), weights));
+  if (config.mean.empty() && !weights.input_warning.empty() && communicator.is_root()) spdlog::warn("{}", weights.input_warning);
   if (!config.class_indices.empty()) {
     log_root(communicator, "classes: by " + config.class_indices);
     return read_class_indices(config.class_indices, dataset.class_names(), network.num_classes);

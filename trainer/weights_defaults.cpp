@@ -7,6 +7,7 @@
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
+#include "dtrain/published_weights.hpp"
 #include "trainer/class_matching.hpp"
 
 namespace dtrain {
@@ -58,7 +59,14 @@ Config filled_in(Config config, const WeightsFacts& weights) {
 WeightsFacts look_at_weights(const std::string& file, const std::string& model) {
   const TensorFile contents = read_tensor_header(file);
   WeightsFacts facts{.file = file, .card = card_of(contents), .outputs = outputs_of(contents, model), .preprocessing_from = {}};
-  if (facts.card.preprocessing) facts.preprocessing_from = file;
+  if (facts.card.preprocessing) {
+    facts.preprocessing_from = file;
+  } else if (const auto published = published_weights(file, model_entry(model).name)) {
+    facts.card.preprocessing = published->preprocessing;
+    facts.preprocessing_from = file + ", by its name " + published->name + " of torchvision";
+  } else if (!contents.metadata.contains("dtrain.version")) {
+    facts.input_warning = input_warning(file, model_entry(model).name, facts.outputs);
+  }
   return facts;
 }
 

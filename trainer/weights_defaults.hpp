@@ -18,6 +18,7 @@ struct WeightsFacts {
   WeightsCard card;                ///< with published preprocessing where the file is known to be a published one
   std::int64_t outputs = 0;        ///< of the network; 0: the file does not say
   std::string preprocessing_from;  ///< "the file", "…: published with resize 232"; empty: nothing is known
+  std::string input_warning{};     ///< of weights that may expect other images than usual, for people; empty: none
 };
 
 /// model: whose head the outputs are read from. Errors: DataError: the file cannot be read.
