@@ -318,5 +318,44 @@ TEST(ImportWeights, ForFineTuningRefuseAFileInWhichNothingMatches) {
   EXPECT_NE(text.find("l1.weight"), std::string::npos) << text;
 }
 
+// torchvision's file of googlenet has auxiliary heads as they were initialised; its training never saw them.
+TEST(ImportWeights, ForFineTuningLeaveAuxiliaryHeadsThatWereNeverTrained) {
+  using Kind = ParameterSpec::Kind;
+  const auto store_of = [] {
+    std::vector<ParameterStore::Entry> entries;
+    for (const auto& [name, kind] : {std::pair{"fc.weight", Kind::linear_weight},
+                                     {"aux1.conv.bn.weight", Kind::norm_weight},
+                                     {"aux1.conv.bn.running_mean", Kind::running_mean},
+                                     {"aux1.conv.bn.running_var", Kind::running_var}}) {
+      entries.push_back({.spec = {.name = name, .shape = {2}, .kind = kind}, .layout = plain_layout({2})});
+    }
+    return ParameterStore(std::move(entries));
+  };
+  const auto file_of = [](float mean) {
+    TensorFile file;
+    for (const auto& [name, value] : {std::pair{"fc.weight", 3.0f},
+                                      {"aux1.conv.bn.weight", 5.0f},
+                                      {"aux1.conv.bn.running_mean", mean},
+                                      {"aux1.conv.bn.running_var", 1.0f}}) {
+      file.tensors.push_back({.name = name, .shape = {2}, .f32 = {value, value}});
+    }
+    return file;
+  };
+  const ImportRequest request{.mode = ImportMode::fine_tune, .model = "googlenet", .head_names = {"fc.weight"}};
+  ParameterStore untrained = store_of(), trained = store_of(), own = store_of();
+  TensorFile written = file_of(0.0f);
+  written.metadata["dtrain.version"] = "1";
+
+  const ImportReport report = import_weights(file_of(0.0f), untrained, request);
+  (void)import_weights(file_of(0.5f), trained, request);
+  (void)import_weights(written, own, request);
+
+  EXPECT_EQ(plain_values(untrained, "aux1.conv.bn.weight"), (std::vector<float>{0.0f, 0.0f}));
+  EXPECT_EQ(report.said,
+            std::vector<std::string>{"the file's auxiliary heads were never trained: 3 tensors of theirs are fresh"});
+  EXPECT_EQ(plain_values(trained, "aux1.conv.bn.weight"), (std::vector<float>{5.0f, 5.0f}));
+  EXPECT_EQ(plain_values(own, "aux1.conv.bn.weight"), (std::vector<float>{5.0f, 5.0f}));
+}
+
 }  // namespace
 }  // namespace dtrain

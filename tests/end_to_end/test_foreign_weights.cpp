@@ -175,5 +175,45 @@ TEST(ForeignWeights, ThatAreNoneAreNamedForWhatTheyAreWhereverTheyAreGiven) {
                  {"found a directory"});
 }
 
+// torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V2: resize 232.
+TEST(ForeignWeights, OfAPublishedNameBringTheirPreprocessing) {
+  const fs::path published = new_path("").parent_path() / "mobilenet_v2-7ebf99e0.safetensors";
+  fs::rename(changed(initial_weights("mobilenet_v2"), [](TensorFile&) {}), published);
+  const fs::path report = new_path("eval.json");
+  const Words eval{"eval", "--model",   "mobilenet_v2",     "--data",   demo_data().string(), "--threads",
+                   "1",    "--weights", published.string(), "--report", report.string()};
+
+  const Outcome outcome = run({.arguments = eval});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_TRUE(outcome.says("preprocessing: resize 232 (bilinear), crop 224")) << outcome;
+  EXPECT_TRUE(outcome.says("mobilenet_v2-7ebf99e0 of torchvision")) << outcome;
+  EXPECT_EQ(read_json(report).at("preprocessing").at("resize"), 232);
+
+  const Outcome asked = run({.arguments = eval + Words{"--resize", "256", "--interpolation", "bicubic"}});
+  EXPECT_TRUE(asked.says("preprocessing: resize 256 (bicubic), crop 224")) << asked;
+}
+
+TEST(ForeignWeights, WarnsWhereImagesMayHaveToBePreparedInAnotherWay) {
+  const fs::path made = new_path("googlenet.safetensors");
+  ASSERT_EQ(run({.arguments = {"init", "--model", "googlenet", "--out", made.string()}}).exit_code, 0);
+  const fs::path unknown = with_tensor(made, "mask", "BOOL", 3);
+  const fs::path list = new_path("list.txt");
+  std::string lines;
+  int index = 0;
+  for (const std::string& folder : file_names(demo_data() / "val")) lines += folder + " " + std::to_string(index++) + "\n";
+  write_text(list, lines);
+  const auto evaluated = [&](const fs::path& weights, const Words& more) {
+    return run(
+        {.arguments = Words{"eval", "--model", "googlenet", "--crop", "32", "--resize", "32", "--data", demo_data().string(),
+                            "--threads", "1", "--weights", weights.string(), "--class-indices", list.string()} +
+                      more});
+  };
+
+  EXPECT_TRUE(evaluated(unknown, {}).says("where these are such, give --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5"));
+  EXPECT_FALSE(evaluated(made, {}).says("transform_input"));
+  EXPECT_FALSE(evaluated(unknown, {"--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"}).says("transform_input"));
+}
+
 }  // namespace
 }  // namespace dtrain
