@@ -92,8 +92,24 @@ TEST_P(StopSignal, SavesAndAsksToBeQueuedAgain) {
   if (GetParam() == SIGTERM) expect_resumes_to(out, 0, unstopped(0));  // once: what is saved does not depend on the signal
 }
 
-INSTANTIATE_TEST_SUITE_P(Stopping, StopSignal, testing::Values(SIGTERM, SIGINT, SIGUSR1),
+INSTANTIATE_TEST_SUITE_P(Stopping, StopSignal, testing::Values(SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU),
                          [](const auto& signal) { return std::string("SIG") + sigabbrev_np(signal.param); });
+
+// As nohup has it.
+TEST(Stopping, ASignalThatWasIgnoredAtTheStartStaysSo) {
+  const fs::path out = new_path("ignoring");
+  std::string command = "trap '' HUP; exec " DTRAIN_BINARY;
+  for (const std::string& word : long_run(out, kEndless)) command += " '" + word + "'";
+  Job job({.arguments = {}, .line = {"bash", "-c", command}});
+  wait_until_saved(job, out);
+
+  job.signal(SIGHUP);
+  job.wait_until([&, next = newest_step(out) + 3 * kStepsPerCheckpoint] { return newest_step(out) >= next; });
+  job.signal(SIGUSR2);
+  const Outcome outcome = job.wait(kPromptlyS);
+
+  EXPECT_EQ(outcome.exit_code, 75) << outcome;
+}
 
 // A batch system signals every process of a step.
 TEST(Stopping, AllRanksStopAfterTheSameStepAndTheLauncherReturnsTheirCode) {
