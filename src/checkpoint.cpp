@@ -20,7 +20,6 @@ namespace {
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kExtension = ".safetensors";
 constexpr std::string_view kOptimizerPrefix = "optimizer.";
-constexpr std::string_view kRankStatisticsPrefix = "rank_statistics.";
 /// Of shape (ranks); a batch-norm's statistics have a dot in their names.
 constexpr const char* kRankImages = "rank_statistics.images";
 
@@ -336,7 +335,11 @@ std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::
 
 TrainingPosition restore_checkpoint(const std::filesystem::path& path, ParameterStore& parameters, Optimizer& optimizer,
                                     const std::string& model) {
-  const TensorFile file = read_tensor_file(path);
+  return restore_checkpoint(path, read_tensor_file(path), parameters, optimizer, model);
+}
+
+TrainingPosition restore_checkpoint(const std::filesystem::path& path, const TensorFile& file, ParameterStore& parameters,
+                                    Optimizer& optimizer, const std::string& model) {
   TrainingPosition position = PositionReader(path, file.metadata).read();
   position.card = card_of(file);
   if (position.card.model != model) {

@@ -3,36 +3,18 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/averaged_statistics.hpp"
 #include "trainer/class_matching.hpp"
+#include "trainer/on_root.hpp"
+#include "trainer/shared_reading.hpp"
 
 namespace dtrain {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Runs `action` on the root alone; what it throws is thrown on every rank, so that none waits for one that has left.
-void on_root(const Communicator& communicator, const std::function<void()>& action) {
-  std::string text;
-  int exit_code = 0;
-  if (communicator.is_root()) {
-    try {
-      action();
-    } catch (const Error& error) {
-      text = error.what();
-      exit_code = static_cast<int>(error.exit_code());
-    }
-  }
-  const std::string outcome = communicator.broadcast_text(std::to_string(exit_code) + " " + text);
-  const int code = std::stoi(outcome);
-  const std::string message = outcome.substr(outcome.find(' ') + 1);
-  if (code == static_cast<int>(ExitCode::usage)) throw ConfigError(message);
-  if (code != 0) throw DataError(message);
-}
 
 /// Recipe keys without which a saved position has no meaning in the new run.
 bool changes_position(const std::string& key) {
@@ -189,7 +171,8 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
       return {};
     }
   }
-  TrainingPosition position = restore_checkpoint(file, replica.parameters(), optimizer, plan_.network.name);
+  TrainingPosition position =
+      restore_checkpoint(file, read_on_root(file, communicator_), replica.parameters(), optimizer, plan_.network.name);
   require_same_position(position, plan_, file, messages);
   if (is_enabled()) require_branch_files(position.step, file);
   const std::int64_t sets = go_on_with(position.rank_statistics, replica);
@@ -234,9 +217,10 @@ std::int64_t CheckpointKeeper::go_on_with(const RankStatistics& statistics, Repl
 }
 
 void CheckpointKeeper::restore_trunk(Replica& replica, Optimizer& optimizer, std::int64_t step) const {
+  const fs::path path = paths_.checkpoint(step);
+  const TensorFile file = read_on_root(path, communicator_);
   communicator_.barrier();  // ranks of a node write what all of them read
-  const TrainingPosition position =
-      restore_checkpoint(paths_.checkpoint(step), replica.parameters(), optimizer, plan_.network.name);
+  const TrainingPosition position = restore_checkpoint(path, file, replica.parameters(), optimizer, plan_.network.name);
   communicator_.barrier();
   go_on_with(position.rank_statistics, replica);
 }

@@ -54,7 +54,7 @@ double measured_speed(const TrainConfig& config, const RunPlan& plan, const RunD
 }  // namespace
 
 int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvironment& environment) {
-  const TrainConfig config = with_initial_weights(asked);
+  const TrainConfig config = with_initial_weights(asked, communicator);
   const TrainingRanks ranks(config, communicator);
   const RunData data = open_training_data(config, communicator.size());
   const RunPlan plan = plan_run(config, facts_of(data), training_ranks(config, communicator.size()));

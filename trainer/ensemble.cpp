@@ -22,7 +22,7 @@ std::int64_t most_samples(std::int64_t samples, int ranks) { return (samples + r
 /// The first one last, so that its weights are there afterwards.
 void load_all(const std::vector<std::string>& files, Replica& replica, const Communicator& communicator) {
   for (std::size_t k = files.size(); k-- > 0;) {
-    const ImportReport imported = load_weights(files[k], replica, ImportMode::exact);
+    const ImportReport imported = load_weights(files[k], replica, ImportMode::exact, communicator);
     if (!imported.unused.empty() || !imported.said.empty()) log_root(communicator, describe_import(imported, files[k]));
   }
 }
@@ -86,7 +86,7 @@ EnsembleResult evaluate_ensemble(Replica& replica, const std::vector<std::string
     if (options.on_batch) options.on_batch(batch);
   };
   for (std::size_t k = 0; k < files.size(); ++k) {
-    if (k > 0) load_weights(files[k], replica, ImportMode::exact);
+    if (k > 0) load_weights(files[k], replica, ImportMode::exact, communicator);
     if (mean) mean->begin_member();
     communicator.barrier();
     result.members.push_back(evaluate(replica, dataset, watched, communicator, placement));  // all have computed after this

@@ -5,6 +5,7 @@
 
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
+#include "trainer/shared_reading.hpp"
 
 namespace dtrain {
 namespace {
@@ -40,8 +41,8 @@ ImportReport take_weights(const TensorFile& file, const std::string& path, Repli
   }
 }
 
-ImportReport load_weights(const std::string& path, Replica& replica, ImportMode mode) {
-  return take_weights(read_tensor_file(path), path, replica, mode);
+ImportReport load_weights(const std::string& path, Replica& replica, ImportMode mode, const Communicator& communicator) {
+  return take_weights(read_on_root(path, communicator), path, replica, mode);
 }
 
 }  // namespace dtrain

@@ -12,7 +12,7 @@ namespace dtrain {
 /// another shape; the path is in the text, and the replica as before.
 ImportReport take_weights(const TensorFile& file, const std::string& path, Replica& replica, ImportMode mode);
 
-/// Reads the file first. Errors: DataError, of read_tensor_file too.
-ImportReport load_weights(const std::string& path, Replica& replica, ImportMode mode);
+/// The root reads the file first. Collective. Errors: DataError, of read_tensor_file too.
+ImportReport load_weights(const std::string& path, Replica& replica, ImportMode mode, const Communicator& communicator);
 
 }  // namespace dtrain

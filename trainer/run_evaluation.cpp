@@ -15,6 +15,7 @@
 #include "trainer/ensemble.hpp"
 #include "trainer/ensemble_report.hpp"
 #include "trainer/local_batch.hpp"
+#include "trainer/on_root.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
@@ -123,14 +124,17 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
   finish_file(file, "writing the report " + path, "--report");
 }
 
-/// The configuration with what the files say where it leaves something open.
-EvalConfig completed(const EvalConfig& asked, const std::vector<std::string>& files, WeightsFacts& weights) {
+/// The configuration with what the files say where it leaves something open. The root reads them. Collective.
+EvalConfig completed(const EvalConfig& asked, const std::vector<std::string>& files, const Communicator& communicator,
+                     WeightsFacts& weights) {
   EvalConfig config = asked;
-  if (!config.given.contains("model")) {
-    const std::string model = model_of_weights(files);
+  on_root(communicator, [&] {
+    const std::string model = config.given.contains("model") ? "" : model_of_weights(files);
     if (!model.empty()) config.model = model;
-  }
-  weights = look_at_weights(files, config.model);
+    weights = look_at_weights(files, config.model);
+  });
+  config.model = communicator.broadcast_text(config.model);
+  weights = share_facts(weights, communicator);
   return with_weights(config, weights);
 }
 
@@ -159,7 +163,7 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   const std::size_t at_start_bytes = resident_bytes();
   const std::vector<std::string> files = parse_list(asked.weights);
   WeightsFacts weights;
-  const EvalConfig config = completed(asked, files, weights);
+  const EvalConfig config = completed(asked, files, communicator, weights);
   require_valid(validate(config, communicator.size()));
   const ModelEntry& model = model_entry(config.model);
   const std::int64_t crop = config.crop > 0 ? config.crop : model.image_size;
@@ -171,7 +175,9 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
                             .picture_size = crop});
   const Dataset* const dataset = data.images.get();
   if (communicator.is_root()) log_data(data.summary, {}, config.data == "synthetic" ? nullptr : dataset);
-  const std::size_t file_bytes = largest_bytes(files);
+  std::size_t file_bytes = 0;
+  on_root(communicator, [&] { file_bytes = largest_bytes(files); });
+  file_bytes = communicator.broadcast_value(file_bytes);
   const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, 0);
   const std::vector<std::int32_t> class_indices = match_folders(config, *dataset, network, weights, communicator);
   const bool counts_classes = config.per_class || !config.confusion.empty();

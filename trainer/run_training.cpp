@@ -26,6 +26,7 @@
 #include "trainer/run.hpp"
 #include "trainer/run_ending.hpp"
 #include "trainer/schedule_table.hpp"
+#include "trainer/shared_reading.hpp"
 #include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
 #include "trainer/training.hpp"
@@ -201,6 +202,7 @@ class TrainingRun {
     const RunPlan usual = plan_with(config_.local_batch);
     communicator_.require_equal({{"configuration", usual.recipe},
                                  {"--local-batch", std::to_string(config_.local_batch)},
+                                 {"--resume", config_.resume == "auto" || config_.resume == "off" ? config_.resume : "a file"},
                                  {"training data", describe_dataset(*data_.train)},
                                  {"validation data", data_.validation ? describe_dataset(*data_.validation) : "none"}});
     const std::int64_t batch = choose_local_batch(
@@ -252,7 +254,7 @@ class TrainingRun {
   std::int64_t load_weights() {
     initialize(plan_.network, plan_.seed, replica_.parameters());
     if (!config_.init_from.empty()) {
-      TensorFile file = read_tensor_file(config_.init_from);
+      TensorFile file = read_on_root(config_.init_from, communicator_);
       const std::string arranged = arrange_head(file, plan_.card.class_names, head_tensor_names(plan_.network));
       const ImportMode mode = config_.init_partial ? ImportMode::partial : ImportMode::fine_tune;
       const ImportReport imported = take_weights(file, config_.init_from, replica_, mode);
@@ -431,7 +433,7 @@ class TrainingRun {
 }  // namespace
 
 int run_training(const TrainConfig& asked, Communicator& communicator, const RunEnvironment& environment) {
-  const TrainConfig config = with_initial_weights(asked);
+  const TrainConfig config = with_initial_weights(asked, communicator);
   const TrainingRanks ranks(config, communicator);
   return ranks.trains() ? TrainingRun(config, ranks, environment).run() : serve(config, ranks, environment);
 }

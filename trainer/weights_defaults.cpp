@@ -2,6 +2,8 @@
 #include "trainer/weights_defaults.hpp"
 
 #include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "dtrain/checkpoint.hpp"
@@ -9,6 +11,7 @@
 #include "dtrain/models.hpp"
 #include "dtrain/published_weights.hpp"
 #include "trainer/class_matching.hpp"
+#include "trainer/on_root.hpp"
 
 namespace dtrain {
 namespace {
@@ -103,8 +106,29 @@ EvalConfig with_weights(EvalConfig config, const WeightsFacts& weights) {
   return filled_in(std::move(config), weights);
 }
 
-TrainConfig with_initial_weights(const TrainConfig& config) {
-  return config.init_from.empty() ? config : with_weights(config, look_at_weights(config.init_from, config.model));
+TrainConfig with_initial_weights(const TrainConfig& config, const Communicator& communicator) {
+  communicator.require_equal({{"--init-from", config.init_from.empty() ? "not given" : "given"}});
+  if (config.init_from.empty()) return config;
+  WeightsFacts facts;
+  on_root(communicator, [&] { facts = look_at_weights(config.init_from, config.model); });
+  return with_weights(config, share_facts(facts, communicator));
+}
+
+WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communicator) {
+  TensorFile card{.tensors = {}, .metadata = {{"dtrain.version", ""}}};  // so that all of the card counts
+  put_card(facts.card, card);
+  std::string bytes;
+  nlohmann::json::to_cbor({{"file", facts.file},
+                           {"outputs", facts.outputs},
+                           {"preprocessing_from", facts.preprocessing_from},
+                           {"card", card.metadata}},
+                          bytes);
+  const nlohmann::json shared = nlohmann::json::from_cbor(communicator.broadcast_text(bytes));
+  card.metadata = shared.at("card").get<std::map<std::string, std::string>>();
+  return {.file = shared.at("file").get<std::string>(),
+          .card = card_of(card),
+          .outputs = shared.at("outputs").get<std::int64_t>(),
+          .preprocessing_from = shared.at("preprocessing_from").get<std::string>()};
 }
 
 std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights) {

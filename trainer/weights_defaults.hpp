@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "collectives/communicator.hpp"
 #include "dtrain/weights_card.hpp"
 #include "trainer/config.hpp"
 
@@ -33,8 +34,12 @@ std::string model_of_weights(const std::vector<std::string>& files);
 TrainConfig with_weights(TrainConfig config, const WeightsFacts& weights);
 EvalConfig with_weights(EvalConfig config, const WeightsFacts& weights);
 
-/// A training configuration with what its --init-from says. Errors: DataError: that cannot be read.
-TrainConfig with_initial_weights(const TrainConfig& config);
+/// A training configuration with what its --init-from says. The root reads it. Collective. Errors, on every rank: DataError:
+/// that cannot be read; CommError: other ranks have no --init-from.
+TrainConfig with_initial_weights(const TrainConfig& config, const Communicator& communicator);
+
+/// The same facts, the root's, on every rank. Collective.
+WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communicator);
 
 /// "preprocessing: resize 256 (bilinear), …, from FILE": a line for people.
 std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights);

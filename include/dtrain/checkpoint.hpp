@@ -117,8 +117,13 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
 /// listed in `skipped`, with the reason. Empty path: none.
 std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::vector<std::string>& skipped);
 
-/// Restores what save_checkpoint saved, in whatever layout the store has. Errors: DataError: damaged, of another model,
-/// an optimizer's state missing; then store and optimizer are as before.
+/// With what the names of tensors begin that hold every rank's own statistics: for the root, which hands them out.
+inline constexpr std::string_view kRankStatisticsPrefix = "rank_statistics.";
+
+/// Restores what save_checkpoint saved, in whatever layout the store has; path: where `file` was read, for messages. Errors:
+/// DataError: damaged, of another model, an optimizer's state missing; then store and optimizer are as before.
+TrainingPosition restore_checkpoint(const std::filesystem::path& path, const TensorFile& file, ParameterStore& parameters,
+                                    Optimizer& optimizer, const std::string& model);
 TrainingPosition restore_checkpoint(const std::filesystem::path& path, ParameterStore& parameters, Optimizer& optimizer,
                                     const std::string& model);
 
