@@ -27,6 +27,7 @@
 #include "launch/rank_map.hpp"
 #include "launch/stop_signal.hpp"
 #include "trainer/run.hpp"
+#include "trainer/run_directory.hpp"
 #include "trainer/same_program.hpp"
 
 namespace dtrain {
@@ -209,10 +210,21 @@ int run(const TrainConfig& config, Communicator& communicator, const std::vector
   if (!config.dry_run.empty()) {
     return run_dry(config, communicator, make_environment(config, communicator, command));
   }
-  if (!config.out.empty()) {
+  if (config.out.empty()) return run_training(config, communicator, make_environment(config, communicator, command));
+  const RunDirectory::Run run{.out = config.out, .resumes = config.resume == "auto", .command = command};
+  RunDirectory directory(run, communicator);  // before anything in it is touched, the log included
+  try {
     start_logging({.rank = communicator.rank(), .host = host_name(), .file = std::filesystem::path(config.out) / "log.txt"});
+    RunEnvironment environment = make_environment(config, communicator, command);
+    environment.directory = &directory;
+    const int exit_code = run_training(config, communicator, environment);
+    directory.end(exit_code, exit_code == static_cast<int>(ExitCode::done) ? "all steps are done" : "stopped on request");
+    return exit_code;
+  } catch (...) {
+    const Failure failure = describe_failure();
+    directory.end(failure.exit_code, failure.text);
+    throw;
   }
-  return run_training(config, communicator, make_environment(config, communicator, command));
 }
 
 int run(const BenchConfig& config, Communicator& communicator, const std::vector<std::string>& command) {

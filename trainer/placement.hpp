@@ -10,6 +10,8 @@
 
 namespace dtrain {
 
+class RunDirectory;
+
 struct Placement {
   int threads = 1;                              ///< OpenMP compute threads
   std::vector<int> compute_cpus;                ///< OS indices, one per thread; empty: not bound
@@ -30,6 +32,7 @@ struct RunEnvironment {
   std::size_t memory_share_bytes = 0;                 ///< what this rank may allocate yet; 0: not known
   const std::atomic<bool>* stop_requested = nullptr;  ///< set by a signal: save between two steps, exit code 75; may be null
   std::vector<std::string> command;                   ///< the command line, for the report
+  RunDirectory* directory = nullptr;                  ///< of a training with --out; null: there is none
 };
 
 }  // namespace dtrain

@@ -24,6 +24,7 @@
 #include "trainer/replica_agreement.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
+#include "trainer/run_directory.hpp"
 #include "trainer/run_ending.hpp"
 #include "trainer/schedule_table.hpp"
 #include "trainer/shared_reading.hpp"
@@ -83,6 +84,7 @@ class TrainingRun {
     keeper_.prepare(replica_.parameters().parameter_count(), std::ssize(replica_.parameters().statistics()));
     compile();
     const std::int64_t first_step = load_weights();
+    if (environment_.directory != nullptr) environment_.directory->begin(first_step, plan_.total_steps);
     log_start();
     training_.start(*data_.train, first_step, environment_.stop_requested);
     report_.allreduce = training_.exchange_text();
@@ -130,6 +132,7 @@ class TrainingRun {
       if (ends_row && communicator_.is_root()) end_row(progress);
       if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_, communicator_);
       if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step);
+      if (pause.saves && environment_.directory != nullptr) environment_.directory->saved(step.step, step.epoch);
       if (pause.stops) {
         if (communicator_.is_root()) progress.finish_line();
         log_root(communicator_, keeper_.is_enabled() ? "stopped on request; saved after step " + std::to_string(step.step)
