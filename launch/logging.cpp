@@ -5,6 +5,7 @@
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <memory>
 #include <system_error>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "dtrain/error.hpp"
+#include "trainer/launcher_stream.hpp"
 
 namespace dtrain {
 namespace {
@@ -34,6 +36,14 @@ std::unique_ptr<spdlog::formatter> form(const std::string& pattern) {
   formatter->add_flag<LevelWord>('*').set_pattern(pattern);
   return formatter;
 }
+
+/// Standard error, as long as somebody reads it.
+class TerminalSink : public spdlog::sinks::stderr_color_sink_mt {
+ public:
+  void log(const spdlog::details::log_msg& message) override {
+    if (launcher_stream_has_reader(STDERR_FILENO)) spdlog::sinks::stderr_color_sink_mt::log(message);
+  }
+};
 
 /// A host name may hold anything; % would begin a flag.
 std::string escaped(const std::string& text) {
@@ -59,7 +69,7 @@ spdlog::sink_ptr open_log_file(const std::filesystem::path& path) {
 }  // namespace
 
 void start_logging(const LogSetup& setup) {
-  auto terminal = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+  auto terminal = std::make_shared<TerminalSink>();
   const bool is_root = setup.rank == 0;
   const std::string who = is_root ? "" : "[rank " + std::to_string(setup.rank) + " on " + escaped(setup.host) + "] ";
   terminal->set_formatter(form("%^%*%$" + who + "%v"));

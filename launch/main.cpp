@@ -25,6 +25,7 @@
 #include "launch/logging.hpp"
 #include "launch/memory_share.hpp"
 #include "launch/rank_map.hpp"
+#include "launch/standard_streams.hpp"
 #include "launch/stop_signal.hpp"
 #include "trainer/run.hpp"
 #include "trainer/run_directory.hpp"
@@ -316,7 +317,26 @@ struct CommandRunner {
   int operator()(const TopoConfig& config) const { return run_on_ranks(config, command, argc, argv, self); }
 };
 
+/// Of a program that did its work, but may not have been able to say so. A training's result is in its files.
+int exit_code_after_printing(int exit_code, const Command& command) {
+  const std::optional<std::string> printing = printing_fault();
+  if (!printing) return exit_code;
+  const auto* const training = std::get_if<TrainConfig>(&command);
+  const bool is_result = training == nullptr || !training->dry_run.empty();
+  const std::string text = to_text(Fault{.doing = "printing to the standard output",
+                                         .expected = "that it takes every line",
+                                         .found = *printing,
+                                         .remedy = "another file or a pipe for it"});
+  if (!is_result || exit_code != static_cast<int>(ExitCode::done)) {
+    spdlog::warn("{}", text);
+    return exit_code;
+  }
+  spdlog::error("{}", text);
+  return static_cast<int>(ExitCode::data);
+}
+
 int run_program(int argc, char** argv) {
+  prepare_standard_streams();
   const LaunchedAs launched = read_launcher_environment();
   Identity self{.rank = launched.rank, .size = launched.size, .host = host_name()};
   start_logging({.rank = self.rank, .host = self.host});
@@ -332,7 +352,7 @@ int run_program(int argc, char** argv) {
     return static_cast<int>(error.exit_code());
   }
   try {
-    return std::visit(CommandRunner{command, argc, argv, self}, parsed);
+    return exit_code_after_printing(std::visit(CommandRunner{command, argc, argv, self}, parsed), parsed);
   } catch (...) {
     return end_with(describe_failure(), self);
   }

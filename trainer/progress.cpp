@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "trainer/clock.hpp"
+#include "trainer/launcher_stream.hpp"
 
 namespace dtrain {
 namespace {
@@ -116,7 +117,7 @@ int terminal_columns() {
   int columns = columns_of_terminal(STDOUT_FILENO);
   if (columns >= 0 && std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) {
     const std::string launcher = "/proc/" + std::to_string(getppid()) + "/fd/1";
-    const int descriptor = open(launcher.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    const int descriptor = open(launcher.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);  // a pipe may have no reader
     columns = descriptor < 0 ? -1 : columns_of_terminal(descriptor);
     if (descriptor >= 0) close(descriptor);
   }
@@ -141,7 +142,7 @@ bool Progress::is_log_step(const StepReport& report) const {
 void Progress::show(const StepReport& report) {
   smoothed_step_s_ = smoothed_step_s_ == 0.0 ? report.step_s : 0.9 * smoothed_step_s_ + 0.1 * report.step_s;
   const bool is_due_now = is_terminal_ ? seconds() - last_shown_s_ > 0.2 || report.step == total_steps_ : is_log_step(report);
-  if (!is_due_now) return;
+  if (!is_due_now || !launcher_stream_has_reader(STDOUT_FILENO)) return;
   last_shown_s_ = seconds();
   const ProgressFacts facts{.stage = stage_,
                             .epoch = report.epoch,

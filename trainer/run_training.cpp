@@ -1,5 +1,6 @@
 // The command `train`: prepare, agree, compile, then step until done.
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include "trainer/epoch_rows.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/initial_weights.hpp"
+#include "trainer/launcher_stream.hpp"
 #include "trainer/load_weights.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
@@ -414,7 +416,8 @@ class TrainingRun {
                    keeper_.paths().checkpoints().string(), output_file(config_.metrics, "metrics.jsonl").string());
     }
     for (const std::string& line : ending_lines(report_.ending)) spdlog::info("{}", line);
-    std::fputs(total_line(throughput_of(without_warmup(report_.steps))).c_str(), stdout);
+    if (launcher_stream_has_reader(STDOUT_FILENO))
+      std::fputs(total_line(throughput_of(without_warmup(report_.steps))).c_str(), stdout);
     std::fflush(stdout);
   }
 
