@@ -24,17 +24,6 @@ struct FreeMask {
   void operator()(cpu_set_t* mask) const { CPU_FREE(mask); }
 };
 
-/// Variables by which a user binds OpenMP's threads.
-std::string openmp_binding_in_environment() {
-  std::string found;
-  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
-    const char* const value = std::getenv(name);
-    if (value != nullptr && std::string(value) != "false")
-      found += (found.empty() ? "" : " ") + (std::string(name) + "=" + value);
-  }
-  return found;
-}
-
 /// First touch is Linux's default; an inherited policy (numactl --interleave) would undo the placement of the arenas.
 /// Result: false when another policy is in force and cannot be changed.
 bool prefer_local_memory() {
@@ -42,6 +31,19 @@ bool prefer_local_memory() {
   if (syscall(SYS_get_mempolicy, &policy, nullptr, 0, nullptr, 0) != 0) return true;  // a kernel without NUMA
   if (policy == MPOL_DEFAULT || policy == MPOL_LOCAL) return true;
   return syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0) == 0;
+}
+
+/// Kernels wait for every thread that the run-time has promised: one that it does not give would be waited for for ever.
+void require_whole_team(int threads) {
+  int given = 0;
+#pragma omp parallel
+#pragma omp single
+  given = omp_get_num_threads();
+  if (given == threads) return;
+  throw ConfigError(Fault{.doing = "starting compute threads",
+                          .expected = std::to_string(threads),
+                          .found = std::to_string(given) + ", of which OpenMP's run-time gives no more",
+                          .remedy = "--threads " + std::to_string(given)});
 }
 
 std::string not_bound(const std::string& what, const CpuSet& cpus) {
@@ -93,18 +95,13 @@ std::vector<int> bindable_cpus() {
 std::vector<std::string> carry_out(Placement& placement) {
   std::vector<std::string> remarks;
   omp_set_dynamic(0);
+  if (omp_get_max_active_levels() < 1) omp_set_max_active_levels(1);
   omp_set_num_threads(placement.threads);
+  require_whole_team(placement.threads);
   placement.bind_comm_thread = [] {};
   placement.bind_loader_thread = [](int) {};
   if (placement.compute_cpus.empty()) return remarks;
 
-  const std::string environment = openmp_binding_in_environment();
-  if (!environment.empty()) {
-    remarks.push_back(to_text(Fault{.doing = "binding compute threads",
-                                    .expected = "",
-                                    .found = environment + " in the environment, which dtrain's own placement overrides",
-                                    .remedy = "--bind none to have the environment decide"}));
-  }
   // Comm and loader threads are started by the main thread and would inherit its one CPU: they are bound in any case.
   placement.bind_comm_thread = [cpus = placement.comm_cpus] {
     if (!bind_this_thread(cpus)) spdlog::warn(not_bound("the comm thread", cpus));

@@ -40,7 +40,10 @@ std::vector<std::string> cgroup_directories(std::string_view membership, std::st
     const std::string_view controllers = line.substr(first + 1, second - first - 1);
     const std::string path(line.substr(second + 1));
     if (controllers.empty()) add_upwards("/sys/fs/cgroup", path);
-    if (lists(controllers, controller)) add_upwards("/sys/fs/cgroup/" + std::string(controller), path);
+    if (!lists(controllers, controller)) continue;
+    add_upwards("/sys/fs/cgroup/" + std::string(controller), path);
+    // Controllers of one hierarchy share a mount; usually, but not everywhere, each has a link to it.
+    if (controllers != controller) add_upwards("/sys/fs/cgroup/" + std::string(controllers), path);
   }
   return directories;
 }

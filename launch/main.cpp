@@ -3,12 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <new>
 #include <optional>
 #include <thread>
@@ -24,6 +23,7 @@
 #include "launch/commands.hpp"
 #include "launch/logging.hpp"
 #include "launch/memory_share.hpp"
+#include "launch/openmp_environment.hpp"
 #include "launch/rank_map.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/stop_signal.hpp"
@@ -107,20 +107,33 @@ int end_with(const Failure& failure, const Identity& self) {
   return failure.exit_code;
 }
 
-/// OMP_NUM_THREADS ("8" or "8,2": the outer level counts); 0: not set or not a number.
-int threads_in_environment() {
-  const char* const text = std::getenv("OMP_NUM_THREADS");
-  int threads = 0;
-  if (text != nullptr) std::from_chars(text, text + std::strlen(text), threads);
-  return std::max(threads, 0);
-}
-
 template <typename Config>
-PlacementRequest placement_request(const Config& config) {
-  return {.threads = config.threads > 0 ? config.threads : threads_in_environment(),
+PlacementRequest placement_request(const Config& config, const OpenMpEnvironment& openmp) {
+  require_within_thread_limit(openmp, config.threads);
+  const bool is_given = config.threads > 0;
+  return {.threads = is_given ? config.threads : threads_by_environment(openmp),
+          .threads_by = is_given ? "" : "OMP_NUM_THREADS=" + openmp.num_threads,
+          .most_threads = openmp.thread_limit,
           .comm_cores = config.comm_cores,
           .bind = parse_bind_policy(config.bind),
           .workers = config.workers};
+}
+
+/// The placement of this rank's machine, and what this rank should say of its own part.
+struct PlacedMachine {
+  MachinePlan plan;
+  std::vector<std::string> remarks;
+};
+
+template <typename Config>
+PlacedMachine place_machine(const Config& config, const Communicator& communicator) {
+  const OpenMpEnvironment openmp = read_openmp_environment();
+  PlacedMachine placed{.plan = plan_machine(communicator, placement_request(config, openmp)), .remarks = {}};
+  const MachinePlan& plan = placed.plan;
+  placed.remarks = plan.own().warnings;
+  std::ranges::copy(openmp_warnings(openmp, plan.own(), config.threads > 0, plan.usable, plan.offered),
+                    std::back_inserter(placed.remarks));
+  return placed;
 }
 
 /// Says it where the ranks' CPUs differ, or refuses them.
@@ -151,9 +164,9 @@ void refuse_shared_cores(const Communicator& communicator, const MachinePlan& pl
 }
 
 int print_map(const TopoConfig& config, const Communicator& communicator) {
-  const MachinePlan plan = plan_machine(communicator, placement_request(config));
+  const auto [plan, own_remarks] = place_machine(config, communicator);
   const std::vector<std::string> maps = communicator.gather_texts(plan.self == 0 ? map_text(plan) : "");
-  std::vector<std::string> remarks = plan.own().warnings;
+  std::vector<std::string> remarks = own_remarks;
   if (const std::string text = shared_cores_text(plan); !text.empty()) remarks.insert(remarks.begin(), text);
   const std::vector<std::string> warnings = gather_remarks(communicator, remarks);
   if (communicator.is_root()) {
@@ -170,10 +183,8 @@ template <typename Config>
 RunEnvironment make_environment(const Config& config, const Communicator& communicator,
                                 const std::vector<std::string>& command) {
   compare_cpus(communicator, config.mixed_cpus == "refuse");
-  const PlacementRequest request = placement_request(config);
-  const MachinePlan plan = plan_machine(communicator, request);
-  std::vector<std::string> remarks = plan.own().warnings;
-  if (request.bind != BindPolicy::none) {
+  auto [plan, remarks] = place_machine(config, communicator);
+  if (parse_bind_policy(config.bind) != BindPolicy::none) {
     refuse_shared_cores(communicator, plan);
   } else if (const std::string text = shared_cores_text(plan); !text.empty()) {
     remarks.insert(remarks.begin(), text);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <span>
 
@@ -87,9 +88,17 @@ std::string counted(std::size_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
+void limit_threads(RankPlacement& rank, const PlacementRequest& request) {
+  if (request.most_threads == 0 || rank.placement.threads <= request.most_threads) return;
+  rank.placement.threads = request.most_threads;
+  rank.is_thread_limited = true;
+}
+
 /// Plans a rank that shares its cores with others: one thread (or as many as asked), left where the scheduler puts it.
 void place_crowded(RankPlacement& rank, const PlacementRequest& request) {
+  rank.usual_threads = 1;
   rank.placement.threads = std::max(1, request.threads);
+  limit_threads(rank, request);
   rank.placement.loader_workers = chosen_workers(1, request);
   if (request.bind != BindPolicy::automatic && request.bind != BindPolicy::none) {
     rank.warnings.push_back(to_text(Fault{.doing = "binding threads",
@@ -116,7 +125,11 @@ void place_alone(const NodeTopology& topology, std::span<const int> cores, const
                  const PlacementRequest& request, RankPlacement& rank) {
   Placement& placement = rank.placement;
   const CoreUse use = choose_core_use(static_cast<int>(cores.size()), request);
+  PlacementRequest nothing_asked = request;
+  nothing_asked.threads = 0;
+  rank.usual_threads = std::min(choose_core_use(static_cast<int>(cores.size()), nothing_asked).compute, compute_limit);
   placement.threads = request.threads > 0 ? request.threads : std::min(use.compute, compute_limit);
+  limit_threads(rank, request);
   placement.loader_workers = chosen_workers(static_cast<int>(cores.size()), request);
   if (request.bind == BindPolicy::none) return;
 
@@ -190,19 +203,62 @@ void warn_about_threads(const NodeTopology& topology, const Offer& offer, std::s
   const std::string best = std::to_string(compute);
   rank.warnings.push_back(to_text(Fault{
       .doing = "placing the threads of a rank",
-      .expected = "a core for each of " + counted(static_cast<std::size_t>(rank.placement.threads), "thread"),
+      .expected = "a core for each of " + counted(static_cast<std::size_t>(rank.placement.threads), "thread") +
+                  (request.threads_by.empty() ? "" : ", as " + request.threads_by + " in the environment asks for"),
       .found = counted(cores, "core") + " (CPUs " + cpu_list(rank.cpus) + "): threads will wait for each other",
-      .remedy = could_have_more ? launcher_remedy(topology, ranks, offer.cores, request.launcher) : "--threads " + best}));
+      .remedy = could_have_more
+                    ? launcher_remedy(topology, ranks, offer.cores, request.launcher)
+                    : std::string(request.threads_by.empty() ? "" : "unset OMP_NUM_THREADS, or ") + "--threads " + best}));
+}
+
+/// The tightest of the limits on a rank's CPU time.
+struct QuotaShare {
+  double cpus = 0.0;      ///< that the cgroup grants to its ranks together
+  std::size_t ranks = 0;  ///< in it; 0: there is no limit
+
+  double cpus_of_rank() const { return cpus / static_cast<double>(ranks) + 1e-9; }
+  std::size_t cores_of_rank() const { return static_cast<std::size_t>(std::max(1.0, std::floor(cpus_of_rank()))); }
+  std::string text() const {
+    std::string number = std::to_string(cpus).substr(0, 6);
+    number.erase(number.find_last_not_of('0') + 1);
+    if (number.back() == '.') number.pop_back();
+    return number + " CPU seconds a second" + (ranks > 1 ? " to " + counted(ranks, "rank") + " together" : "");
+  }
+};
+
+/// Ranks that such a limit gives a CPU each; at least one.
+std::size_t most_ranks_of(double cpus) { return static_cast<std::size_t>(std::max(1.0, std::floor(cpus + 1e-9))); }
+
+std::vector<QuotaShare> quota_shares(const NodeTopology& topology, std::size_t ranks, const PlacementRequest& request) {
+  std::vector<std::vector<CpuLimit>> limits = request.cpu_limits;
+  if (limits.empty() && topology.cpu_quota > 0.0) limits.assign(ranks, {{.cpus = topology.cpu_quota, .group = "all"}});
+  limits.resize(ranks);
+  std::map<std::string, std::size_t> members;
+  for (const std::vector<CpuLimit>& of_rank : limits) {
+    for (const CpuLimit& limit : of_rank) ++members[limit.group];
+  }
+  std::vector<QuotaShare> shares(ranks);
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    for (const CpuLimit& limit : limits[rank]) {
+      const QuotaShare share{.cpus = limit.cpus, .ranks = members[limit.group]};
+      if (shares[rank].ranks == 0 || share.cpus_of_rank() < shares[rank].cpus_of_rank()) shares[rank] = share;
+    }
+  }
+  return shares;
 }
 
 /// What concerns the node as a whole: more ranks than cores, a launcher that gave little of the machine, very different shares.
 /// Cores that ranks share although there are others are find_shared_cores's matter.
 std::vector<std::string> node_warnings(const NodeTopology& topology, const Offer& offer, const std::vector<CoreShare>& shares,
-                                       const PlacementRequest& request) {
+                                       const std::vector<QuotaShare>& quotas, const PlacementRequest& request) {
   std::vector<std::string> warnings;
   const std::size_t ranks = shares.size();
   const std::string remedy = launcher_remedy(topology, ranks, offer.cores, request.launcher);
   const std::vector<CoreShare> possible = share_cores(topology, offer.cpus);
+  std::size_t most_ranks = ranks;  // by the quotas
+  for (const QuotaShare& quota : quotas) {
+    if (quota.ranks == ranks) most_ranks = std::min(most_ranks, most_ranks_of(quota.cpus));
+  }
   std::set<int> used;
   std::size_t smallest = shares.front().cores.size();
   std::size_t largest = smallest;
@@ -222,7 +278,7 @@ std::vector<std::string> node_warnings(const NodeTopology& topology, const Offer
     warnings.push_back(to_text(Fault{.doing = "sharing the cores of a node",
                                      .expected = "a core for each of " + counted(too_few.size(), "rank"),
                                      .found = counted(cores, "core") + ": threads are not bound and ranks wait for each other",
-                                     .remedy = "at most " + counted(cores, "rank") + " on this node"}));
+                                     .remedy = "at most " + counted(std::min(cores, most_ranks), "rank") + " on this node"}));
   } else if (!is_crowded && request.launcher != Launcher::none && 2 * used.size() <= offer.cores) {
     warnings.push_back(to_text(Fault{
         .doing = "sharing the cores of a node",
@@ -240,24 +296,39 @@ std::vector<std::string> node_warnings(const NodeTopology& topology, const Offer
   return warnings;
 }
 
-/// Shortens the ranks' shares to what the cgroup's quota grants them together.
-void apply_quota(const NodeTopology& topology, std::vector<CoreShare>& shares, std::vector<std::string>& warnings) {
-  if (topology.cpu_quota <= 0.0) return;
-  const double ranks = static_cast<double>(shares.size());
-  const auto granted = static_cast<std::size_t>(std::max(1.0, std::floor(topology.cpu_quota / ranks + 1e-9)));
+/// Shortens the ranks' shares to what the cgroups' quotas grant them.
+void apply_quotas(const std::vector<QuotaShare>& quotas, std::vector<CoreShare>& shares, std::vector<std::string>& warnings) {
   std::size_t longest = 0;
-  for (CoreShare& share : shares) {
-    if (share.is_crowded) continue;
-    longest = std::max(longest, share.cores.size());
-    if (share.cores.size() > granted) share.cores.resize(granted);
+  const QuotaShare* shortening = nullptr;
+  const QuotaShare* below_one = nullptr;
+  for (std::size_t rank = 0; rank < shares.size(); ++rank) {
+    const QuotaShare& quota = quotas[rank];
+    if (quota.ranks == 0) continue;
+    if (quota.cpus_of_rank() < 1.0 && (below_one == nullptr || quota.cpus_of_rank() < below_one->cpus_of_rank())) {
+      below_one = &quota;
+    }
+    if (shares[rank].is_crowded) continue;
+    longest = std::max(longest, shares[rank].cores.size());
+    if (shares[rank].cores.size() <= quota.cores_of_rank()) continue;
+    shares[rank].cores.resize(quota.cores_of_rank());
+    if (shortening == nullptr || quota.cores_of_rank() < shortening->cores_of_rank()) shortening = &quota;
   }
-  if (longest <= granted) return;
-  warnings.push_back(
-      to_text(Fault{.doing = "sharing the cores of a node",
-                    .expected = counted(longest, "core") + " a rank",
-                    .found = "a cgroup that grants " + std::to_string(topology.cpu_quota).substr(0, 5) +
-                             " CPU seconds a second to all ranks together: " + counted(granted, "core") + " a rank",
-                    .remedy = "a larger CPU limit for this container or job"}));
+  const std::string larger_limit = "a larger CPU limit for this container or job";
+  if (below_one != nullptr) {
+    const std::size_t most = most_ranks_of(below_one->cpus);
+    const std::string wait = below_one->ranks > 1 ? ": ranks wait for each other" : ": its thread is stopped again and again";
+    warnings.push_back(to_text(Fault{
+        .doing = "sharing the CPU time of a node",
+        .expected = std::string("a CPU for ") + (below_one->ranks > 1 ? "each of " : "") + counted(below_one->ranks, "rank"),
+        .found = "a cgroup that grants " + below_one->text() + wait,
+        .remedy = below_one->ranks > 1 ? "at most " + counted(most, "rank") + " here, or " + larger_limit : larger_limit}));
+  } else if (shortening != nullptr) {
+    warnings.push_back(to_text(Fault{
+        .doing = "sharing the cores of a node",
+        .expected = counted(longest, "core") + " a rank",
+        .found = "a cgroup that grants " + shortening->text() + ": " + counted(shortening->cores_of_rank(), "core") + " a rank",
+        .remedy = larger_limit}));
+  }
 }
 
 }  // namespace
@@ -296,8 +367,9 @@ std::vector<RankPlacement> plan_placement(const NodeTopology& topology, const st
   std::vector<CoreShare> shares = share_cores(topology, usable);
   for (const CoreShare& share : shares) check(!share.cores.empty(), "a rank may use at least one core of its node");
   const Offer offer = offer_of(topology, usable.size(), request);
-  std::vector<std::string> for_all = node_warnings(topology, offer, shares, request);
-  apply_quota(topology, shares, for_all);
+  const std::vector<QuotaShare> quotas = quota_shares(topology, usable.size(), request);
+  std::vector<std::string> for_all = node_warnings(topology, offer, shares, quotas, request);
+  apply_quotas(quotas, shares, for_all);
 
   std::vector<RankPlacement> ranks(usable.size());
   for (std::size_t rank = 0; rank < usable.size(); ++rank) {

@@ -21,13 +21,16 @@ BindPolicy parse_bind_policy(std::string_view name);
 enum class Launcher { none, mpirun, srun };
 
 struct PlacementRequest {
-  int threads = 0;      ///< compute threads a rank; 0: one per core
-  int comm_cores = -1;  ///< cores reserved for the comm thread; −1: chosen
+  int threads = 0;           ///< compute threads a rank; 0: one per core
+  std::string threads_by{};  ///< what asked for them: "OMP_NUM_THREADS=8"; empty: --threads
+  int most_threads = 0;      ///< that the OpenMP run-time gives to a process; 0: any number
+  int comm_cores = -1;       ///< cores reserved for the comm thread; −1: chosen
   BindPolicy bind = BindPolicy::automatic;
   int workers = 0;   ///< loader threads; 0: chosen
   int ranks = 1;     ///< of the whole run: a single one has nothing to exchange
   int machines = 1;  ///< on which they are
   Launcher launcher = Launcher::none;
+  std::vector<std::vector<CpuLimit>> cpu_limits{};  ///< per rank of the node, of all its cgroups; empty: the topology's for all
   std::vector<CpuSet> offered;  ///< per rank of the node, what the launcher could give it; empty: all that is allowed
 };
 
@@ -42,6 +45,8 @@ struct RankPlacement {
   CpuSet cpus;          ///< all hardware threads of the rank's cores that it may use
   std::vector<int> numa_domains;
   bool is_crowded = false;            ///< shares its cores with other ranks
+  int usual_threads = 1;              ///< that it would have, were none asked for
+  bool is_thread_limited = false;     ///< it would have more without most_threads
   std::vector<std::string> warnings;  ///< what the user should know; those of the whole node stand with its first rank
 };
 

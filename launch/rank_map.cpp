@@ -39,6 +39,21 @@ CpuSet sorted_cpus(CpuSet cpus) {
   return cpus;
 }
 
+/// A line each: "1.5 group".
+std::string limits_text(const std::vector<CpuLimit>& limits) {
+  std::string text;
+  for (const CpuLimit& limit : limits) text += "\n" + std::to_string(limit.cpus) + " " + limit.group;
+  return text;
+}
+
+std::vector<CpuLimit> parse_limits(const std::vector<std::string>& lines) {
+  std::vector<CpuLimit> limits;
+  for (const std::string& line : lines) {
+    limits.push_back({.cpus = std::stod(line), .group = line.substr(line.find(' ') + 1)});
+  }
+  return limits;
+}
+
 /// Where SLURM has granted fewer cores than there are ranks, srun could not bind them otherwise than it did.
 void limit_to_grant(const NodeTopology& topology, std::vector<RankCpus>& members) {
   const auto granted = static_cast<std::size_t>(granted_cpus());
@@ -66,12 +81,14 @@ MachinePlan plan_machine(const Communicator& communicator, PlacementRequest requ
   MachinePlan plan;
   plan.host = host_name();
   plan.topology = read_machine();
+  request.cpu_limits.clear();
   const std::string self = kernel_identity();
   const CpuSet own = usable_cpus();
   const CpuSet offered = cpus_of_own_launcher(plan.topology.allowed, own);
   std::vector<RankCpus> members;
   std::set<std::string> machines;
-  const std::vector<std::string> sites = communicator.gather_texts(self + "\n" + cpu_list(own) + "\n" + cpu_list(offered));
+  const std::vector<std::string> sites =
+      communicator.gather_texts(self + "\n" + cpu_list(own) + "\n" + cpu_list(offered) + limits_text(plan.topology.cpu_limits));
   for (std::size_t rank = 0; rank < sites.size(); ++rank) {
     const std::vector<std::string> lines = lines_of(sites[rank]);
     machines.insert(lines.at(0));
@@ -80,9 +97,12 @@ MachinePlan plan_machine(const Communicator& communicator, PlacementRequest requ
     plan.ranks.push_back(static_cast<int>(rank));
     members.push_back(
         {.rank = static_cast<int>(rank), .usable = parse_cpu_list(lines.at(1)), .offered = parse_cpu_list(lines.at(2))});
+    request.cpu_limits.push_back(parse_limits({lines.begin() + 3, lines.end()}));
   }
   request.machines = static_cast<int>(machines.size());
   limit_to_grant(plan.topology, members);
+  plan.usable = own;
+  plan.offered = offered;
   std::vector<CpuSet> usable;
   for (const RankCpus& member : members) {
     usable.push_back(member.usable);

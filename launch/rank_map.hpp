@@ -28,6 +28,8 @@ struct MachinePlan {
   std::vector<int> ranks;             ///< world ranks on this machine, ascending
   std::vector<RankPlacement> places;  ///< one for each of them
   std::size_t self = 0;               ///< index of the calling rank
+  CpuSet usable{};                    ///< of the calling rank
+  CpuSet offered{};                   ///< what its launcher could have given it
   std::optional<Fault> shared_cores;  ///< the launcher bound ranks of this machine to the same cores
 
   const RankPlacement& own() const { return places[self]; }

@@ -3,6 +3,7 @@
 
 #include <hwloc.h>
 #include <omp.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <charconv>
@@ -81,19 +82,11 @@ NodeTopology to_plain(const Topology& loaded) {
   return plain;
 }
 
-/// Smallest quota of this process's cgroup and those above it, as far as they are visible; 0: none.
-double cgroup_quota() {
-  double smallest = 0.0;
-  const auto take = [&](std::optional<double> quota) {
-    if (quota && (smallest == 0.0 || *quota < smallest)) smallest = *quota;
-  };
-  for (const std::string& group : own_cgroup_directories("cpu")) {
-    take(parse_cpu_max(read_kernel_file(group + "/cpu.max")));  // cgroup v2
-    const std::string quota = read_kernel_file(group + "/cpu.cfs_quota_us");
-    if (quota.empty() || quota[0] == '-') continue;
-    take(parse_cpu_max(quota.substr(0, quota.find('\n')) + " " + read_kernel_file(group + "/cpu.cfs_period_us")));
-  }
-  return smallest;
+/// The same for all processes of a machine, whatever path a container shows them.
+std::string file_identity(const std::string& path) {
+  struct stat file {};
+  if (stat(path.c_str(), &file) != 0) return path;
+  return std::to_string(file.st_dev) + ":" + std::to_string(file.st_ino);
 }
 
 }  // namespace
@@ -155,7 +148,10 @@ NodeTopology read_machine() {
   NodeTopology plain = to_plain(topology);
   // hwloc reads the cgroup's files, which a container may not show.
   if (CpuSet cpus = bindable_cpus(); !cpus.empty()) plain.allowed = std::move(cpus);
-  plain.cpu_quota = cgroup_quota();
+  plain.cpu_limits = read_cpu_limits(own_cgroup_directories("cpu"));
+  for (const CpuLimit& limit : plain.cpu_limits) {
+    if (plain.cpu_quota == 0.0 || limit.cpus < plain.cpu_quota) plain.cpu_quota = limit.cpus;
+  }
   return plain;
 }
 
@@ -194,6 +190,19 @@ CpuSet usable_cpus() {
     }
   }
   return {cpus.begin(), cpus.end()};
+}
+
+std::vector<CpuLimit> read_cpu_limits(const std::vector<std::string>& directories) {
+  std::vector<CpuLimit> limits;
+  for (const std::string& directory : directories) {
+    std::optional<double> cpus = parse_cpu_max(read_kernel_file(directory + "/cpu.max"));  // cgroup v2
+    if (!cpus) {
+      const std::string quota = read_kernel_file(directory + "/cpu.cfs_quota_us");  // v1; -1: none
+      cpus = parse_cpu_max(quota.substr(0, quota.find('\n')) + " " + read_kernel_file(directory + "/cpu.cfs_period_us"));
+    }
+    if (cpus) limits.push_back({.cpus = *cpus, .group = file_identity(directory)});
+  }
+  return limits;
 }
 
 std::optional<double> parse_cpu_max(std::string_view text) {

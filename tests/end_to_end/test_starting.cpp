@@ -243,5 +243,20 @@ TEST(MoreRanksThanCores, AreToldAndRun) {
   EXPECT_TRUE(outcome.says("ranks wait for each other")) << outcome;
 }
 
+// The run-time gives fewer threads than it promises: kernels would wait for the others for ever.
+TEST(FewerThreads, ThanCoresIsWhatALimitLeavesAndIsTold) {
+  if (own_cpus().size() < 2) GTEST_SKIP() << "a machine of one CPU has one thread anyway";
+  for (const std::string variable : {"OMP_THREAD_LIMIT=1", "OMP_MAX_ACTIVE_LEVELS=0", "OMP_NUM_THREADS=1"}) {
+    SCOPED_TRACE(variable);
+    const Outcome outcome =
+        run({.arguments = {"train", "--model", "lenet5", "--global-batch", "16", "--steps", "2"}, .environment = {variable}},
+            kPromptlyS);
+
+    EXPECT_EQ(outcome.exit_code, 0) << outcome;
+    EXPECT_EQ(outcome.count("warning: [rank 0"), 1) << outcome;
+    EXPECT_TRUE(outcome.says(variable + " in the environment")) << outcome;
+  }
+}
+
 }  // namespace
 }  // namespace dtrain

@@ -122,22 +122,5 @@ TEST(Binding, SaysWhichThreadCouldNotBeBound) {
   });
 }
 
-TEST(Binding, SaysThatItOverridesTheEnvironment) {
-  const CpuSet usable = usable_cpus();
-  on_own_thread([&] {
-    Placement placement{.threads = 1,
-                        .compute_cpus = {usable.front()},
-                        .compute_masks = {{usable.front()}},
-                        .comm_cpus = usable,
-                        .loader_cpus = usable};
-    setenv("OMP_PROC_BIND", "spread", 1);
-    const std::string remarks = joined(carry_out(placement));
-    unsetenv("OMP_PROC_BIND");
-
-    EXPECT_NE(remarks.find("OMP_PROC_BIND=spread"), std::string::npos) << remarks;
-    EXPECT_NE(remarks.find("--bind none"), std::string::npos);
-  });
-}
-
 }  // namespace
 }  // namespace dtrain

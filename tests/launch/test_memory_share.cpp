@@ -46,7 +46,8 @@ TEST(Cgroup, TakesOnlyTheHierarchyOfTheController) {
   EXPECT_EQ(cgroup_directories(membership, "memory"),
             (Directories{"/sys/fs/cgroup/memory/job", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"}));
   EXPECT_EQ(cgroup_directories(membership, "cpu"),
-            (Directories{"/sys/fs/cgroup/cpu/b", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup"}));
+            (Directories{"/sys/fs/cgroup/cpu/b", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct/b", "/sys/fs/cgroup/cpu,cpuacct",
+                         "/sys/fs/cgroup"}));
 }
 
 }  // namespace

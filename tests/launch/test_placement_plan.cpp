@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "dtrain/error.hpp"
 #include "launch/placement_plan.hpp"
@@ -342,6 +343,80 @@ TEST(Placement, AQuotaLimitsTheThreadsOfAllRanksTogether) {
   EXPECT_EQ(plan[1].numa_domains, (std::vector<int>{1}));
   EXPECT_NE(warnings_of(plan).find("cgroup"), std::string::npos);
   expect_invariants(machine, usable, plan, {});
+}
+
+TEST(Placement, SaysThatAQuotaLeavesNoCpuForEachRank) {
+  for (const auto& [quota, most, text] :
+       {std::tuple(1.0, "at most 1 rank here", "grants 1 CPU seconds a second to 2 ranks"),
+        std::tuple(1.5, "at most 1 rank here", "grants 1.5 CPU"), std::tuple(0.5, "at most 1 rank here", "grants 0.5 CPU")}) {
+    NodeTopology machine = read_synthetic(kTwoCores);
+    machine.cpu_quota = quota;
+
+    const std::string warnings = warnings_of(plan_placement(machine, same_for_all(machine, 2), {.ranks = 2}));
+
+    EXPECT_NE(warnings.find(most), std::string::npos) << quota << ": " << warnings;
+    EXPECT_NE(warnings.find(text), std::string::npos) << quota << ": " << warnings;
+  }
+}
+
+TEST(Placement, AQuotaOfACpuForEachRankIsEnough) {
+  NodeTopology machine = read_synthetic(kTwoCores);
+  machine.cpu_quota = 2.0;
+
+  EXPECT_EQ(warnings_of(plan_placement(machine, same_for_all(machine, 2), {.ranks = 2})), "");
+}
+
+TEST(Placement, AQuotaBelowTheCoresIsWhatRanksAreCountedBy) {
+  NodeTopology machine = read_synthetic(kTwoSockets);
+  machine.cpu_quota = 3.5;
+
+  const std::string warnings = warnings_of(plan_placement(machine, same_for_all(machine, 64), {.ranks = 64}));
+
+  EXPECT_NE(warnings.find("at most 3 ranks here"), std::string::npos) << warnings;
+  EXPECT_EQ(warnings.find("at most 48 ranks"), std::string::npos) << warnings;
+}
+
+TEST(Placement, OneRankWithLessThanACpuIsTold) {
+  NodeTopology machine = read_synthetic(kOneCore);
+  machine.cpu_quota = 0.25;
+
+  const std::string warnings = warnings_of(plan_placement(machine, same_for_all(machine, 1), {}));
+
+  EXPECT_NE(warnings.find("0.25 CPU"), std::string::npos) << warnings;
+  EXPECT_EQ(warnings.find("at most"), std::string::npos) << warnings;
+}
+
+// Containers of one machine, a rank in each: what one is granted is not the other's.
+TEST(Placement, RanksInDifferentGroupsDoNotShareAQuota) {
+  NodeTopology machine = read_synthetic(kTwoSockets);
+  machine.cpu_quota = 4.0;
+  const auto usable = same_for_all(machine, 2);
+
+  const auto apart = plan_placement(machine, usable, {.ranks = 2, .cpu_limits = {{{4.0, "a"}}, {{4.0, "b"}}}});
+  const auto below_one =
+      plan_placement(machine, usable, {.ranks = 2, .cpu_limits = {{{4.0, "a"}, {6.0, "both"}}, {{4.0, "b"}, {6.0, "both"}}}});
+
+  EXPECT_EQ(apart[0].placement.threads, 4);
+  EXPECT_EQ(apart[1].placement.threads, 4);
+  EXPECT_EQ(below_one[0].placement.threads, 3) << "the group around both grants less";
+}
+
+TEST(Placement, NamesTheVariableThatAsksForTooManyThreads) {
+  const std::string by_variable = warnings_of(plan_all(kTwoCores, 1, {.threads = 8, .threads_by = "OMP_NUM_THREADS=8"}));
+  const std::string by_option = warnings_of(plan_all(kTwoCores, 1, {.threads = 8}));
+
+  EXPECT_NE(by_variable.find("OMP_NUM_THREADS=8 in the environment"), std::string::npos) << by_variable;
+  EXPECT_NE(by_variable.find("unset OMP_NUM_THREADS, or --threads 2"), std::string::npos) << by_variable;
+  EXPECT_EQ(by_option.find("OMP_NUM_THREADS"), std::string::npos) << by_option;
+}
+
+TEST(Placement, GivesNoMoreThreadsThanTheRunTimeHas) {
+  const auto plan = plan_all(kTwoSockets, 2, {.most_threads = 5});
+
+  EXPECT_EQ(plan[0].placement.threads, 5);
+  EXPECT_EQ(plan[0].usual_threads, 24);
+  EXPECT_TRUE(plan[0].is_thread_limited);
+  EXPECT_FALSE(plan_all(kTwoCores, 2, {.most_threads = 5})[0].is_thread_limited);
 }
 
 TEST(Placement, BindingToADomainLetsThreadsMoveInside) {

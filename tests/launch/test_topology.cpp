@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "dtrain/error.hpp"
@@ -104,6 +105,52 @@ TEST(Cgroup, ReadsTheQuotaOfCpuMax) {
   EXPECT_FALSE(parse_cpu_max("").has_value());
   EXPECT_FALSE(parse_cpu_max("200000").has_value());
   EXPECT_FALSE(parse_cpu_max("200000 0").has_value());
+}
+
+/// Directories as cgroups have them, below one that is removed at the end.
+class GroupFiles : public testing::Test {
+ protected:
+  ~GroupFiles() override { std::filesystem::remove_all(root_); }
+  std::string group(const std::string& path, const std::map<std::string, std::string>& files) {
+    std::filesystem::create_directories(root_ / path);
+    for (const auto& [name, text] : files) std::ofstream(root_ / path / name) << text;
+    return (root_ / path).string();
+  }
+
+ private:
+  std::filesystem::path root_ = testing::TempDir() + "dtrain_cgroup";
+};
+
+TEST_F(GroupFiles, AllLimitsOnTheWayUpAreRead) {
+  const std::string job = group("slice/job", {{"cpu.max", "150000 100000\n"}});
+  const std::string slice = group("slice", {{"cpu.max", "max 100000\n"}});
+  const std::string root = group("", {{"cpu.max", "100000 100000\n"}});
+
+  const std::vector<CpuLimit> limits = read_cpu_limits({job, slice, root, "/nonexistent"});
+
+  ASSERT_EQ(limits.size(), 2u);
+  EXPECT_DOUBLE_EQ(limits[0].cpus, 1.5);
+  EXPECT_DOUBLE_EQ(limits[1].cpus, 1.0);
+  EXPECT_NE(limits[0].group, limits[1].group);
+}
+
+TEST_F(GroupFiles, TheOldHierarchyHasTwoFiles) {
+  const std::string limited = group("a", {{"cpu.cfs_quota_us", "25000\n"}, {"cpu.cfs_period_us", "100000\n"}});
+  const std::string unlimited = group("b", {{"cpu.cfs_quota_us", "-1\n"}, {"cpu.cfs_period_us", "100000\n"}});
+
+  const std::vector<CpuLimit> limits = read_cpu_limits({limited, unlimited});
+
+  ASSERT_EQ(limits.size(), 1u);
+  EXPECT_DOUBLE_EQ(limits[0].cpus, 0.25);
+}
+
+TEST_F(GroupFiles, AGroupIsTheSameByWhateverPath) {
+  const std::string here = group("a", {{"cpu.max", "100000 100000\n"}});
+
+  const std::vector<CpuLimit> limits = read_cpu_limits({here, here + "/../a"});
+
+  ASSERT_EQ(limits.size(), 2u);
+  EXPECT_EQ(limits[0].group, limits[1].group);
 }
 
 }  // namespace
