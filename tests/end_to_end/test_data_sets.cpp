@@ -75,7 +75,7 @@ TEST(DataSets, TestIsLeftAloneWhereThereIsAValidation) {
   fs::copy(demo_picture(demo_data(), "train", 0, 0).parent_path(), data / "test" / class_folders().front());
 
   expect_says(train_with(data, {"--global-batch", "16", "--steps", "1"}),
-              {"validation    " + (data / "valid").string(), "not used      test", "on 20 "});
+              {"validation    " + (data / "valid").string(), "not used      test", "validation top-1"});
 }
 
 TEST(DataSets, ATrainingWithoutValidationSaysSo) {
@@ -157,7 +157,7 @@ TEST(DataSets, ValidationMayLackClassesAndIsMatchedByName) {
 
   const Outcome outcome = train_with(data, {"--global-batch", "16", "--steps", "1", "--out", only.string()});
 
-  expect_says(outcome, {"validation has no images of 9 of the 10 classes", "on 2 "});
+  expect_says(outcome, {"validation has no images of 9 of the 10 classes", "val: 2 images"});
   fs::create_directories(data / "val" / "unicorn");
   fs::copy(demo_picture(demo_data(), "val", 0, 0), data / "val" / "unicorn" / "1.jpg");
   expect_refused(train_with(data), {"\"unicorn\" in validation alone"});
