@@ -281,6 +281,42 @@ TEST(Checkpoint, WithoutVelocityAverageOrPositionIsRefused) {
   EXPECT_NE(restore_fault(paths.last(), run, "small").find("dtrain.step"), std::string::npos);
 }
 
+TEST(Checkpoint, HasTheStatisticsOfEachRankInAnyLayoutAndLastHasNone) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::plain);
+  run.train(1);
+  const std::size_t values = run.store.statistics().size();
+  TrainingPosition position = position_at(1);
+  position.rank_statistics.images = {8, 7};
+  for (const Slot& slot : run.store.statistics_slots()) std::ranges::fill(run.store.values(slot), 1.0f);  // but no padding
+  for (const float factor : {2.0f, 3.0f}) {
+    for (const float value : run.store.statistics()) position.rank_statistics.values.push_back(factor * value);
+  }
+  save_checkpoint(paths, run.store, tensor_names(run.network), run.optimizer, position, {.newest = 1});
+
+  const RankStatistics restored = restore_checkpoint(paths.checkpoint(1), run.store, run.optimizer, "small").rank_statistics;
+
+  EXPECT_EQ(restored.images, (std::vector<std::int64_t>{8, 7}));
+  ASSERT_EQ(restored.values.size(), 2 * values);
+  for (const Slot& slot : run.store.statistics_slots()) {
+    const auto first = static_cast<std::size_t>(slot.offset);
+    EXPECT_EQ(restored.values[first], 2.0f) << slot.spec.name;
+    EXPECT_EQ(restored.values[values + first], 3.0f) << slot.spec.name;
+  }
+  for (const FileTensor& tensor : read_tensor_file(paths.last()).tensors) EXPECT_FALSE(is_training_state(tensor.name));
+
+  TensorFile file = read_tensor_file(paths.checkpoint(1));
+  const auto of_rank = std::ranges::find_if(file.tensors, [](const FileTensor& tensor) {
+    return tensor.name.starts_with("rank_statistics.") && tensor.name.ends_with(".running_mean");
+  });
+  ASSERT_NE(of_rank, file.tensors.end());
+  const std::string name = of_rank->name;
+  file.tensors.erase(of_rank);
+  write_tensor_file(directory.path() / "incomplete", file);
+  EXPECT_NE(restore_fault(directory.path() / "incomplete", run, "small").find(name), std::string::npos);
+}
+
 TEST(Checkpoint, ThatCannotBeWrittenLosesNoEarlierOne) {
   const TemporaryDirectory directory;
   const CheckpointPaths paths{directory.path()};
