@@ -67,7 +67,8 @@ AlgorithmTable choose_algorithms(const AlgorithmTable& asked, const Communicator
   if (wire == WireType::bf16 && !sends(table)) {
     throw ConfigError(Fault{.doing = "choosing --wire-dtype bf16",
                             .expected = "an exchange that sends gradients: ring, halving-doubling or hierarchical",
-                            .found = "--allreduce " + to_text(table) + " on " + counted(communicator.size(), "rank") + " of " + counted(communicator.nodes(), "node"),
+                            .found = "--allreduce " + to_text(table) + " on " + counted(communicator.size(), "rank") + " of " +
+                                     counted(communicator.nodes(), "node"),
                             .remedy = "--wire-dtype fp32"});
   }
   return table;

@@ -171,8 +171,7 @@ RankStatistics find_rank_statistics(const std::filesystem::path& path, const Ten
   if (images == nullptr) return {};
   const std::size_t ranks = images->i64.size();
   const std::int64_t row_size = std::ssize(parameters.statistics());
-  RankStatistics statistics{.images = images->i64,
-                            .values = std::vector<float>(ranks * static_cast<std::size_t>(row_size))};
+  RankStatistics statistics{.images = images->i64, .values = std::vector<float>(ranks * static_cast<std::size_t>(row_size))};
   for (const Slot& slot : parameters.statistics_slots()) {
     const std::string name = std::string(kRankStatisticsPrefix) + slot.spec.name;
     const FileTensor* const tensor = file.find(name);

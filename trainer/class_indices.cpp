@@ -66,7 +66,8 @@ class IndexTable {
     const bool is_whole = fault == std::errc{} && rest == word.data() + word.size();
     if (!is_whole || index < 0 || index >= outputs_) {
       refuse(place,
-             "an index from 0 to " + std::to_string(outputs_ - 1) + ", for the network has " + counted(outputs_, "class", "classes"),
+             "an index from 0 to " + std::to_string(outputs_ - 1) + ", for the network has " +
+                 counted(outputs_, "class", "classes"),
              in_quotes(word), "the index in the list of classes that the network was trained on, or another --num-classes");
     }
     return index;

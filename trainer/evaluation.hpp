@@ -28,7 +28,7 @@ struct EvaluationOptions {
 };
 
 struct EvaluationResult {
-  LossSums sums;  ///< over all ranks
+  LossSums sums;             ///< over all ranks
   std::int64_t classes = 0;  ///< of the network
   double seconds = 0.0;
   DataFaults faults;  ///< damaged pictures that this rank met

@@ -25,9 +25,9 @@ struct RankWork {
   OptimizerSettings optimizer{};               ///< of training
   int sharing_ranks = 1;                       ///< of a node that have one copy of weights and the optimizer's state
   std::function<std::size_t(std::int64_t parameters)> serving_bytes{};  ///< what serving parameters takes; empty: it does not
-  bool saves = false;              ///< writes checkpoints, which are copied row-major first
+  bool saves = false;                 ///< writes checkpoints, which are copied row-major first
   std::int64_t saved_statistics = 0;  ///< sets of running statistics, one a rank, that are gathered for them
-  std::size_t resident_bytes = 0;  ///< what the process had before: program, libraries, MPI, list of pictures
+  std::size_t resident_bytes = 0;     ///< what the process had before: program, libraries, MPI, list of pictures
 };
 
 /// A graph of training.

@@ -95,7 +95,8 @@ std::string schedule_table(const RunPlan& plan, double images_per_s) {
   }
   std::string text = table_text(rows);
   text += "global batch " + std::to_string(plan.global_batch) + ", " + counted(plan.samples, "picture") + ", " +
-          counted(plan.steps_per_epoch, "step") + " an epoch; all stages: " + counted(plan.total_steps, "step") + ", " + duration_text(total_s) + " at " + speed_text(images_per_s) + " images/s\n";
+          counted(plan.steps_per_epoch, "step") + " an epoch; all stages: " + counted(plan.total_steps, "step") + ", " +
+          duration_text(total_s) + " at " + speed_text(images_per_s) + " images/s\n";
   if (!plan.source.empty()) text += "source: " + plan.source + "\n";
   for (const std::string& remark : plan.remarks) text += "scaled: " + remark + "\n";
   std::vector<Stage> stages;
