@@ -22,7 +22,7 @@ void require_model(const TensorFile& file, const std::string& path, const std::s
     return;
   throw DataError(Fault{.doing = "taking over the weights of " + path,
                         .expected = "weights of model " + model,
-                        .found = "those of model " + stated->second,
+                        .found = "a file of model " + stated->second,
                         .remedy = "--model " + stated->second +
                                   (mode == ImportMode::fine_tune ? ", or --init-partial on to take what fits" : "")});
 }

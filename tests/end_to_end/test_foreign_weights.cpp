@@ -61,8 +61,8 @@ double loss_of(const std::string& model, const fs::path& weights) {
 
 TEST(ForeignWeights, OfAnotherModelAreRefusedByItsName) {
   expect_refused(fine_tune("resnet34", initial_weights("resnet18")),
-                 {"those of model resnet18", "--model resnet18", "--init-partial on"});
-  expect_refused(evaluate_file("resnet20", initial_weights("resnet32")), {"those of model resnet32", "--model resnet32"});
+                 {"a file of model resnet18", "--model resnet18", "--init-partial on"});
+  expect_refused(evaluate_file("resnet20", initial_weights("resnet32")), {"a file of model resnet32", "--model resnet32"});
 }
 
 TEST(ForeignWeights, OfAnotherModelAreRefusedByTheirTensorsInBothDirections) {
