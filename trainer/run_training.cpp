@@ -265,8 +265,10 @@ class TrainingRun {
       const ImportReport imported = take_weights(file, config_.init_from, replica_, mode);
       if (!arranged.empty()) log_root(communicator_, arranged);
       log_root(communicator_, describe_import(imported, config_.init_from));
-      const std::string warning = look_at_weights(config_.init_from, config_.model).input_warning;
-      if (config_.mean.empty() && !warning.empty() && communicator_.is_root()) spdlog::warn("{}", warning);
+      if (communicator_.is_root()) {  // which alone has to see the file
+        const std::string warning = look_at_weights(config_.init_from, config_.model).input_warning;
+        if (config_.mean.empty() && !warning.empty()) spdlog::warn("{}", warning);
+      }
     }
     std::vector<std::string> messages;
     const TrainingPosition position = keeper_.resume(replica_, training_.optimizer(), messages);

@@ -121,6 +121,7 @@ WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communic
   nlohmann::json::to_cbor({{"file", facts.file},
                            {"outputs", facts.outputs},
                            {"preprocessing_from", facts.preprocessing_from},
+                           {"input_warning", facts.input_warning},
                            {"card", card.metadata}},
                           bytes);
   const nlohmann::json shared = nlohmann::json::from_cbor(communicator.broadcast_text(bytes));
@@ -128,7 +129,8 @@ WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communic
   return {.file = shared.at("file").get<std::string>(),
           .card = card_of(card),
           .outputs = shared.at("outputs").get<std::int64_t>(),
-          .preprocessing_from = shared.at("preprocessing_from").get<std::string>()};
+          .preprocessing_from = shared.at("preprocessing_from").get<std::string>(),
+          .input_warning = shared.at("input_warning").get<std::string>()};
 }
 
 std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights) {
