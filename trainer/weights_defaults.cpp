@@ -12,6 +12,7 @@
 #include "dtrain/published_weights.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
+#include "trainer/start.hpp"
 
 namespace dtrain {
 namespace {
@@ -111,6 +112,7 @@ TrainConfig with_initial_weights(const TrainConfig& config, const Communicator& 
   if (config.init_from.empty()) return config;
   WeightsFacts facts;
   on_root(communicator, [&] { facts = look_at_weights(config.init_from, config.model); });
+  log_root(communicator, weights_line(facts));
   return with_weights(config, share_facts(facts, communicator));
 }
 
@@ -131,6 +133,16 @@ WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communic
           .outputs = shared.at("outputs").get<std::int64_t>(),
           .preprocessing_from = shared.at("preprocessing_from").get<std::string>(),
           .input_warning = shared.at("input_warning").get<std::string>()};
+}
+
+std::string weights_line(const WeightsFacts& weights) {
+  const std::vector<std::string>& names = weights.card.class_names;
+  std::string text = "weights       " + weights.file + ": ";
+  if (!weights.card.model.empty()) text += weights.card.model + ", ";
+  text += weights.outputs > 0 ? counted(weights.outputs, "class", "classes") : "classes that its head does not tell";
+  if (weights.outputs > 0) text += names.empty() ? " without names" : ": " + class_list(names);
+  const std::optional<Preprocessing>& known = weights.card.preprocessing;
+  return text + (known ? "; for images with " + to_text(*known) : "; it does not say how images are prepared");
 }
 
 std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights) {

@@ -41,6 +41,8 @@ TrainConfig with_initial_weights(const TrainConfig& config, const Communicator& 
 /// The same facts, the root's, on every rank. Collective.
 WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communicator);
 
+/// "weights       FILE: resnet50, 10 classes: ant, bee, …": a line for people.
+std::string weights_line(const WeightsFacts& weights);
 /// "preprocessing: resize 256 (bilinear), …, from FILE": a line for people.
 std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights);
 
