@@ -112,25 +112,49 @@ struct SampleRequest {
   std::int64_t epoch = 0;
 };
 
-/// Pictures ready for the network.
-struct Batch {
-  std::span<const float> images;         ///< (count, channels, crop, crop) row-major, normalised
-  std::span<const std::int32_t> labels;  ///< count
-  std::int64_t count = 0;
+/// An image that cannot be read, and what is wrong with it.
+struct DamagedSample {
+  std::int64_t sample = 0;
+  std::string message;
 };
 
-/// Damaged pictures met so far; each was replaced by the next readable sample (same for any rank or thread count).
+/// Pictures ready for the network.
+struct Batch {
+  std::span<const float> images;            ///< (count, channels, crop, crop) row-major, normalised
+  std::span<const std::int32_t> labels;     ///< count
+  std::span<const std::int64_t> samples{};  ///< count: what is shown, which is not what was asked for where that is damaged
+  std::int64_t count = 0;
+  /// Damaged ones that this loader met with this batch for the first time, in the order of their numbers. What is met with
+  /// which batch depends on the sequence alone, not on how far ahead workers are.
+  std::span<const DamagedSample> damaged{};
+};
+
+/// What takes the place of a damaged image.
+enum class OnDamage {
+  replace,    ///< the next readable sample of the data set, in the same epoch (training)
+  leave_out,  ///< nothing: the batch is that much smaller; one without any image is passed over (evaluation)
+};
+
+/// Distinct damaged pictures met so far, in the order of the batches.
 struct DataFaults {
   std::int64_t count = 0;
   std::vector<std::string> messages;  ///< the first ten
 };
 
+/// The sample on which a batch waits.
+struct LateSample {
+  std::int64_t sample = -1;  ///< −1: none is being loaded
+  std::string name;
+  double in_work_s = 0.0;  ///< since a worker began with it
+};
+
 struct LoaderOptions {
   TransformOptions transform;
-  int workers = 1;                                       ///< threads, ≥ 1
-  int prefetch_batches = 2;                              ///< batches in flight or ready, ≥ 2
-  std::int64_t max_batch = 1;                            ///< largest count that a request may have
-  std::int64_t max_damaged = 100;                        ///< more damaged pictures than this: DataError from next()
+  int workers = 1;                 ///< threads, ≥ 1
+  int prefetch_batches = 2;        ///< batches in flight or ready, ≥ 2
+  std::int64_t max_batch = 1;      ///< largest count that a request may have
+  std::int64_t max_damaged = 100;  ///< more damaged pictures than this: DataError from next()
+  OnDamage on_damage = OnDamage::replace;
   std::function<void(int worker)> on_worker_start = {};  ///< called on each worker thread first (binding); may be empty
 };
 
@@ -148,7 +172,14 @@ class DataLoader {
   /// The next batch; valid until the following call. Waits for the workers. count = 0 when the sequence has ended.
   /// Errors: DataError: too many damaged pictures, or a worker failed.
   const Batch& next();
-  /// Seconds that the last call of next() waited.
+  /// Ends the present batch, as next() does, and waits for the following one, at most `limit_s`. Result: next() will not wait.
+  bool is_ready(double limit_s);
+  /// What is_ready() waits for: of the samples of that batch, the one that has been in work for longest.
+  LateSample late_sample() const;
+  /// Workers are taken to be stuck in the file system: the destructor leaves them behind. The process must end soon, and the
+  /// data set should last until then.
+  void abandon();
+  /// Seconds that the last call of next() waited, together with the calls of is_ready() before it.
   double waited_s() const;
   DataFaults faults() const;
 

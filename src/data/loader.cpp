@@ -4,10 +4,14 @@
 // Note [A ring of batches]: batch k lives in slot k mod prefetch. `planned` batches have been begun, `delivered` were handed
 // out and `released` given back (the consumer holds one from next() to the following next()): released ≤ delivered ≤ planned ≤
 // released + prefetch.
+// Note [Damage counts when its batch is delivered]: workers are ahead of the consumer by as much as timing allows. A slot
+// therefore lists the damaged samples that its own requests led to, those that were known already among them; they are counted
+// when the slot is delivered. So what has been counted after k batches is a function of their requests.
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -22,14 +26,19 @@ namespace dtrain {
 namespace {
 
 constexpr std::size_t kToldMessages = 10;
+constexpr std::int64_t kNothing = -1;
+
+using Clock = std::chrono::steady_clock;
 
 /// A batch being filled or ready.
 struct Slot {
   std::vector<SampleRequest> requests;
   std::unique_ptr<float[]> images;  ///< untouched until a worker writes: its pages belong to whoever writes first
   std::vector<std::int32_t> labels;
-  std::int64_t started = 0;   ///< requests taken by workers
-  std::int64_t finished = 0;  ///< requests done
+  std::vector<std::int64_t> shown;  ///< sample at each position; kNothing: none
+  std::set<std::int64_t> damaged;   ///< met by these requests
+  std::int64_t started = 0;         ///< requests taken by workers
+  std::int64_t finished = 0;        ///< requests done
   std::int64_t count() const { return static_cast<std::int64_t>(requests.size()); }
   bool is_complete() const { return finished == count(); }
 };
@@ -40,9 +49,14 @@ struct WorkItem {
   std::int64_t position = 0;
 };
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
+/// What a worker is loading.
+struct InWork {
+  std::int64_t k = kNothing;  ///< batch; kNothing: it has no work
+  std::int64_t sample = 0;
+  Clock::time_point since;
+};
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 }  // namespace
 
@@ -63,11 +77,17 @@ struct DataLoader::State {
   bool has_ended = false;    ///< `sequence` gave an empty batch
   bool is_stopping = false;
   std::exception_ptr error;
-  std::set<std::int64_t> damaged;
+  std::vector<InWork> in_work;                  ///< of each worker
+  std::map<std::int64_t, std::string> damaged;  ///< known to workers, with what is wrong
+  std::set<std::int64_t> delivered_damage;      ///< Note [Damage counts when its batch is delivered]
   DataFaults faults;
 
-  Batch batch;            ///< the consumer's
-  double waited_s = 0.0;  ///< the consumer's
+  // The consumer's.
+  Batch batch;
+  std::vector<DamagedSample> newly_damaged;  ///< of `batch`
+  double waited_s = 0.0;
+  double waited_before_s = 0.0;  ///< in is_ready(), since the last next()
+  bool is_abandoned = false;
   std::vector<std::jthread> workers;
 
   State(const Dataset& set, LoaderOptions loader_options, BatchSequence batches)
@@ -81,7 +101,9 @@ struct DataLoader::State {
     for (Slot& slot : slots) {
       slot.images = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(options.max_batch * image_elements));
       slot.labels.resize(static_cast<std::size_t>(options.max_batch));
+      slot.shown.resize(static_cast<std::size_t>(options.max_batch));
     }
+    in_work.resize(static_cast<std::size_t>(options.workers));
     try {
       for (int w = 0; w < options.workers; ++w) workers.emplace_back([this, w] { work(w); });
     } catch (...) {  // the system gives no more threads: those that run must not wait for ever
@@ -110,8 +132,8 @@ struct DataLoader::State {
       if (options.on_worker_start) options.on_worker_start(worker);
       Picture scratch;
       while (const std::optional<WorkItem> item = claim()) {
-        load(*item, scratch);
-        mark_finished(*item);
+        load(worker, *item, scratch);
+        mark_finished(worker, *item);
       }
     } catch (...) {
       {
@@ -160,61 +182,81 @@ struct DataLoader::State {
       Slot& slot = slot_of(k);
       slot.requests = std::move(requests);
       slot.started = slot.finished = 0;
+      slot.damaged.clear();
       ++planned;
     }
     work_appeared.notify_all();
   }
 
-  /// Loads one sample; a damaged one is replaced by the next readable sample of the data set, in the same epoch.
-  void load(const WorkItem& item, Picture& scratch) {
+  /// Loads one sample. A damaged one is replaced by the next readable sample of the data set, in the same epoch, or left out.
+  void load(int worker, const WorkItem& item, Picture& scratch) {
     Slot& slot = slot_of(item.k);
-    const SampleRequest asked = slot.requests[static_cast<std::size_t>(item.position)];
+    const auto position = static_cast<std::size_t>(item.position);
+    const SampleRequest asked = slot.requests[position];
     const std::span<float> dst(slot.images.get() + item.position * image_elements, static_cast<std::size_t>(image_elements));
-    for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    const bool replaces = options.on_damage == OnDamage::replace;
+    slot.shown[position] = kNothing;
+    // More than are allowed one after the other end the run when the batch is delivered: nobody will look at it.
+    const std::int64_t candidates = !replaces                              ? 1
+                                    : options.max_damaged < dataset.size() ? options.max_damaged + 1
+                                                                           : dataset.size();
+    for (std::int64_t i = 0; i < candidates; ++i) {
       const SampleRequest request{(asked.sample + i) % dataset.size(), asked.epoch};
-      if (is_known_damaged(request.sample)) continue;
+      if (!begin_sample(worker, item.k, request.sample)) continue;
       try {
         transform_picture(dataset, request, options.transform, scratch, dst);
-        slot.labels[static_cast<std::size_t>(item.position)] = dataset.label(request.sample);
+        slot.labels[position] = dataset.label(request.sample);
+        slot.shown[position] = request.sample;
         return;
       } catch (const DataError& damage) {
-        mark_damaged(request.sample, damage.what());
+        mark_damaged(item.k, request.sample, damage.what());
       }
     }
-    throw_damaged("at least one readable picture", "none among " + std::to_string(dataset.size()));
+    if (replaces && candidates == dataset.size()) {
+      throw_damaged("at least one readable picture", "none among " + std::to_string(dataset.size()), known_examples());
+    }
   }
 
-  bool is_known_damaged(std::int64_t sample) {
+  /// Result: whether the sample is to be tried; it is known to be damaged otherwise.
+  bool begin_sample(int worker, std::int64_t k, std::int64_t sample) {
     const std::lock_guard lock(mutex);
-    return damaged.contains(sample);
+    in_work[static_cast<std::size_t>(worker)] = {.k = k, .sample = sample, .since = Clock::now()};
+    if (!damaged.contains(sample)) return true;
+    slot_of(k).damaged.insert(sample);
+    return false;
   }
 
-  void mark_damaged(std::int64_t sample, const char* message) {
-    std::int64_t count = 0;
-    {
-      const std::lock_guard lock(mutex);
-      if (!damaged.insert(sample).second) return;  // two workers met it at the same time
-      if (faults.messages.size() < kToldMessages) faults.messages.emplace_back(message);
-      count = ++faults.count;
-    }
-    if (count > options.max_damaged) {
-      throw_damaged("at most " + counted(options.max_damaged, "damaged picture"), std::to_string(count) + " so far");
-    }
+  void mark_damaged(std::int64_t k, std::int64_t sample, const char* message) {
+    const std::lock_guard lock(mutex);
+    slot_of(k).damaged.insert(sample);
+    damaged.emplace(sample, message);  // unless another worker met it at the same time
   }
 
-  [[noreturn]] void throw_damaged(const std::string& expected, const std::string& found) {
+  std::vector<std::string> known_examples() {
+    const std::lock_guard lock(mutex);
+    std::vector<std::string> examples;
+    for (const auto& [sample, message] : damaged) {
+      if (examples.size() < kToldMessages) examples.push_back(message);
+    }
+    return examples;
+  }
+
+  [[noreturn]] static void throw_damaged(const std::string& expected, const std::string& found,
+                                         const std::vector<std::string>& messages) {
     std::string examples;
-    for (const std::string& message : copy_faults().messages) examples += "\n  " + message;
+    for (const std::string& message : messages) examples += "\n  " + message;
     throw DataError(Fault{.doing = "loading pictures",
                           .expected = expected,
                           .found = found + ", for example" + examples + "\n",
-                          .remedy = "restore these files from their source or delete them, or allow more damaged pictures"});
+                          .remedy = "restore these files from their source or delete them, or allow more damaged pictures "
+                                    "(--max-damaged)"});
   }
 
-  void mark_finished(const WorkItem& item) {
+  void mark_finished(int worker, const WorkItem& item) {
     bool is_complete = false;
     {
       const std::lock_guard lock(mutex);
+      in_work[static_cast<std::size_t>(worker)].k = kNothing;
       Slot& slot = slot_of(item.k);
       ++slot.finished;
       is_complete = slot.is_complete();
@@ -230,25 +272,95 @@ struct DataLoader::State {
     return has_ended;
   }
 
+  void release(std::int64_t batches) {
+    released = batches;
+    work_appeared.notify_all();
+  }
+
+  bool is_ready(double limit_s) {
+    std::unique_lock lock(mutex);
+    release(delivered);
+    if (is_answer_ready()) return true;
+    const auto start = Clock::now();
+    const bool has_come =
+        batch_appeared.wait_for(lock, std::chrono::duration<double>(limit_s), [this] { return is_answer_ready(); });
+    waited_before_s += seconds_since(start);
+    return has_come;
+  }
+
   const Batch& next() {
     std::unique_lock lock(mutex);
-    released = delivered;
-    work_appeared.notify_all();
-    waited_s = 0.0;
-    if (!is_answer_ready()) {
-      const auto start = std::chrono::steady_clock::now();
-      batch_appeared.wait(lock, [this] { return is_answer_ready(); });
-      waited_s = seconds_since(start);
-    }
+    waited_s = std::exchange(waited_before_s, 0.0);
     batch = {};
-    if (error != nullptr) std::rethrow_exception(error);
-    if (delivered == planned) return batch;
-    const Slot& slot = slot_of(delivered++);
-    const auto count = static_cast<std::size_t>(slot.count());
-    batch.images = {slot.images.get(), count * static_cast<std::size_t>(image_elements)};
-    batch.labels = {slot.labels.data(), count};
-    batch.count = slot.count();
+    newly_damaged.clear();
+    do {
+      release(delivered);
+      if (!is_answer_ready()) {
+        const auto start = Clock::now();
+        batch_appeared.wait(lock, [this] { return is_answer_ready(); });
+        waited_s += seconds_since(start);
+      }
+      if (error != nullptr) std::rethrow_exception(error);
+      if (delivered == planned) break;
+      deliver(slot_of(delivered));
+      ++delivered;
+    } while (batch.count == 0);
+    batch.damaged = newly_damaged;
     return batch;
+  }
+
+  void deliver(Slot& slot) {
+    count_damaged(slot);
+    const std::int64_t count = close_gaps(slot);
+    const auto size = static_cast<std::size_t>(count);
+    batch.images = {slot.images.get(), size * static_cast<std::size_t>(image_elements)};
+    batch.labels = {slot.labels.data(), size};
+    batch.samples = {slot.shown.data(), size};
+    batch.count = count;
+  }
+
+  void count_damaged(const Slot& slot) {
+    for (const std::int64_t sample : slot.damaged) {
+      if (!delivered_damage.insert(sample).second) continue;
+      newly_damaged.push_back({.sample = sample, .message = damaged.at(sample)});
+      if (faults.messages.size() < kToldMessages) faults.messages.push_back(newly_damaged.back().message);
+      ++faults.count;
+    }
+    if (faults.count <= options.max_damaged) return;
+    try {
+      throw_damaged("at most " + counted(options.max_damaged, "damaged image"), std::to_string(faults.count) + " so far",
+                    faults.messages);
+    } catch (...) {
+      error = std::current_exception();
+      throw;
+    }
+  }
+
+  /// Moves the images behind those left out forward. Result: images that are there.
+  std::int64_t close_gaps(Slot& slot) const {
+    if (slot.damaged.empty()) return slot.count();
+    std::int64_t kept = 0;
+    for (std::int64_t position = 0; position < slot.count(); ++position) {
+      const auto from = static_cast<std::size_t>(position);
+      if (slot.shown[from] == kNothing) continue;
+      const auto to = static_cast<std::size_t>(kept++);
+      if (to == from) continue;
+      std::copy_n(slot.images.get() + position * image_elements, image_elements,
+                  slot.images.get() + static_cast<std::int64_t>(to) * image_elements);
+      slot.labels[to] = slot.labels[from];
+      slot.shown[to] = slot.shown[from];
+    }
+    return kept;
+  }
+
+  LateSample late_sample() {
+    const std::lock_guard lock(mutex);
+    const InWork* late = nullptr;
+    for (const InWork& one : in_work) {
+      if (one.k == delivered && (late == nullptr || one.since < late->since)) late = &one;
+    }
+    if (late == nullptr) return {};
+    return {.sample = late->sample, .name = dataset.sample_name(late->sample), .in_work_s = seconds_since(late->since)};
   }
 
   DataFaults copy_faults() {
@@ -260,9 +372,24 @@ struct DataLoader::State {
 DataLoader::DataLoader(const Dataset& dataset, LoaderOptions options, BatchSequence sequence)
     : state_(std::make_unique<State>(dataset, std::move(options), std::move(sequence))) {}
 
-DataLoader::~DataLoader() = default;
+DataLoader::~DataLoader() {
+  if (!state_->is_abandoned) return;
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->is_stopping = true;
+  }
+  state_->work_appeared.notify_all();
+  for (std::jthread& worker : state_->workers) worker.detach();
+  static_cast<void>(state_.release());  // theirs, until the process ends
+}
 
 const Batch& DataLoader::next() { return state_->next(); }
+
+bool DataLoader::is_ready(double limit_s) { return state_->is_ready(limit_s); }
+
+LateSample DataLoader::late_sample() const { return state_->late_sample(); }
+
+void DataLoader::abandon() { state_->is_abandoned = true; }
 
 double DataLoader::waited_s() const { return state_->waited_s; }
 

@@ -1,12 +1,15 @@
 // The loader and what goes wrong: damaged pictures are replaced, counted, named and limited; errors reach the consumer.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <atomic>
 #include <cmath>
 #include <stdexcept>
 
 #include "dtrain/data.hpp"
 #include "fixtures.hpp"
 #include "picture_writers.hpp"
+#include "src/data/picture_file.hpp"
 
 namespace dtrain {
 namespace {
@@ -111,7 +114,7 @@ TEST(LoaderFaults, RefusesMoreDamagedPicturesThanAllowedWithExamples) {
 
     const std::string text = next_error(loader);
 
-    EXPECT_NE(text.find("expected at most 3 damaged pictures, found 4"), std::string::npos) << text;
+    EXPECT_NE(text.find("expected at most 3 damaged images, found 4"), std::string::npos) << text;
     for (const char* example : {"flat/1:", "flat/5:", "flat/7:", "flat/11:"})
       EXPECT_NE(text.find(example), std::string::npos) << text;
     EXPECT_NE(text.find("; try: "), std::string::npos) << text;
@@ -135,6 +138,119 @@ TEST(LoaderFaults, SaysSoWhenNoPictureIsReadable) {
   DataLoader loader(dataset, loader_options(3, 2), rounds(6, 2, 3));
 
   EXPECT_NE(next_error(loader).find("expected at least one readable picture, found none among 6"), std::string::npos);
+}
+
+TEST(LoaderFaults, CountsDamageWithTheBatchThatMetItHoweverFarWorkersAreAhead) {
+  FlatDataset dataset(12);
+  dataset.damaged = {1, 6, 7, 11};  // of batches 0, 1, 1 and 2
+  for (const int workers : {1, 4}) {
+    DataLoader loader(dataset, loader_options(workers, 4, 4), rounds(12, 4, 4));
+    std::vector<std::vector<std::int64_t>> met;
+    std::vector<std::int64_t> counts;
+
+    for (int k = 0; k < 4; ++k) {
+      std::this_thread::sleep_for(5ms);  // workers are ahead by then
+      const Batch& batch = loader.next();
+      met.emplace_back();
+      for (const DamagedSample& one : batch.damaged) met.back().push_back(one.sample);
+      counts.push_back(loader.faults().count);
+    }
+
+    EXPECT_EQ(met, (std::vector<std::vector<std::int64_t>>{{1}, {6, 7}, {11}, {}}));
+    EXPECT_EQ(counts, (std::vector<std::int64_t>{1, 3, 4, 4}));
+  }
+}
+
+TEST(LoaderFaults, CountsWhatAnotherBatchHadFoundDamaged) {
+  FlatDataset dataset(10);
+  dataset.damaged = {3, 4};
+  DataLoader loader(dataset, loader_options(1, 1, 2), [](std::int64_t k) {
+    const std::int64_t asked[] = {4, 3, 4};
+    return k < 3 ? std::vector<SampleRequest>{{asked[k], 0}} : std::vector<SampleRequest>{};
+  });
+
+  EXPECT_EQ(loader.next().damaged.size(), 1u);  // 4
+  const Batch& second = loader.next();
+  ASSERT_EQ(second.damaged.size(), 1u);  // 3, on the way from which 4 was passed again
+  EXPECT_EQ(second.damaged[0].sample, 3);
+  EXPECT_EQ(second.samples[0], 5);
+  EXPECT_TRUE(loader.next().damaged.empty());
+}
+
+TEST(LoaderFaults, LeavesDamagedPicturesOutWhereAsked) {
+  FlatDataset dataset(12);
+  dataset.damaged = {0, 3, 4, 5, 11};  // batch 1 has none left
+  for (const int workers : {1, 3}) {
+    LoaderOptions options = loader_options(workers, 3);
+    options.on_damage = OnDamage::leave_out;
+    DataLoader loader(dataset, options, [](std::int64_t k) {
+      std::vector<SampleRequest> requests;
+      for (std::int64_t i = 0; k < 4 && i < 3; ++i) requests.push_back({k * 3 + i, 0});
+      return requests;
+    });
+    std::vector<std::int64_t> samples, damaged, counts;
+    for (const Batch* batch = &loader.next();; batch = &loader.next()) {
+      samples.insert(samples.end(), batch->samples.begin(), batch->samples.end());
+      for (const DamagedSample& one : batch->damaged) damaged.push_back(one.sample);
+      if (batch->count == 0) break;
+      counts.push_back(batch->count);
+      const std::size_t elements = batch->images.size() / batch->labels.size();
+      for (std::size_t i = 0; i < batch->labels.size(); ++i) {
+        EXPECT_EQ(std::lround(255.0f * batch->images[i * elements]), batch->samples[i]);
+        EXPECT_EQ(batch->labels[i], batch->samples[i] % 7);
+      }
+    }
+
+    EXPECT_EQ(samples, (std::vector<std::int64_t>{1, 2, 6, 7, 8, 9, 10}));
+    EXPECT_EQ(counts, (std::vector<std::int64_t>{2, 3, 2}));
+    EXPECT_EQ(damaged, (std::vector<std::int64_t>{0, 3, 4, 5, 11}));
+  }
+}
+
+TEST(LoaderFaults, EndsWhereNothingCanBeReadAndAllIsLeftOut) {
+  FlatDataset dataset(4);
+  dataset.damaged = {0, 1, 2, 3};
+  LoaderOptions options = loader_options(2, 2);
+  options.on_damage = OnDamage::leave_out;
+  DataLoader loader(dataset, options, [](std::int64_t k) {
+    return k < 2 ? std::vector<SampleRequest>{{2 * k, 0}, {2 * k + 1, 0}} : std::vector<SampleRequest>{};
+  });
+
+  const Batch& batch = loader.next();
+
+  EXPECT_EQ(batch.count, 0);
+  EXPECT_EQ(batch.damaged.size(), 4u);
+}
+
+TEST(LoaderFaults, NamesThePictureOnWhichABatchWaits) {
+  FlatDataset dataset(8);
+  std::atomic<bool> holds{true};
+  dataset.before_decoding = [&](std::int64_t sample) {
+    while (sample == 2 && holds) std::this_thread::sleep_for(1ms);
+  };
+  DataLoader loader(dataset, loader_options(2, 2), rounds(8, 2, 4));
+  EXPECT_TRUE(loader.is_ready(5.0));
+  loader.next();
+
+  EXPECT_FALSE(loader.is_ready(0.02));
+  const LateSample late = loader.late_sample();
+  holds = false;
+
+  EXPECT_EQ(late.name, "flat/2");
+  EXPECT_GE(late.in_work_s, 0.015);
+  EXPECT_TRUE(loader.is_ready(5.0));
+  EXPECT_EQ(loader.next().samples[0], 2);
+  EXPECT_GE(loader.waited_s(), 0.015);
+}
+
+TEST(LoaderFaults, ANamedPipeAmongThePicturesIsDamageAndNotAHang) {
+  const TemporaryDirectory root;
+  std::filesystem::create_directories(root.path() / "c");
+  ASSERT_EQ(::mkfifo((root.path() / "c/a.jpg").c_str(), 0600), 0);
+
+  const std::string text = data_error_of([&] { read_file((root.path() / "c/a.jpg").string()); });
+
+  EXPECT_NE(text.find("no regular file"), std::string::npos) << text;
 }
 
 /// A data set with a bug.
