@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <iterator>
 #include <optional>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -29,6 +30,7 @@ constexpr const char* kEpochKey = "dtrain.epoch";
 constexpr const char* kSamplesKey = "dtrain.samples_in_epoch";
 constexpr const char* kSeedKey = "dtrain.seed";
 constexpr const char* kBestKey = "dtrain.best_top1";
+constexpr const char* kDamagedKey = "dtrain.damaged";  // missing: none
 constexpr const char* kRecipeKey = "dtrain.recipe";
 constexpr const char* kModelKey = "model";
 
@@ -39,12 +41,20 @@ std::string number_text(Number value) {
   return {buffer.data(), result.ptr};
 }
 
+/// "3 17 99".
+std::string list_text(const std::vector<std::int64_t>& numbers) {
+  std::string text;
+  for (const std::int64_t number : numbers) text += (text.empty() ? "" : " ") + number_text(number);
+  return text;
+}
+
 void put_position(const TrainingPosition& position, std::map<std::string, std::string>& metadata) {
   metadata[kStepKey] = number_text(position.step);
   metadata[kEpochKey] = number_text(position.epoch);
   metadata[kSamplesKey] = number_text(position.samples_in_epoch);
   metadata[kSeedKey] = number_text(position.seed);
   metadata[kBestKey] = number_text(position.best_top1);  // the shortest text that reads back as the same number
+  if (!position.damaged.empty()) metadata[kDamagedKey] = list_text(position.damaged);
   metadata[kRecipeKey] = position.recipe;
 }
 
@@ -61,6 +71,7 @@ class PositionReader {
     read_number(kSamplesKey, position.samples_in_epoch);
     read_number(kSeedKey, position.seed);
     read_number(kBestKey, position.best_top1);
+    if (metadata_.contains(kDamagedKey)) position.damaged = read_list(kDamagedKey);
     position.recipe = text(kRecipeKey);
     (void)text(kModelKey);
     return position;
@@ -78,9 +89,20 @@ class PositionReader {
     return entry->second;
   }
 
+  std::vector<std::int64_t> read_list(const char* key) const {
+    std::vector<std::int64_t> numbers;
+    std::istringstream words(text(key));
+    for (std::string word; words >> word;) read_number(key, word, numbers.emplace_back());
+    return numbers;
+  }
+
   template <typename Number>
   void read_number(const char* key, Number& number) const {
-    const std::string& value = text(key);
+    read_number(key, text(key), number);
+  }
+
+  template <typename Number>
+  void read_number(const char* key, const std::string& value, Number& number) const {
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     if (error != std::errc() || end != value.data() + value.size()) {
       throw DataError(Fault{.doing = "reading the position of a run from " + path_.string(),

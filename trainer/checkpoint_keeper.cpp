@@ -184,7 +184,8 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   return position;
 }
 
-void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::int64_t step) {
+void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::int64_t step,
+                            const std::vector<std::int64_t>& damaged) {
   if (!is_enabled()) return;
   const AveragedStatistics average(replica, communicator_);
   RankStatistics own = average.gather();
@@ -198,6 +199,7 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
                                      .seed = plan_.seed,
                                      .best_top1 = best_top1_,
                                      .card = card_at(step),
+                                     .damaged = damaged,
                                      .recipe = plan_.recipe,
                                      .rank_statistics = std::move(own)},
                     {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1});

@@ -29,9 +29,9 @@ class CheckpointKeeper {
   /// something else).
   TrainingPosition resume(Replica& replica, Optimizer& optimizer, std::vector<std::string>& messages) const;
 
-  /// Saves with the ranks' average of batch-norm's statistics, and with their own for going on; collective. Errors: DataError
-  /// on the root.
-  void save(Replica& replica, const Optimizer& optimizer, std::int64_t step);
+  /// Saves with the ranks' average of batch-norm's statistics, and with their own for going on; collective. damaged: training
+  /// images met so far. Errors: DataError on the root.
+  void save(Replica& replica, const Optimizer& optimizer, std::int64_t step, const std::vector<std::int64_t>& damaged);
   /// Keeps a branch's weights, or the average in their place, under its name. Statistics averaged before. Collective. Errors:
   /// DataError.
   void keep_member(Replica& replica, const PlannedStage& branch) const;

@@ -6,6 +6,7 @@
 // the loader's threads, beside the network.
 #include "trainer/ensemble.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "dtrain/error.hpp"
@@ -38,7 +39,7 @@ EvaluationResult total_of(const MeanProbabilities& mean, const std::vector<Evalu
                                    .top5 = static_cast<std::int64_t>(totals[2]),
                                    .samples = members.front().sums.samples},
                           .classes = members.front().classes,
-                          .faults = members.front().faults};
+                          .left_out = members.front().left_out};
   for (const EvaluationResult& member : members) result.seconds += member.seconds;
   return result;
 }
@@ -50,6 +51,17 @@ Agreement agreement_of(const MeanProbabilities& mean, std::size_t members, std::
   communicator.sum(totals);
   const double pairs = static_cast<double>(members * (members - 1) / 2);
   return {.pairs = totals[0] / pairs / static_cast<double>(samples), .all = totals[1] / static_cast<double>(samples)};
+}
+
+/// Members are compared image by image. now: of the present member; next: the first one's from there on. Errors: DataError: an
+/// image could be read for one of them only.
+void require_same_samples(std::span<const std::int64_t> now, std::span<const std::int64_t> next, const Dataset& dataset) {
+  if (!now.empty() && now.size() <= next.size() && std::ranges::equal(now, next.first(now.size()))) return;
+  const std::int64_t sample = next.empty() ? now.front() : next.front();
+  throw DataError(Fault{.doing = "evaluating the members of an ensemble on the same images",
+                        .expected = "each of them to be readable for all members, or for none",
+                        .found = "another answer the second time, near " + dataset.sample_name(sample),
+                        .remedy = "look at the file system that holds it, and start again"});
 }
 
 void append(std::vector<Prediction>& predictions, const EvaluatedBatch& batch) {
@@ -80,7 +92,15 @@ EnsembleResult evaluate_ensemble(Replica& replica, const std::vector<std::string
   if (files.size() > 1) {
     mean.emplace(replica.network().num_classes, most_samples(dataset.size(), communicator.size()), files.size());
   }
+  std::vector<std::int64_t> samples;  // that the first member saw
+  std::size_t seen = 0;               // by the present one
   watched.on_batch = [&](const EvaluatedBatch& batch) {
+    if (result.members.empty()) {
+      samples.insert(samples.end(), batch.samples.begin(), batch.samples.end());
+    } else {
+      require_same_samples(batch.samples, std::span(samples).subspan(seen), dataset);
+      seen += batch.samples.size();
+    }
     if (mean) mean->add(batch.logits, batch.classes);
     if (result.members.empty()) append(result.predictions, batch);
     if (options.on_batch) options.on_batch(batch);
@@ -88,8 +108,10 @@ EnsembleResult evaluate_ensemble(Replica& replica, const std::vector<std::string
   for (std::size_t k = 0; k < files.size(); ++k) {
     if (k > 0) load_weights(files[k], replica, ImportMode::exact, communicator);
     if (mean) mean->begin_member();
+    seen = 0;
     communicator.barrier();
     result.members.push_back(evaluate(replica, dataset, watched, communicator, placement));  // all have computed after this
+    if (k > 0 && seen < samples.size()) require_same_samples({}, std::span(samples).subspan(seen), dataset);
   }
   result.ensemble = result.members.front();
   if (mean) {

@@ -4,10 +4,22 @@
 #include <algorithm>
 #include <array>
 
+#include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/clock.hpp"
 
 namespace dtrain {
+namespace {
+
+[[noreturn]] void throw_unreadable(const DamagedImages& damaged) {
+  throw DataError(Fault{.doing = "evaluating",
+                        .expected = "an image that can be read",
+                        .found = "none among " + std::to_string(damaged.count()) +
+                                 (damaged.messages.empty() ? "" : ", for example\n  " + damaged.messages.front() + "\n"),
+                        .remedy = "restore the files from their source, or name other images"});
+}
+
+}  // namespace
 
 EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const EvaluationOptions& options,
                           const Communicator& communicator, const Placement& placement) {
@@ -23,6 +35,7 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
                                   .prefetch_batches = kPrefetchBatches,
                                   .max_batch = batch_size,
                                   .max_damaged = options.max_damaged,
+                                  .on_damage = OnDamage::leave_out,
                                   .on_worker_start = placement.bind_loader_thread},
                     [=](std::int64_t k) {
                       std::vector<SampleRequest> requests;
@@ -36,8 +49,10 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
   Tensor padded(Shape{batch_size, network.channels, network.height, network.width});
   std::vector<std::int32_t> mapped;
   EvaluationResult result;
+  std::vector<DamagedSample> damaged;
   for (;;) {
     const Batch& batch = loader.next();
+    damaged.insert(damaged.end(), batch.damaged.begin(), batch.damaged.end());
     if (batch.count == 0) break;
     std::span<const float> images = batch.images;
     if (batch.count < batch_size) {
@@ -54,18 +69,20 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
       classes = mapped;
     }
     result.sums += softmax_cross_entropy(counted, classes, network.num_classes, 0.0f, 0.0f, {});
-    if (options.on_batch) options.on_batch({.logits = counted, .labels = batch.labels, .classes = classes});
+    if (options.on_batch) options.on_batch({.logits = counted, .samples = batch.samples, .labels = batch.labels, .classes = classes});
   }
 
   result.classes = network.num_classes;
-  result.faults = loader.faults();
-  std::array<double, 4> totals{result.sums.loss, static_cast<double>(result.sums.top1), static_cast<double>(result.sums.top5),
-                               static_cast<double>(result.sums.samples)};
+  std::array<double, 5> totals{result.sums.loss, static_cast<double>(result.sums.top1), static_cast<double>(result.sums.top5),
+                               static_cast<double>(result.sums.samples), static_cast<double>(damaged.size())};
   communicator.sum(totals);
   result.sums = {.loss = totals[0],
                  .top1 = static_cast<std::int64_t>(totals[1]),
                  .top5 = static_cast<std::int64_t>(totals[2]),
                  .samples = static_cast<std::int64_t>(totals[3])};
+  if (totals[4] > 0.0) result.left_out = gather_damaged(damaged, dataset, communicator);
+  require_few_damaged(result.left_out, options.max_damaged, "evaluating");
+  if (result.sums.samples == 0) throw_unreadable(result.left_out);
   result.seconds = communicator.max(seconds() - begin_s);
   return result;
 }

@@ -7,6 +7,7 @@
 #include "collectives/communicator.hpp"
 #include "dtrain/data.hpp"
 #include "dtrain/loss.hpp"
+#include "trainer/damage.hpp"
 #include "trainer/placement.hpp"
 #include "trainer/replica.hpp"
 
@@ -15,6 +16,7 @@ namespace dtrain {
 /// Pictures of this rank that have just been judged, in the order of the data set; valid during the call.
 struct EvaluatedBatch {
   std::span<const float> logits;          ///< (pictures, classes) row-major
+  std::span<const std::int64_t> samples;  ///< numbers in the data set; those that cannot be read are not among them
   std::span<const std::int32_t> labels;   ///< of the data set
   std::span<const std::int32_t> classes;  ///< the network's class for each label
 };
@@ -31,7 +33,7 @@ struct EvaluationResult {
   LossSums sums;             ///< over all ranks
   std::int64_t classes = 0;  ///< of the network
   double seconds = 0.0;
-  DataFaults faults;  ///< damaged pictures that this rank met
+  DamagedImages left_out;  ///< by all ranks: not among the samples
   double loss() const { return sums.loss / static_cast<double>(sums.samples); }
   double top1() const { return static_cast<double>(sums.top1) / static_cast<double>(sums.samples); }
   /// Among five classes or fewer, every image is a hit: nothing is said of it then.
@@ -40,7 +42,8 @@ struct EvaluationResult {
 };
 
 /// Runs the data set through the replica's evaluation graph; batch-norm uses the running statistics as they are (average them
-/// before). Collective. Errors: DataError, CommError.
+/// before). What cannot be read is left out. Collective. Errors: DataError, on all ranks: more of that than is allowed, or nothing
+/// else; CommError.
 EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const EvaluationOptions& options,
                           const Communicator& communicator, const Placement& placement);
 

@@ -133,6 +133,7 @@ void MetricsFile::write_evaluation(const StepReport& step, const EvaluationResul
             {"val_top1", number(result.top1())},
             {"val_top5", result.has_top5() ? number(result.top5()) : Json()},
             {"val_samples", result.sums.samples},
+            {"val_damaged", result.left_out.count()},
             {"val_s", result.seconds}};
   if (!stage.empty()) line["stage"] = stage;
   write_line(line.dump() + "\n");

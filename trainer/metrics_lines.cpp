@@ -42,6 +42,7 @@ MetricsLine line_of(const StepReport& step, const EvaluationResult& validation, 
           .top1 = validation.top1(),
           .top5 = validation.has_top5() ? std::optional(validation.top5()) : std::nullopt,
           .samples = validation.sums.samples,
+          .left_out = validation.left_out.count(),
           .seconds = validation.seconds};
 }
 
@@ -59,6 +60,7 @@ std::optional<MetricsLine> parse_metrics_line(const std::string& text) {
   read.top1 = *top1;
   read.top5 = number_of(line, "val_top5");
   read.samples = static_cast<std::int64_t>(number_of(line, read.is_validation ? "val_samples" : "samples").value_or(0.0));
+  read.left_out = static_cast<std::int64_t>(number_of(line, "val_damaged").value_or(0.0));
   read.seconds = number_of(line, read.is_validation ? "val_s" : "step_s").value_or(0.0);
   read.learning_rate = number_of(line, "lr").value_or(0.0);
   if (const auto stage = line.find("stage"); stage != line.end() && stage->is_string()) read.stage = stage->get<std::string>();

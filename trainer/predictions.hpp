@@ -27,6 +27,7 @@ std::vector<std::string> names_of_outputs(const std::vector<std::string>& folder
 struct ClassAccuracy {
   std::int64_t samples = 0;
   std::int64_t top1 = 0;
+  std::int64_t left_out = 0;  ///< images that cannot be read: not among the samples
 };
 
 /// One for each folder. class_indices: as above.

@@ -23,7 +23,8 @@ struct StepSums {
   float aux_loss = 0.0f;
   float top1 = 0.0f;
   float samples = 0.0f;
-  float stops = 0.0f;  ///< ranks that were asked to stop
+  float stops = 0.0f;    ///< ranks that were asked to stop
+  float damaged = 0.0f;  ///< damaged images that some rank met and not all know of
 };
 
 inline constexpr std::int64_t kStepSumElements = kSlotAlignment;  ///< one cache line behind the gradients

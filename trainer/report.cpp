@@ -69,6 +69,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
             {"loss_first", report.steps.empty() ? Json() : Json(report.steps.front().loss)},
             {"loss_last", report.steps.empty() ? Json() : Json(report.steps.back().loss)},
             {"train", {{"top1_last_step", report.steps.empty() ? Json() : Json(report.steps.back().top1)}}},
+            {"damaged", damage_json(report.damaged)},
             {"validation", Json()},
             {"class_names", plan.card.class_names},
             {"preprocessing", preprocessing_json(preprocessing_of(plan.eval_transform))},
@@ -97,7 +98,8 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
     json["validation"] = {{"loss", report.validation->loss()},
                           {"top1", report.validation->top1()},
                           {"top5", top5_json(*report.validation)},
-                          {"samples", report.validation->sums.samples}};
+                          {"samples", report.validation->sums.samples},
+                          {"damaged", damage_json(report.validation->left_out)}};
   }
   if (report.ensemble) put_ensemble(json, report.members, *report.ensemble);
   std::ofstream file(path);

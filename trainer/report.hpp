@@ -20,6 +20,7 @@ namespace dtrain {
 struct RunReport {
   const RunPlan* plan = nullptr;
   std::vector<StepReport> steps;  ///< of this process's run, in order
+  DamagedImages damaged;  ///< of training
   std::optional<EvaluationResult> validation;
   std::vector<std::string> members;        ///< files of weights that branches left
   std::optional<EnsembleResult> ensemble;  ///< of those

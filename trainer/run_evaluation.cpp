@@ -56,8 +56,8 @@ void print_result(const EvalConfig& config, const std::vector<std::string>& file
   const EvaluationResult& whole = result.ensemble;
   const std::string of = result.agreement ? "  of the ensemble" : "";
   std::fputs(members_text(files, result).c_str(), stdout);
-  std::printf("%s%s  on %s of %s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
-              counted(whole.sums.samples, "picture").c_str(), config.data.c_str(),
+  std::printf("%s%s  on %s of %s%s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
+              counted(whole.sums.samples, "picture").c_str(), config.data.c_str(), left_out_text(whole.left_out).c_str(),
               static_cast<double>(whole.sums.samples) / whole.seconds);
   std::fputs(agreement_text(result).c_str(), stdout);
 }
@@ -69,11 +69,14 @@ double top1_of(const ClassAccuracy& accuracy) {
 }
 
 void print_classes(const ClassAccuracies& per_class) {
+  const bool misses_some = std::ranges::any_of(per_class, [](const auto& one) { return one.second.left_out > 0; });
   std::vector<std::vector<std::string>> rows{{"class", "pictures", "top-1"}};
+  if (misses_some) rows.front().push_back("unreadable");
   for (const auto& [name, accuracy] : per_class) {
     char percent[32] = "-";
     if (accuracy.samples > 0) std::snprintf(percent, sizeof percent, "%.2f %%", 100.0 * top1_of(accuracy));
     rows.push_back({name, std::to_string(accuracy.samples), percent});
+    if (misses_some) rows.back().push_back(std::to_string(accuracy.left_out));
   }
   std::fputs(table_text(rows).c_str(), stdout);
 }
@@ -113,11 +116,15 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
             {"top5", top5_json(whole)},
             {"loss", whole.loss()},
             {"samples", whole.sums.samples},
+            {"damaged", damage_json(whole.left_out)},
             {"seconds", whole.seconds}};
   put_ensemble(json, files, result);
   for (const auto& [name, accuracy] : per_class) {
     json["per_class"].push_back(
-        {{"class", name}, {"samples", accuracy.samples}, {"top1", accuracy.samples > 0 ? Json(top1_of(accuracy)) : Json()}});
+        {{"class", name},
+         {"samples", accuracy.samples},
+         {"damaged", accuracy.left_out},
+         {"top1", accuracy.samples > 0 ? Json(top1_of(accuracy)) : Json()}});
   }
   std::ofstream file(path);
   file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
@@ -220,7 +227,7 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
     };
   }
   const EnsembleResult result = evaluate_ensemble(replica, files, *dataset, options, communicator, environment.placement);
-  warn_of_damaged(result.ensemble.faults, "evaluation");
+  warn_of_left_out(result.ensemble.left_out, "evaluated", communicator);
   if (!config.logits.empty()) write_logits(config.logits, logits, result.ensemble.sums.samples, network, communicator);
   std::vector<Prediction> predictions;
   if (counts_classes) predictions = gather_predictions(result.predictions, communicator);
@@ -229,7 +236,10 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   const std::vector<std::string>& folders = dataset->class_names();
   ClassAccuracies per_class;
   if (config.per_class) {
-    const auto accuracies = accuracy_by_class(predictions, folders.size(), class_indices);
+    auto accuracies = accuracy_by_class(predictions, folders.size(), class_indices);
+    for (const std::int64_t sample : result.ensemble.left_out.samples) {
+      ++accuracies[static_cast<std::size_t>(dataset->label(sample))].left_out;
+    }
     for (std::size_t k = 0; k < folders.size(); ++k) per_class.emplace_back(folders[k], accuracies[k]);
     print_classes(per_class);
   }

@@ -90,6 +90,7 @@ class TrainingRun {
     log_start();
     training_.start(*data_.train, first_step, environment_.stop_requested);
     report_.allreduce = training_.exchange_text();
+    training_.damage().restore(damaged_before_);
     if (first_step < plan_.total_steps && first_step == training_.stage().begin) enter_stage();
     if (first_step == plan_.total_steps) {
       training_.finish();
@@ -126,6 +127,8 @@ class TrainingRun {
         if (progress.is_log_step(step)) metrics.flush();
         progress.show(step);
       }
+      if (pause.shares_damage) training_.share_damage();
+      if (pause.ends_epoch || pause.evaluates) training_.damage().sum_up(!pause.evaluates);
       if (pause.compares) require_equal_replicas(replica_.parameters(), communicator_, step.step);
       const bool reads_state = (pause.saves && keeper_.is_enabled()) || (pause.evaluates && averages());
       if (reads_state) training_.gather_optimizer_state();
@@ -133,7 +136,7 @@ class TrainingRun {
       if (pause.evaluates) run_evaluation(step, ends_row, metrics, progress);
       if (ends_row && communicator_.is_root()) end_row(progress);
       if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_, communicator_);
-      if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step);
+      if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step, training_.damage().images().samples);
       if (pause.saves && environment_.directory != nullptr) environment_.directory->saved(step.step, step.epoch);
       if (pause.stops) {
         if (communicator_.is_root()) progress.finish_line();
@@ -150,7 +153,7 @@ class TrainingRun {
     }
     training_.finish();
     if (communicator_.is_root()) progress.finish_line();
-    warn_of_damaged(training_.faults(), "training");
+    training_.damage().sum_up(false);
     finish_profile();
     finish();
     return static_cast<int>(exit_code);
@@ -159,7 +162,8 @@ class TrainingRun {
  private:
   /// What is done between a step and the next.
   struct Pause {
-    bool evaluates = false, stops = false, saves = false, compares = false, ends_stage = false;
+    bool evaluates = false, stops = false, saves = false, compares = false, ends_stage = false, ends_epoch = false;
+    bool shares_damage = false;
   };
 
   /// The weights are up to date after this where anything is done. Waits for ranks that were behind count with the step.
@@ -171,11 +175,13 @@ class TrainingRun {
     const double begin_s = seconds();
     Pause pause{.evaluates = data_.validation && !plan_.eval_every.is_off() && (ends_stage || ends(plan_.eval_every)),
                 .stops = !is_last && stop_requested(step),
-                .ends_stage = ends_stage};
+                .ends_stage = ends_stage,
+                .ends_epoch = ends({.epochs = 1.0})};
     pause.saves = ends_stage || pause.stops || ends(plan_.checkpoint_every);
     // What is saved has been compared, unless nothing is.
     pause.compares = !ranks_train_apart() && (ends(plan_.check_replicas) || (pause.saves && !plan_.check_replicas.is_off()));
-    if (pause.evaluates || pause.saves || pause.compares) training_.settle();
+    pause.shares_damage = !training_.sums_all_ranks() && (pause.ends_epoch || pause.evaluates || pause.saves);
+    if (pause.evaluates || pause.saves || pause.compares || pause.shares_damage) training_.settle();
     if (training_.waits_between_steps()) step.add_wait(seconds() - begin_s);
     return pause;
   }
@@ -274,6 +280,7 @@ class TrainingRun {
     const TrainingPosition position = keeper_.resume(replica_, training_.optimizer(), messages);
     for (const std::string& message : messages) log_root(communicator_, message);
     keeper_.set_best_top1(position.best_top1);
+    damaged_before_ = position.damaged;
     communicator_.barrier();  // a node's ranks may all have written the same weights
     communicator_.require_equal({{"fingerprint of the weights", std::to_string(replica_.parameters().fingerprint())},
                                  {"steps done", std::to_string(position.step)}});
@@ -313,13 +320,14 @@ class TrainingRun {
 
   void run_evaluation(const StepReport& step, bool ends_row, MetricsFile& metrics, Progress& progress) {
     const AveragedStatistics statistics(replica_, communicator_);
+    const std::vector<std::int64_t> named = report_.validation ? report_.validation->left_out.samples : std::vector<std::int64_t>();
     bool is_best = false;
     with_averaged_weights(replica_, training_.optimizer(), [&] {
       report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
       is_best = keeper_.keep_best(replica_, report_.validation->top1(), step.step);
     });
     const EvaluationResult& result = *report_.validation;
-    warn_of_damaged(result.faults, "validation");
+    if (result.left_out.samples != named) warn_of_left_out(result.left_out, "validation", communicator_);
     if (!communicator_.is_root()) return;
     progress.finish_line();
     metrics.write_evaluation(step, result, stage_name());
@@ -403,6 +411,7 @@ class TrainingRun {
 
   void finish() {
     report_.plan = &plan_;
+    report_.damaged = training_.damage().images();
     report_.threads_per_rank = environment_.placement.threads;
     report_.parameters = replica_.parameters().parameter_count();
     report_.fingerprint = replica_.parameters().fingerprint();
@@ -432,6 +441,7 @@ class TrainingRun {
   std::size_t resident_bytes_;  ///< of the process before anything is compiled
   RunPlan plan_;
   CheckpointKeeper keeper_;
+  std::vector<std::int64_t> damaged_before_;  ///< training images, by the run that is resumed
   Training training_;
   Replica& replica_;
   RunReport report_;

@@ -16,13 +16,6 @@ void require_valid(const std::vector<std::string>& faults) {
   throw ConfigError(text);
 }
 
-void warn_of_damaged(const DataFaults& faults, const std::string& pictures) {
-  if (faults.count == 0) return;
-  spdlog::warn("{} {} replaced by the next readable one:", counted(faults.count, "damaged " + pictures + " picture"),
-               faults.count == 1 ? "was" : "were");
-  for (const std::string& message : faults.messages) spdlog::warn("  {}", message);
-}
-
 void log_data(const DataSummary& data, const std::vector<std::string>& preparation, const Dataset* looked_at) {
   for (const std::string& line : data_lines(data)) spdlog::info("{}", line);
   for (const std::string& line : preparation) spdlog::info("{}", line);

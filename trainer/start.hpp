@@ -15,8 +15,6 @@ namespace dtrain {
 /// Throws one ConfigError with all faults when there are any.
 void require_valid(const std::vector<std::string>& faults);
 
-/// Warns, on this rank, of damaged pictures that were replaced. pictures: "training" or "validation".
-void warn_of_damaged(const DataFaults& faults, const std::string& pictures);
 
 /// Creates the file if need be, so that a path that cannot be written is refused before work is done for it. Errors: DataError.
 void require_writable_file(const std::filesystem::path& path, const std::string& option);

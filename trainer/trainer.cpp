@@ -12,14 +12,15 @@
 namespace dtrain {
 
 Trainer::Trainer(const RunPlan& plan, const PlannedStage& stage, const Communicator& communicator, Replica& replica,
-                 DataLoader& loader, GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
-                 std::int64_t first_step)
+                 DataLoader& loader, DamageRecord& damage, GradientExchange& exchange, Optimizer& optimizer,
+                 const std::atomic<bool>* stop_requested, std::int64_t first_step)
     : plan_(plan),
       stage_(stage),
       crop_(stage_transform(plan, stage).crop),
       communicator_(communicator),
       replica_(replica),
       loader_(loader),
+      damage_(damage),
       exchange_(exchange),
       optimizer_(optimizer),
       stop_requested_(stop_requested),
@@ -120,10 +121,16 @@ void Trainer::run_without_pictures(const MicroBatch& micro_batch, const StepShar
   }
 }
 
+const Batch& Trainer::next_batch() {
+  const Batch& batch = loader_.next();
+  if (!batch.damaged.empty()) damage_.met(batch.damaged);
+  return batch;
+}
+
 void Trainer::run_micro_batch(const MicroBatch& micro_batch, const StepShare& share) {
   const std::int64_t pictures = micro_batch.positions.size();
   Graph& graph = replica_.training_graph(pictures, crop_);
-  const Batch& batch = loader_.next();
+  const Batch& batch = next_batch();
   phases_.data += loader_.waited_s();
 
   const double forward_s = seconds();
@@ -167,6 +174,7 @@ void Trainer::write_step_sums() {
   step_sums.top1 = static_cast<float>(sums_.top1);
   step_sums.samples = static_cast<float>(sums_.samples);
   step_sums.stops = stop_requested_ != nullptr && stop_requested_->load() ? 1.0f : 0.0f;
+  step_sums.damaged = static_cast<float>(damage_.news());
 }
 
 StepPosition Trainer::position_of(std::int64_t step) const {
@@ -181,7 +189,7 @@ void Trainer::skip_to(std::int64_t step) {
   for (; step_ < step; ++step_) {
     const StepShare share = share_of(position_of(step_));
     for (const Range& positions : share.micro_batches) {
-      if (positions.size() > 0) loader_.next();
+      if (positions.size() > 0) next_batch();
     }
   }
 }
@@ -204,7 +212,8 @@ StepReport Trainer::finish_report(const StepOutcome& outcome, double begin_s) {
                     .step_s = seconds() - begin_s,
                     .phases = phases_,
                     .exchange_s = exchange_.exchange_s(),
-                    .stop_requested = replica_.step_sums().stops > 0.0f};
+                    .stop_requested = replica_.step_sums().stops > 0.0f,
+                    .met_damage = replica_.step_sums().damaged > 0.0f};
   if (plan_.network.outputs.size() > 1) report.aux_loss = seen_.aux_loss / seen_.samples;
   require_finite(report.loss + report.aux_loss.value_or(0.0));
   return report;

@@ -10,6 +10,7 @@
 #include "dtrain/loss.hpp"
 #include "dtrain/optimizer.hpp"
 #include "schedules/shards.hpp"
+#include "trainer/damage.hpp"
 #include "trainer/gradient_exchange.hpp"
 #include "trainer/replica.hpp"
 #include "trainer/run_plan.hpp"
@@ -38,6 +39,7 @@ struct StepReport {
   StepPhases phases;
   double exchange_s = 0.0;      ///< duration of the exchange itself, hidden or not
   bool stop_requested = false;  ///< a rank was asked to stop (all ranks learn it in the same step)
+  bool met_damage = false;      ///< a rank has news of damaged images, likewise
 
   /// For the other ranks, after the step.
   void add_wait(double wait_s) {
@@ -51,8 +53,8 @@ class Trainer {
   /// Of one stage of the plan. All references outlive the trainer. stop_requested: set by a signal; may be null. first_step:
   /// steps of the run done before.
   Trainer(const RunPlan& plan, const PlannedStage& stage, const Communicator& communicator, Replica& replica,
-          DataLoader& loader, GradientExchange& exchange, Optimizer& optimizer, const std::atomic<bool>* stop_requested,
-          std::int64_t first_step);
+          DataLoader& loader, DamageRecord& damage, GradientExchange& exchange, Optimizer& optimizer,
+          const std::atomic<bool>* stop_requested, std::int64_t first_step);
 
   /// One step of all ranks, or, where they did not wait for this one, all that they did meanwhile; may leave updates of weights
   /// to the next one, or to settle(). Errors: CommError, DataError; DivergedError on all ranks alike when the loss or a weight
@@ -86,6 +88,8 @@ class Trainer {
   /// The same without pictures: this rank adds nothing.
   void run_without_pictures(const MicroBatch& micro_batch, const StepShare& share);
   void begin_backward(const MicroBatch& micro_batch, const StepShare& share);
+  /// The loader's next batch; what is damaged there is recorded.
+  const Batch& next_batch();
   PassOptions pass_of(const MicroBatch& micro_batch) const;
   /// Of this rank's pictures so far, with the auxiliary one, as it travels.
   float loss_sum() const { return static_cast<float>(sums_.loss + sums_.aux_loss); }
@@ -107,6 +111,7 @@ class Trainer {
   const Communicator& communicator_;
   Replica& replica_;
   DataLoader& loader_;
+  DamageRecord& damage_;
   GradientExchange& exchange_;
   Optimizer& optimizer_;
   const std::atomic<bool>* stop_requested_;

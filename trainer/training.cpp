@@ -80,6 +80,7 @@ void Training::start(const Dataset& dataset, std::int64_t first_step, const std:
     reducer_.emplace(communicator_, replica_.window(), reducer_options());
   }
   dataset_ = &dataset;
+  damage_.emplace(dataset, config_.max_damaged, communicator_);
   stop_requested_ = stop_requested;
   overlap_planned_at_ = first_step + kStepsBeforePlan;
   // A run of which nothing is left begins at the end of its last stage.
@@ -92,28 +93,28 @@ void Training::begin_stage(std::int64_t first_step) {
   trainer_.reset();  // has a reference to the loader
   loader_.emplace(*dataset_, loader_options(),
                   training_sequence(plan_, stage(), communicator_.size(), communicator_.rank(), first_step));
-  trainer_.emplace(plan_, stage(), communicator_, replica_, *loader_, exchange, optimizer_, stop_requested_, first_step);
+  trainer_.emplace(plan_, stage(), communicator_, replica_, *loader_, *damage_, exchange, optimizer_, stop_requested_, first_step);
 }
 
 void Training::next_stage() {
   check(stage_ + 1 < plan_.stages.size() && steps_done() == stage().end, "Training: the stage has ended, and another follows");
-  earlier_faults_ = faults();
   ++stage_;
   begin_stage(stage().begin);
 }
 
-DataFaults Training::faults() const {
-  DataFaults faults = earlier_faults_;
-  const DataFaults now = loader_->faults();
-  faults.count += now.count;
-  faults.messages.insert(faults.messages.end(), now.messages.begin(), now.messages.end());
-  return faults;
+void Training::share_damage() {
+  if (communicator_.any(damage_->news() > 0)) damage_->share();
 }
 
 StepReport Training::step() {
   // The first steps are slower: pages are touched, caches filled.
   if (reducer_ && steps_done() == overlap_planned_at_) reducer_->plan_overlap();
-  return trainer_->step();
+  const StepReport report = trainer_->step();
+  if (report.met_damage && sums_all_ranks()) {
+    settle();
+    damage_->share();
+  }
+  return report;
 }
 
 void Training::gather_optimizer_state() {

@@ -10,6 +10,7 @@
 #include "dtrain/data.hpp"
 #include "dtrain/optimizer.hpp"
 #include "trainer/config.hpp"
+#include "trainer/damage.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/gradient_reducer.hpp"
 #include "trainer/placement.hpp"
@@ -64,8 +65,10 @@ class Training {
   bool waits_between_steps() const;
   /// For people and reports: "ring", "ps: 2 servers, sync".
   std::string exchange_text() const;
-  /// Of all stages so far.
-  DataFaults faults() const;
+  /// Damaged images of all stages so far, as all ranks know them; steps whose sums are over all ranks share them.
+  DamageRecord& damage() { return *damage_; }
+  /// Shares them where steps do not. Collective, after settle(). Errors: as DamageRecord::share().
+  void share_damage();
 
  private:
   ReducerOptions reducer_options();
@@ -84,7 +87,7 @@ class Training {
   std::size_t stage_ = 0;
   const Dataset* dataset_ = nullptr;
   const std::atomic<bool>* stop_requested_ = nullptr;
-  DataFaults earlier_faults_;               ///< of stages before
+  std::optional<DamageRecord> damage_;
   std::int64_t overlap_planned_at_ = 0;     ///< steps done by then
   std::optional<GradientReducer> reducer_;  ///< this or the next
   AlignedMemory served_weights_;            ///< on a worker that also serves

@@ -75,6 +75,7 @@ struct TrainingPosition {
   std::uint64_t seed = 0;
   double best_top1 = -1.0;  ///< best validation top-1 so far, −1: none
   WeightsCard card;
+  std::vector<std::int64_t> damaged{};  ///< damaged training images met so far, by their numbers in the data set
   std::string recipe;  ///< canonical text of everything that shapes the trajectory (batch, schedule, data size, …)
   RankStatistics rank_statistics{};  ///< empty: those beside the weights are every rank's
 };

@@ -86,7 +86,7 @@ TEST(FaultyData, DamagedPicturesAreReplacedCountedAndNamed) {
   const Outcome outcome = train_on(damage.data, one_epoch_and({"--metrics", metrics.string()}));
 
   EXPECT_EQ(outcome.exit_code, 0) << outcome;
-  EXPECT_TRUE(outcome.says("2 damaged training pictures")) << outcome;
+  EXPECT_TRUE(outcome.says("2 damaged training images")) << outcome;
   EXPECT_TRUE(outcome.says(damage.text_file.string())) << outcome;
   EXPECT_TRUE(outcome.says(damage.truncated.string())) << outcome;
   std::int64_t samples = 0;
@@ -110,7 +110,7 @@ TEST(FaultyData, MoreDamagedPicturesThanAllowedEndTheRun) {
   const Outcome outcome = train_on(damage.data, one_epoch_and({"--max-damaged", "1"}));
 
   expect_refused(outcome,
-                 {"expected at most 1 damaged pictures, found 2 so far", damage.text_file.string(), damage.truncated.string()});
+                 {"expected at most 1 damaged image, found 2 so far", damage.text_file.string(), damage.truncated.string()});
 }
 
 TEST(FaultyData, DamagedPicturesLeaveTheRunReproducible) {
@@ -152,7 +152,7 @@ TEST(FaultyData, DamagedPicturesAreNamedByEval) {
 
   EXPECT_EQ(tolerant_outcome.exit_code, 0) << tolerant_outcome;
   EXPECT_TRUE(tolerant_outcome.says(damaged.string())) << tolerant_outcome;
-  expect_refused(strict_outcome, {damaged.string(), "at most 0 damaged pictures"});
+  expect_refused(strict_outcome, {damaged.string(), "at most 0 damaged images"});
 }
 
 TEST(FaultyData, MoreClassesThanAskedForAreRefused) {
