@@ -10,7 +10,10 @@ namespace dtrain {
 
 namespace {
 
-/// Counts from here on are fates: four billion answers take centuries.
+constexpr std::uint32_t kActivityBits = 2;
+constexpr std::uint32_t kActivities = (1U << kActivityBits) - 1;
+
+/// Counts from here on are fates: a billion answers take decades.
 constexpr std::uint32_t kFates = std::numeric_limits<std::uint32_t>::max() - static_cast<std::uint32_t>(Fate::ended);
 
 }  // namespace
@@ -33,10 +36,27 @@ std::vector<int> RollCall::neighbours(int rank, int size) {
   return ranks;
 }
 
-void RollCall::answer(double now_s) {
+const char* to_text(Activity activity) {
+  switch (activity) {
+    case Activity::reads:
+      return "waits for images";
+    case Activity::saves:
+      return "saves a file";
+    default:
+      return "waits for other ranks";
+  }
+}
+
+void RollCall::answer(double now_s, Activity activity) {
   const auto own = static_cast<std::size_t>(rank_);
   heard_at_s_[own] = now_s;
-  if (table_[own] < kFates) ++table_[own];
+  const std::uint32_t next = (((table_[own] >> kActivityBits) + 1) << kActivityBits) + static_cast<std::uint32_t>(activity);
+  if (table_[own] < kFates && next < kFates) table_[own] = next;
+}
+
+Activity RollCall::activity(int rank) const {
+  const std::uint32_t entry = table_[static_cast<std::size_t>(rank)];
+  return entry < kFates ? static_cast<Activity>(entry & kActivities) : Activity::waits;
 }
 
 void RollCall::mark(int rank, Fate fate) {

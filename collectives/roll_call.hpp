@@ -17,12 +17,21 @@ enum class Fate : std::uint32_t {
   ended,    ///< given up: its process is gone
 };
 
+/// What a rank that answers is about. Those after the first hold up the others for a good reason.
+enum class Activity : std::uint32_t {
+  waits,  ///< for other ranks
+  reads,  ///< waits for images
+  saves,  ///< waits for a file that it writes
+};
+/// "waits for images", "saves a file".
+const char* to_text(Activity activity);
+
 // Note [Notices travel by way of neighbours]
 // A rank that has waited for long raises its own count in the table and sends the table to the ranks 1, 2, 4, … places before
 // and behind it; whoever waits merges, element by element, the larger count, and hands on what was news to it. So word
 // of everybody reaches everybody in log₂ p hops, of 2·log₂ p small messages a rank each, and around ranks that are silent: p −
 // 1 connections of every rank (512 ranks: 261 632 of them) are not needed. Counts only grow: old tables do no harm, in any
-// order. A fate is a count that no answer reaches.
+// order. A fate is a count that no answer reaches. The two lowest bits of a count are what its rank was about then.
 class RollCall {
  public:
   RollCall(int rank, int size);
@@ -31,7 +40,7 @@ class RollCall {
   static std::vector<int> neighbours(int rank, int size);
 
   /// This rank answers: it is alive and waits.
-  void answer(double now_s);
+  void answer(double now_s, Activity activity = Activity::waits);
   /// What became of a rank; a weaker fate than the one known changes nothing.
   void mark(int rank, Fate fate);
   /// Takes over what another rank knows. Result: whether anything was news.
@@ -40,6 +49,8 @@ class RollCall {
   std::span<const std::uint32_t> table() const { return table_; }
   int size() const { return static_cast<int>(table_.size()); }
   Fate fate(int rank) const;
+  /// What a rank was about when it last answered.
+  Activity activity(int rank) const;
   /// Whether a rank has answered since then, by the clock of answer() and merge(). The own rank always has.
   bool was_heard(int rank, double since_s) const;
   /// Whether any other rank has.

@@ -17,6 +17,10 @@
 
 #include "collectives/agreement.hpp"
 
+// Note [Time is not up while a rank is busy]
+// A rank that waits for images, or for a file that it saves, answers the roll call itself, with what it is about; how long that
+// may last is for it to say. While its answers come, the clocks of those who wait for it stand still: they count from the last
+// of these answers on, since it has all the rest of its step still to do then. Other ranks get no more time by that.
 namespace dtrain {
 
 namespace {
@@ -76,6 +80,7 @@ StallWatch::StallWatch(int rank, std::vector<WatchedRank> ranks, Links links)
       neighbours_(RollCall::neighbours(rank, roll_.size())),
       is_behind_(neighbours_.size(), false),
       arrived_(ranks_.size()),
+      busy_at_s_(ranks_.size(), kLongAgo_s),
       processes_beside_mpi_(processes_) {}
 
 StallWatch::~StallWatch() { hush(false); }
@@ -111,7 +116,8 @@ void StallWatch::look(const WaitPolicy& wait, double waited_s, double now_s, con
   if (left_seen_s_) return;
 
   see_stop_request(describe, waited_s, now_s);
-  answer_roll_call(wait.timeout_s, waited_s, now_s);
+  answer_roll_call(wait, waited_s, now_s);
+  if (wait.activity != Activity::waits) return;
   const double recently_s = now_s - memory_s(wait.timeout_s);
   if (waited_s >= wait.timeout_s / 3 && !has_looked_for_stall_) {
     has_looked_for_stall_ = true;
@@ -123,10 +129,16 @@ void StallWatch::look(const WaitPolicy& wait, double waited_s, double now_s, con
     if (!missing.empty() && warn_)
       warn_("waiting for " + tenths(waited_s) + " now, without an answer from " + text_of(missing, processes_, &roll_));
   }
+  for (const int rank : busy(recently_s)) {
+    busy_at_s_[static_cast<std::size_t>(rank)] = now_s;
+    excused_s_.store(now_s, std::memory_order_relaxed);
+  }
   if (waited_s < wait.timeout_s) return;
   // Where all answer, the last to come has perhaps only just come; it gets as much time again as the roll call.
-  const std::vector<int> silent = unheard(recently_s);
-  if (silent.empty() && waited_s < wait.timeout_s * 4 / 3) return;
+  std::vector<int> silent = unheard(recently_s);
+  std::erase_if(silent, [&](int rank) { return now_s - busy_at_s_[static_cast<std::size_t>(rank)] < wait.timeout_s; });
+  const double counted_s = std::min(waited_s, now_s - excused_s_.load(std::memory_order_relaxed));
+  if (silent.empty() && counted_s < wait.timeout_s * 4 / 3) return;
   mark_silent(silent);
   give_up(describe, wait, waited_s);
 }
@@ -141,7 +153,8 @@ void StallWatch::look_beside_mpi(const BesideMpi& wait, const std::function<std:
   const bool tells_of_stop = !has_told_of_stop_beside_mpi_ && wait.waited_s >= kLongWaitBeforeStop_s &&
                              stop_requested_ != nullptr && stop_requested_->load(std::memory_order_relaxed);
   const bool warns = !has_warned_beside_mpi_ && wait.waited_s >= wait.timeout_s / 3 && rank_ == 0;
-  const bool gives_up = has_ended || wait.waited_s >= wait.timeout_s;
+  const double counted_s = std::min(wait.waited_s, monotonic_s() - excused_s_.load(std::memory_order_relaxed));
+  const bool gives_up = has_ended || counted_s >= wait.timeout_s;
   if (!tells_of_stop && !warns && !gives_up) return;
   std::vector<int> lost;
   for (int rank = 0; rank < roll_.size(); ++rank) {
@@ -244,12 +257,13 @@ void StallWatch::see_stop_request(const std::function<std::string()>& describe, 
 }
 
 /// Answers when it is time to, or when somebody else calls.
-void StallWatch::answer_roll_call(double timeout_s, double waited_s, double now_s) {
+void StallWatch::answer_roll_call(const WaitPolicy& wait, double waited_s, double now_s) {
+  const double timeout_s = wait.timeout_s;
   const bool is_called = waited_s >= timeout_s / 4 || stop_seen_s_ || roll_.was_anybody_heard(begin_s_);
   const bool is_first = answered_s_ == begin_s_;
   if (is_called && (is_first || now_s - answered_s_ >= period_s(timeout_s))) {
     hush(true);
-    roll_.answer(now_s);
+    roll_.answer(now_s, wait.activity);
     answered_s_ = now_s;
     is_behind_.assign(is_behind_.size(), true);
   }
@@ -260,8 +274,10 @@ void StallWatch::warn_of_stall(const std::function<std::string()>& describe, dou
   has_warned_ = true;
   if (!warn_) return;
   const std::vector<int> missing = unheard(since_s);
-  warn_(doing(describe) + ": waiting for " + tenths(waited_s) + " now, " +
-        (missing.empty() ? "while every rank answers" : "without an answer from " + text_of(missing, processes_, &roll_)));
+  const std::vector<int> others = busy(since_s);
+  std::string why = missing.empty() ? "" : "without an answer from " + text_of(missing, processes_, &roll_);
+  if (!others.empty()) why += (why.empty() ? "" : ", ") + std::string("while ") + text_of_busy(others);
+  warn_(doing(describe) + ": waiting for " + tenths(waited_s) + " now, " + (why.empty() ? "while every rank answers" : why));
 }
 
 void StallWatch::mark_silent(const std::vector<int>& ranks) {
@@ -335,6 +351,21 @@ std::vector<int> StallWatch::unheard(double since_s) const {
     if (!roll_.was_heard(rank, since_s)) ranks.push_back(rank);
   }
   return ranks;
+}
+
+std::vector<int> StallWatch::busy(double since_s) const {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < roll_.size(); ++rank) {
+    const bool is_known = rank != rank_ && roll_.was_heard(rank, since_s);
+    if (is_known && roll_.activity(rank) != Activity::waits) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+/// "rank 1 on n2 waits for images". Many of them: the first, and how many more.
+std::string StallWatch::text_of_busy(const std::vector<int>& ranks) const {
+  const std::string others = ranks.size() == 1 ? "" : " (and " + std::to_string(ranks.size() - 1) + " more)";
+  return text_of({ranks.front()}, processes_, &roll_) + " " + to_text(roll_.activity(ranks.front())) + others;
 }
 
 /// "rank 3 on n2 (process 1234 has ended), ranks 4–7 on n3". Neighbours of one host and one fate are put together.

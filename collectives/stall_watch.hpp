@@ -127,8 +127,11 @@ class StallWatch {
   void hush(bool is_hushed);
   void read_notices(double now_s);
   void hand_on();
-  void answer_roll_call(double timeout_s, double waited_s, double now_s);
+  void answer_roll_call(const WaitPolicy& wait, double waited_s, double now_s);
   void warn_of_stall(const std::function<std::string()>& describe, double waited_s, double since_s);
+  /// Ranks that have answered since then, and are about something else than waiting.
+  std::vector<int> busy(double since_s) const;
+  std::string text_of_busy(const std::vector<int>& ranks) const;
   void see_stop_request(const std::function<std::string()>& describe, double waited_s, double now_s);
   void mark_silent(const std::vector<int>& ranks);
   [[noreturn]] void give_up(const std::function<std::string()>& describe, const WaitPolicy& wait, double waited_s);
@@ -153,6 +156,7 @@ class StallWatch {
   std::vector<int> neighbours_;
   std::vector<bool> is_behind_;  ///< per neighbour: has not got the present table yet
   std::vector<std::uint32_t> arrived_;
+  std::vector<double> busy_at_s_;
   std::function<void(const std::string& text)> warn_;
   const std::atomic<bool>* stop_requested_ = nullptr;
   double patience_with_stopped_s_ = 60.0;
@@ -160,6 +164,9 @@ class StallWatch {
   const std::function<std::vector<int>()>* recipients_ = nullptr;
 
   std::atomic<bool> has_given_up_{false};
+  // Note [Time is not up while a rank is busy]: when any rank, and each rank, last said so.
+  static constexpr double kLongAgo_s = -1e18;
+  std::atomic<double> excused_s_{kLongAgo_s};
   bool is_hushed_ = false;
   bool was_hushed_ = false;  ///< when the present wait began
 

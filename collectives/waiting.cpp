@@ -11,6 +11,7 @@
 #include <chrono>
 #include <climits>
 #include <cstdio>
+#include <limits>
 
 #include "collectives/comm_thread.hpp"
 #include "collectives/stall_watch.hpp"
@@ -71,7 +72,9 @@ bool LongWait::lasts(const std::function<std::string()>& describe) {
     has_begun_ = true;
     wait_.watch->look(wait_, waited_s_, now, describe);
   } else {
-    wait_.watch->look_beside_mpi({.waited_s = waited_s_, .timeout_s = wait_.timeout_s}, describe);
+    const bool is_for_ranks = wait_.activity == Activity::waits;
+    const double timeout_s = is_for_ranks ? wait_.timeout_s : std::numeric_limits<double>::infinity();
+    wait_.watch->look_beside_mpi({.waited_s = waited_s_, .timeout_s = timeout_s}, describe);
   }
   return true;
 }

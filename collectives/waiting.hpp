@@ -11,6 +11,7 @@ namespace dtrain {
 
 class CommThread;
 class StallWatch;
+enum class Activity : std::uint32_t;
 
 struct WaitPolicy {
   std::int64_t spins = 0;       ///< polls before sleeping: a few where the core also computes, many where it is reserved
@@ -19,6 +20,8 @@ struct WaitPolicy {
   /// Of the owner of a comm thread: where that one has jobs, this one must not call MPI, and its watch looks at processes
   /// alone.
   const CommThread* beside = nullptr;
+  /// What this rank waits for, if not for other ranks (roll_call.hpp): it tells them so, and ends the wait itself.
+  Activity activity{};
 };
 
 /// Waiting on a core that also computes: polls briefly, then sleeps in the kernel.

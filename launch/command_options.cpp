@@ -100,6 +100,11 @@ Option stall_timeout_option(double& field) {
                        field);
 }
 
+Option data_timeout_option(double& field) {
+  return number_option("data-timeout",
+                       "Seconds for which ranks wait for an image that is read, or a file that is saved, before all end.", field);
+}
+
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
   return {
       whole_option("threads", "Compute threads of a rank.", 1, threads, "one per core, or OMP_NUM_THREADS"),
@@ -113,11 +118,12 @@ std::vector<Option> placement_options(int& threads, int& comm_cores, std::string
 }
 
 std::vector<Option> picture_options(std::int64_t& resize, std::int64_t& crop, std::int64_t& max_damaged,
-                                    std::int64_t& synthetic_size) {
+                                    double& data_timeout_s, std::int64_t& synthetic_size) {
   return {
       whole_option("resize", "Shorter side before the centre crop, pixels.", 1, resize, "crop·256/224"),
       crop_option(crop),
       whole_option("max-damaged", "Pictures that may be unreadable before the run is refused.", 0, max_damaged),
+      data_timeout_option(data_timeout_s),
       whole_option("synthetic-size", "Pictures in an epoch of synthetic data.", 1, synthetic_size),
   };
 }
@@ -160,7 +166,7 @@ OptionTable train_table(TrainConfig& c) {
                             "standard, or light up to 64 pixels"),
                 on_off_option("shuffle", "New random order in every epoch.", c.shuffle),
             });
-  add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
+  add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.data_timeout_s, c.synthetic_size));
   add_group(table, "Data", preprocessing_options(c.interpolation, c.mean, c.stddev, "that of --init-from, else "));
   add_group(table, "Training",
             {
@@ -276,7 +282,7 @@ OptionTable eval_table(EvalConfig& c) {
                 text_option("class-indices", "FILE", "Lines \"folder index\": which of the network's classes each folder is.",
                             c.class_indices, "by the names in the weights"),
             });
-  add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.synthetic_size));
+  add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.data_timeout_s, c.synthetic_size));
   add_group(table, "Data", preprocessing_options(c.interpolation, c.mean, c.stddev, "that of the weights, else "));
   add_group(table, "Data",
             {

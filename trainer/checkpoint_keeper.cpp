@@ -6,6 +6,7 @@
 
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
+#include "trainer/patience.hpp"
 #include "trainer/averaged_statistics.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
@@ -184,12 +185,19 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   return position;
 }
 
+void CheckpointKeeper::save_on_root(const fs::path& file, const std::function<void()>& save) const {
+  on_root(communicator_, [&] {
+    const SavingWatch watch(file.string(), plan_.patience, communicator_);
+    save();
+  });
+}
+
 void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::int64_t step,
                             const std::vector<std::int64_t>& damaged) {
   if (!is_enabled()) return;
   const AveragedStatistics average(replica, communicator_);
   RankStatistics own = average.gather();
-  on_root(communicator_, [&] {
+  save_on_root(paths_.checkpoint(step), [&] {
     const StepPosition next = next_position(plan_, step);
     const PlannedStage* const branch = open_branch(plan_, step);
     save_checkpoint(paths_, replica.parameters(), replica.tensor_names(), optimizer,
@@ -207,7 +215,7 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
 }
 
 void CheckpointKeeper::keep_member(Replica& replica, const PlannedStage& branch) const {
-  on_root(communicator_, [&] {
+  save_on_root(paths_.member(branch.stage.name), [&] {
     write_tensor_file(paths_.member(branch.stage.name),
                       export_weights(replica.parameters(), replica.tensor_names(), card_at(branch.end)));
   });
@@ -255,7 +263,7 @@ bool CheckpointKeeper::keep_best(Replica& replica, double top1, std::int64_t ste
   if (top1 <= best_top1_) return false;
   best_top1_ = top1;
   if (!is_enabled()) return true;
-  on_root(communicator_, [&] {
+  save_on_root(paths_.best(), [&] {
     write_tensor_file(paths_.best(), export_weights(replica.parameters(), replica.tensor_names(), card_at(step)));
   });
   return true;

@@ -1,6 +1,8 @@
 // When and where a run saves, and from where it continues. The root writes; all ranks read.
 #pragma once
 
+#include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,6 +57,9 @@ class CheckpointKeeper {
   /// A run that goes on after `step`, from `file`, needs the trunk where it is in a branch, and the members of branches that
   /// are done: reads them, and copies them first where the file is of another run. Errors: DataError: missing or damaged.
   void require_branch_files(std::int64_t step, const std::string& file) const;
+
+  /// Writes `file` on the root, under a watch: the others may wait for long. Errors: DataError on every rank.
+  void save_on_root(const std::filesystem::path& file, const std::function<void()>& save) const;
 
   std::string resume_;
   CheckpointPaths paths_;

@@ -65,6 +65,8 @@ void check_shared(const Config& config, int ranks, Faults& faults) {
   if (!config.stddev.empty()) faults.collect("--std", [&] { parse_channels(config.stddev, kSmallestDeviation); });
   faults.within(config.workers, 0, kMostWorkers, "--workers");
   faults.at_least(config.max_damaged, 0, "--max-damaged");
+  faults.require(std::isfinite(config.data_timeout_s) && config.data_timeout_s >= kShortestStall_s, "--data-timeout",
+                 "a number from " + option_number(kShortestStall_s), option_number(config.data_timeout_s));
   faults.at_least(config.synthetic_size, 1, "--synthetic-size");
 
   faults.at_least(config.global_batch, 0, "--global-batch");

@@ -89,6 +89,7 @@ struct TrainConfig {
   std::string overlap = "on";          ///< on | forward | backward | off: when gradients travel
   std::string shared_update = "auto";  ///< auto | on | off: one copy of weights and velocity for the ranks of a node
   double stall_timeout_s = 60.0;       ///< a bucket of gradients that is late by this ends the job
+  double data_timeout_s = 600.0;       ///< a file that takes longer to read or to save ends the job
   int ranks_per_node = 0;
 
   // Parameter servers (allreduce = "ps")
@@ -141,6 +142,7 @@ struct EvalConfig {
   std::string mean, stddev;          ///< "0.485,0.456,0.406"; empty: those of the weights, else ImageNet's
   int workers = 0;                   ///< 0: chosen from the cores the rank has
   std::int64_t max_damaged = 100;
+  double data_timeout_s = 600.0;  ///< an image that takes longer to read ends the job
   std::int64_t synthetic_size = 1281167;
   std::int64_t global_batch = 0;  ///< 0: 32 a rank
   std::int64_t local_batch = 0;   ///< 0: the rank's share, at most 64 and what fits the memory

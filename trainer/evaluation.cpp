@@ -51,7 +51,7 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
   EvaluationResult result;
   std::vector<DamagedSample> damaged;
   for (;;) {
-    const Batch& batch = loader.next();
+    const Batch& batch = await_batch(loader, options.patience, communicator, {});
     damaged.insert(damaged.end(), batch.damaged.begin(), batch.damaged.end());
     if (batch.count == 0) break;
     std::span<const float> images = batch.images;

@@ -8,6 +8,7 @@
 #include "dtrain/data.hpp"
 #include "dtrain/loss.hpp"
 #include "trainer/damage.hpp"
+#include "trainer/patience.hpp"
 #include "trainer/placement.hpp"
 #include "trainer/replica.hpp"
 
@@ -25,6 +26,7 @@ struct EvaluationOptions {
   TransformOptions transform;
   int workers = 1;
   std::int64_t max_damaged = 100;
+  Patience patience{};
   std::span<const std::int32_t> class_indices{};  ///< the network's class for each label; empty: the label itself
   std::function<void(const EvaluatedBatch&)> on_batch{};
 };

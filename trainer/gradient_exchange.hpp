@@ -7,6 +7,7 @@
 
 #include "collectives/parameter_server.hpp"
 #include "dtrain/layers.hpp"
+#include "trainer/patience.hpp"
 
 namespace dtrain {
 
@@ -43,6 +44,9 @@ class GradientExchange {
   /// Brings the weights up to date, wherever the step stands. Collective: other threads may use MPI after this, until the next
   /// step.
   virtual void settle() = 0;
+
+  /// How the owner's thread reaches MPI while it waits for something of its own, in the middle of a step.
+  virtual WayToMpi way_to_mpi() = 0;
 
   /// Whether a step gives all ranks the same sums, so that what these lead to happens on all of them.
   virtual bool ends_alike() const = 0;

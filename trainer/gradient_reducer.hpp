@@ -60,6 +60,7 @@ class GradientReducer final : public GradientExchange {
   void sum_now(std::span<double> values) override;
   void broadcast_now(std::span<float> values) override;
   void settle() override;
+  WayToMpi way_to_mpi() override { return {.comm_thread = comm_thread_.get()}; }
   bool ends_alike() const override { return options_.algorithms != AllReduceAlgorithm::none; }
 
   /// After a few steps: from their times, rank 0 decides for all in which order buckets travel, and whether forward overlaps.

@@ -220,6 +220,7 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   EvaluationOptions options{.transform = evaluation_transform(network, config),
                             .workers = loader_workers(config.workers, environment.placement),
                             .max_damaged = config.max_damaged,
+                            .patience = {.data_timeout_s = config.data_timeout_s},
                             .class_indices = class_indices};
   if (!config.logits.empty()) {
     options.on_batch = [&](const EvaluatedBatch& batch) {

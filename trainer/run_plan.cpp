@@ -252,6 +252,7 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
   plan.checkpoint_every = parse_interval(config.checkpoint_every);
   plan.eval_every = parse_interval(config.eval_every);
   plan.check_replicas = parse_interval(config.check_replicas);
+  plan.patience = {.stall_timeout_s = config.stall_timeout_s, .data_timeout_s = config.data_timeout_s};
 
   const auto sizes = micro_batch_sizes(plan.samples, plan.global_batch, ranks, 0, plan.local_batch, data_steps(plan.stages));
   plan.compile = CompileOptions{.batch = sizes.empty() ? 1 : sizes.front(),

@@ -12,6 +12,7 @@
 #include "dtrain/weights_card.hpp"
 #include "schedules/stages.hpp"
 #include "trainer/config.hpp"
+#include "trainer/patience.hpp"
 
 namespace dtrain {
 
@@ -42,6 +43,7 @@ struct RunPlan {
   std::uint64_t seed = 1;
   bool syncs_norms = false;  ///< batch-norm's statistics are those of the micro-batches that all ranks compute at the same time
   Interval checkpoint_every, eval_every, check_replicas;
+  Patience patience;
 
   /// "key=value" lines of everything that shapes the run; equal recipes on equal ranks give equal bits.
   std::string recipe;

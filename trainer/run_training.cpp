@@ -355,7 +355,8 @@ class TrainingRun {
   EvaluationOptions evaluation_options() const {
     return {.transform = plan_.eval_transform,
             .workers = loader_workers(config_.workers, environment_.placement),
-            .max_damaged = config_.max_damaged};
+            .max_damaged = config_.max_damaged,
+            .patience = plan_.patience};
   }
 
   void log_start() const {

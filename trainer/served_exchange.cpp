@@ -32,6 +32,7 @@ void ServedExchange::run_job(int job) {
   if (job == sums_job()) return worker_->receive_sums();
   if (job == finish_job()) return worker_->finish_step();
   if (job == pause_job()) return worker_->pause();
+  if (job == call_job()) return (*call_)();
   worker_->pull(options_.gradient_ranges[static_cast<std::size_t>(job - pull_job(0))]);
 }
 
@@ -43,6 +44,14 @@ void ServedExchange::submit(int job) {
 void ServedExchange::carry_out(int job) {
   submit(job);
   clock_.waited_s += comm_thread_->wait(submitted_ - 1);
+}
+
+WayToMpi ServedExchange::way_to_mpi() {
+  return {.run = [this](const std::function<void()>& call) {
+    call_ = &call;
+    submit(call_job());
+    comm_thread_->wait(submitted_ - 1);
+  }};
 }
 
 void ServedExchange::begin_forward() {

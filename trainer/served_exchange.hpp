@@ -44,6 +44,8 @@ class ServedExchange final : public GradientExchange {
   void broadcast_now(std::span<float> values) override;
   /// In async mode, all ranks have the servers' weights after this.
   void settle() override;
+  /// As a job of the comm thread, which serves peers where it has none.
+  WayToMpi way_to_mpi() override;
   /// Servers end the job by themselves where weights are not finite, before all workers know of it.
   bool ends_alike() const override { return false; }
 
@@ -60,7 +62,8 @@ class ServedExchange final : public GradientExchange {
   int sums_job() const { return partitions(); }
   int finish_job() const { return partitions() + 1; }
   int pause_job() const { return partitions() + 2; }
-  int pull_job(LayerIndex layer) const { return partitions() + 3 + static_cast<int>(layer); }
+  int call_job() const { return partitions() + 3; }
+  int pull_job(LayerIndex layer) const { return partitions() + 4 + static_cast<int>(layer); }
   int partitions() const { return static_cast<int>(options_.plan.partitions.size()); }
 
   void run_job(int job);
@@ -79,6 +82,7 @@ class ServedExchange final : public GradientExchange {
   std::int64_t final_elements_ = 0;
   int pushed_ = 0;     ///< partitions whose push is submitted
   int submitted_ = 0;  ///< jobs since the comm thread was reset
+  const std::function<void()>* call_ = nullptr;  ///< of call_job
   bool is_finished_ = true;
   bool is_paused_ = false;
   std::vector<bool> is_pulled_;  ///< per node of the network: its weights, in this forward

@@ -122,7 +122,7 @@ void Trainer::run_without_pictures(const MicroBatch& micro_batch, const StepShar
 }
 
 const Batch& Trainer::next_batch() {
-  const Batch& batch = loader_.next();
+  const Batch& batch = await_batch(loader_, plan_.patience, communicator_, exchange_.way_to_mpi());
   if (!batch.damaged.empty()) damage_.met(batch.damaged);
   return batch;
 }

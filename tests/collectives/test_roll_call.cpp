@@ -88,6 +88,18 @@ TEST(RollCall, HearsARankWheneverItsCountHasGrown) {
   EXPECT_FALSE(ranks[0].was_anybody_heard(0.0)) << "itself alone";
 }
 
+TEST(RollCall, AnAnswerSaysWhatItsRankIsAbout) {
+  std::vector<RollCall> ranks = roll_calls(2);
+
+  for (const Activity activity : {Activity::reads, Activity::waits, Activity::saves, Activity::reads}) {
+    ranks[0].answer(1.0, activity);
+    EXPECT_TRUE(ranks[1].merge(ranks[0].table(), 2.0));
+    EXPECT_EQ(ranks[1].activity(0), activity);
+  }
+  ranks[1].mark(0, Fate::ended);
+  EXPECT_EQ(ranks[1].activity(0), Activity::waits);
+}
+
 TEST(RollCall, AFateOutweighsAnswersAndWeakerFates) {
   std::vector<RollCall> ranks = roll_calls(3);
   ranks[1].answer(1.0);

@@ -52,8 +52,9 @@ class Ranks {
   StallWatch& watch(int rank) { return *watches_[static_cast<std::size_t>(rank)]; }
 
   /// A rank waits until `is_over`, or until its watch ends the wait. beside: as WaitPolicy's.
-  Verdict wait(int rank, double timeout_s, const std::function<bool()>& is_over, const CommThread* beside = nullptr) {
-    const WaitPolicy policy{.timeout_s = timeout_s, .watch = &watch(rank), .beside = beside};
+  Verdict wait(int rank, double timeout_s, const std::function<bool()>& is_over, const CommThread* beside = nullptr,
+               Activity activity = Activity::waits) {
+    const WaitPolicy policy{.timeout_s = timeout_s, .watch = &watch(rank), .beside = beside, .activity = activity};
     const double begin_s = monotonic_s();
     Verdict verdict;
     try {
@@ -167,6 +168,46 @@ TEST(StallWatch, BothSidesOfABrokenLinkNameTheOther) {
 
   for (const Verdict& verdict : of_left) EXPECT_TRUE(has(verdict.error, "rank 2 on host2, rank 3 on host3;")) << verdict.error;
   for (const Verdict& verdict : of_right) EXPECT_TRUE(has(verdict.error, "rank 0 on host0, rank 1 on host1;")) << verdict.error;
+}
+
+TEST(StallWatch, WaitsForARankThatIsBusyAndThenForAsLongAgain) {
+  Ranks ranks(3);
+  std::atomic<bool> has_image{false};
+  std::vector<Verdict> verdicts(2);
+  std::vector<std::thread> threads;
+  for (const int rank : {0, 2}) {
+    threads.emplace_back([&, rank] { verdicts[static_cast<std::size_t>(rank / 2)] = ranks.wait(rank, 1.0, [] { return false; }); });
+  }
+  threads.emplace_back([&] {
+    EXPECT_EQ(ranks.wait(1, 1.0, [&] { return has_image.load(); }, nullptr, Activity::reads).error, "");
+  });
+
+  std::this_thread::sleep_for(2500ms);
+  const std::vector<std::string> warnings = ranks.warnings();
+  has_image = true;
+  for (std::thread& thread : threads) thread.join();
+
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_TRUE(has(warnings[0], "while rank 1 on host1 waits for images")) << warnings[0];
+  for (const Verdict& verdict : verdicts) {
+    EXPECT_TRUE(has(verdict.error, "no answer from rank 1 on host1;")) << verdict.error;  // since then
+    EXPECT_GE(verdict.after_s, 3.0);
+    EXPECT_LT(verdict.after_s, 6.0);
+  }
+}
+
+TEST(StallWatch, ABusyRankDoesNotHideOneThatIsMissing) {
+  Ranks ranks(3);
+  std::atomic<bool> is_over{false};
+  std::thread busy([&] { ranks.wait(1, 1.0, [&] { return is_over.load(); }, nullptr, Activity::reads); });
+
+  std::this_thread::sleep_for(50ms);
+  const Verdict verdict = ranks.wait(0, 1.0, [] { return false; });
+  is_over = true;
+  busy.join();
+
+  EXPECT_TRUE(has(verdict.error, "no answer from rank 2 on host2;")) << verdict.error;
+  EXPECT_LT(verdict.after_s, 2.0);
 }
 
 TEST(StallWatch, NamesNobodyWhereAllAnswer) {

@@ -98,6 +98,8 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
                                       "0.5",
                                       "--stall-timeout",
                                       "7.5",
+                                      "--data-timeout",
+                                      "33.5",
                                       "--wire-dtype",
                                       "fp32",
                                       "--overlap",
@@ -161,6 +163,7 @@ TEST(CommandLine, EveryTrainOptionReachesItsField) {
   EXPECT_EQ(c.allreduce, "ring");
   EXPECT_DOUBLE_EQ(c.fusion_mb.value_or(0.0), 0.5);
   EXPECT_DOUBLE_EQ(c.stall_timeout_s, 7.5);
+  EXPECT_DOUBLE_EQ(c.data_timeout_s, 33.5);
   EXPECT_EQ(c.wire_dtype, "fp32");
   EXPECT_EQ(c.overlap, "off");
   EXPECT_EQ(c.ranks_per_node, 2);

@@ -82,6 +82,7 @@ TEST(Config, RefusesValuesOutsideTheirRange) {
   expect_one_fault([](TrainConfig& c) { c.momentum = 1.0; }, "--momentum: expected a number from 0 to below 1, found 1");
   expect_one_fault([](TrainConfig& c) { c.label_smoothing = 1.0; }, "--label-smoothing");
   expect_one_fault([](TrainConfig& c) { c.fusion_mb = 0.0; }, "--fusion-mb: expected a number above 0");
+  expect_one_fault([](TrainConfig& c) { c.data_timeout_s = 0.5; }, "--data-timeout: expected a number from 1, found 0.5");
   expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = 0.5; }, "--stall-timeout: expected a number from 1, found 0.5");
   expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = std::numeric_limits<double>::infinity(); }, "--stall-timeout");
   expect_one_fault([](TrainConfig& c) { c.lr = 0.0; }, "--lr: expected a number above 0");
