@@ -167,6 +167,7 @@ class DataLoader {
  public:
   DataLoader(const Dataset& dataset, LoaderOptions options, BatchSequence sequence);
   DataLoader(const DataLoader&) = delete;
+  /// Waits for the samples that workers are with, up to ten seconds; then these are taken to be stuck, as by abandon().
   ~DataLoader();
 
   /// The next batch; valid until the following call. Waits for the workers. count = 0 when the sequence has ended.

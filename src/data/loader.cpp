@@ -27,6 +27,7 @@ namespace {
 
 constexpr std::size_t kToldMessages = 10;
 constexpr std::int64_t kNothing = -1;
+constexpr double kPatience_s = 10.0;  ///< with workers, at the end
 
 using Clock = std::chrono::steady_clock;
 
@@ -86,8 +87,8 @@ struct DataLoader::State {
   Batch batch;
   std::vector<DamagedSample> newly_damaged;  ///< of `batch`
   double waited_s = 0.0;
-  double waited_before_s = 0.0;  ///< in is_ready(), since the last next()
   bool is_abandoned = false;
+  double waited_before_s = 0.0;  ///< in is_ready(), since the last next()
   std::vector<std::jthread> workers;
 
   State(const Dataset& set, LoaderOptions loader_options, BatchSequence batches)
@@ -123,6 +124,16 @@ struct DataLoader::State {
     workers.clear();  // joins
   }
 
+  /// Result: no worker is still with a sample.
+  bool come_to_rest_within(double seconds) {
+    std::unique_lock lock(mutex);
+    is_stopping = true;
+    work_appeared.notify_all();
+    return batch_appeared.wait_for(lock, std::chrono::duration<double>(seconds), [this] {
+      return std::all_of(in_work.begin(), in_work.end(), [](const InWork& one) { return one.k == kNothing; });
+    });
+  }
+
   Slot& slot_of(std::int64_t k) { return slots[static_cast<std::size_t>(k % options.prefetch_batches)]; }
 
   // ---- workers ----
@@ -131,13 +142,14 @@ struct DataLoader::State {
     try {
       if (options.on_worker_start) options.on_worker_start(worker);
       Picture scratch;
-      while (const std::optional<WorkItem> item = claim()) {
+      while (const std::optional<WorkItem> item = claim(worker)) {
         load(worker, *item, scratch);
         mark_finished(worker, *item);
       }
     } catch (...) {
       {
         const std::lock_guard lock(mutex);
+        in_work[static_cast<std::size_t>(worker)].k = kNothing;
         if (error == nullptr) error = std::current_exception();
       }
       work_appeared.notify_all();
@@ -146,13 +158,16 @@ struct DataLoader::State {
   }
 
   /// Takes the oldest sample that nobody has begun, opening a further batch when there is none. Nothing: no more work.
-  std::optional<WorkItem> claim() {
+  std::optional<WorkItem> claim(int worker) {
     std::unique_lock lock(mutex);
     for (;;) {
       if (is_stopping || error != nullptr) return std::nullopt;
       for (std::int64_t k = delivered; k < planned; ++k) {
         Slot& slot = slot_of(k);
-        if (slot.started < slot.count()) return WorkItem{k, slot.started++};
+        if (slot.started == slot.count()) continue;
+        const WorkItem item{k, slot.started++};
+        begin(worker, k, slot.requests[static_cast<std::size_t>(item.position)].sample);
+        return item;
       }
       if (has_ended) return std::nullopt;
       if (!is_planning && planned < released + options.prefetch_batches) {
@@ -217,10 +232,15 @@ struct DataLoader::State {
     }
   }
 
+  /// Under the lock.
+  void begin(int worker, std::int64_t k, std::int64_t sample) {
+    in_work[static_cast<std::size_t>(worker)] = {.k = k, .sample = sample, .since = Clock::now()};
+  }
+
   /// Result: whether the sample is to be tried; it is known to be damaged otherwise.
   bool begin_sample(int worker, std::int64_t k, std::int64_t sample) {
     const std::lock_guard lock(mutex);
-    in_work[static_cast<std::size_t>(worker)] = {.k = k, .sample = sample, .since = Clock::now()};
+    begin(worker, k, sample);
     if (!damaged.contains(sample)) return true;
     slot_of(k).damaged.insert(sample);
     return false;
@@ -259,7 +279,7 @@ struct DataLoader::State {
       in_work[static_cast<std::size_t>(worker)].k = kNothing;
       Slot& slot = slot_of(item.k);
       ++slot.finished;
-      is_complete = slot.is_complete();
+      is_complete = slot.is_complete() || is_stopping;
     }
     if (is_complete) batch_appeared.notify_one();
   }
@@ -373,12 +393,7 @@ DataLoader::DataLoader(const Dataset& dataset, LoaderOptions options, BatchSeque
     : state_(std::make_unique<State>(dataset, std::move(options), std::move(sequence))) {}
 
 DataLoader::~DataLoader() {
-  if (!state_->is_abandoned) return;
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->is_stopping = true;
-  }
-  state_->work_appeared.notify_all();
+  if (state_->come_to_rest_within(state_->is_abandoned ? 0.0 : kPatience_s)) return;
   for (std::jthread& worker : state_->workers) worker.detach();
   static_cast<void>(state_.release());  // theirs, until the process ends
 }

@@ -243,6 +243,25 @@ TEST(LoaderFaults, NamesThePictureOnWhichABatchWaits) {
   EXPECT_GE(loader.waited_s(), 0.015);
 }
 
+TEST(LoaderFaults, LeavesWorkersBehindThatAreTakenToBeStuck) {
+  FlatDataset dataset(8);
+  std::atomic<bool> holds{true}, has_gone_on{false};
+  dataset.before_decoding = [&](std::int64_t sample) {
+    while (sample == 2 && holds) std::this_thread::sleep_for(1ms);
+    if (sample == 2) has_gone_on = true;
+  };
+  {
+    DataLoader loader(dataset, loader_options(2, 2), rounds(8, 2, 4));
+    loader.next();
+    loader.abandon();
+  }
+
+  EXPECT_FALSE(has_gone_on);
+  holds = false;
+  for (int i = 0; i < 1000 && !has_gone_on; ++i) std::this_thread::sleep_for(1ms);
+  std::this_thread::sleep_for(20ms);  // it ends, while the data set is there
+}
+
 TEST(LoaderFaults, ANamedPipeAmongThePicturesIsDamageAndNotAHang) {
   const TemporaryDirectory root;
   std::filesystem::create_directories(root.path() / "c");
