@@ -21,6 +21,8 @@ class AtomicFile {
   ~AtomicFile();
 
   void write(std::span<const std::byte> bytes);
+  /// Puts other bytes in the place of some that have been written.
+  void rewrite(std::size_t offset, std::span<const std::byte> bytes);
   /// Flushes file and name to the disk: after it, a reader (even after a power cut) finds the new file.
   void commit();
 

@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cstring>
 #include <set>
 
 #include "dtrain/error.hpp"
 #include "dtrain/random.hpp"
+#include "src/running_hash.hpp"
 
 namespace dtrain {
 namespace {
@@ -70,54 +69,6 @@ void check_copy_sizes(const Layout& layout, std::size_t slot, std::size_t plain)
   check(slot == static_cast<std::size_t>(layout.size), "a slot has as many elements as its layout");
   check(plain == elements, "a row-major tensor has as many elements as its layout has indices");
 }
-
-// Note [The hash detects every change within one word]
-// Definition, on 64-bit little-endian words, the last one filled up with zero bytes: word j goes to lane j mod 4:
-//   lane ← (lane ⊕ word)·K;  lane ← lane ⊕ (lane ≫ 32)          K odd; lanes start at kLaneStart
-// and at the end, with mix = mix_bits of random.hpp:
-//   hash ← mix(mix(seed) ⊕ length in bytes);  hash ← mix(hash ⊕ lane_i) for i = 0, 1, 2, 3
-// Every one of these steps is a bijection in each of its arguments. So two inputs of equal length that differ within one
-// aligned word (one flipped bit, say) never have the same hash, and neither have chains that go on from different
-// hashes; all other differences escape with probability about 2^-64. Four lanes hide the latency of the multiplication.
-class RunningHash {
- public:
-  static constexpr std::size_t kStride_bytes = 4 * sizeof(std::uint64_t);
-
-  /// Pieces but the last are multiples of kStride_bytes long.
-  void absorb(std::span<const std::byte> bytes) {
-    check(size_bytes_ % kStride_bytes == 0, "only the last piece of what is hashed ends within a stride");
-    size_bytes_ += bytes.size();
-    std::size_t at = 0;
-    for (; at + kStride_bytes <= bytes.size(); at += kStride_bytes) absorb_words(bytes.data() + at, lanes_.size());
-    if (at < bytes.size()) {
-      std::array<std::byte, kStride_bytes> last{};
-      std::memcpy(last.data(), bytes.data() + at, bytes.size() - at);
-      absorb_words(last.data(), (bytes.size() - at + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t));
-    }
-  }
-
-  std::uint64_t value(std::uint64_t seed) const {
-    std::uint64_t hash = mix_bits(mix_bits(seed) ^ size_bytes_);
-    for (const std::uint64_t lane : lanes_) hash = mix_bits(hash ^ lane);
-    return hash;
-  }
-
- private:
-  void absorb_words(const std::byte* words, std::size_t count) {
-    static_assert(std::endian::native == std::endian::little, "hashes are defined on little-endian words");
-    constexpr std::uint64_t kFactor = 0xd6e8feb86659fd93ULL;
-    for (std::size_t i = 0; i < count; ++i) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, words + i * sizeof(word), sizeof(word));
-      lanes_[i] = (lanes_[i] ^ word) * kFactor;
-      lanes_[i] ^= lanes_[i] >> 32;
-    }
-  }
-
-  std::array<std::uint64_t, 4> lanes_{0x243f6a8885a308d3ULL, 0x13198a2e03707344ULL, 0xa4093822299f31d0ULL,
-                                      0x082efa98ec4e6c89ULL};  // digits of π
-  std::size_t size_bytes_ = 0;
-};
 
 /// Hash of a slot's elements in row-major order, taken in blocks of rows: a copy of the largest tensor (411 MB in VGG-16) would
 /// be the peak of a run's memory.
