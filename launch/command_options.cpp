@@ -297,7 +297,8 @@ OptionTable eval_table(EvalConfig& c) {
   add_group(table, "Output",
             {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
              text_option("logits", "FILE.safetensors",
-                         "Logits of all pictures, in the order of the data set, of one file of weights.", c.logits, "none"),
+                         "Logits of the readable images, in the order of the data set, and their numbers there; of one file of weights.",
+                         c.logits, "none"),
              text_option("confusion", "FILE.csv", "Pictures by their class (rows) and the one they are taken for (columns).",
                          c.confusion, "none"),
              switch_option("per-class", "Top-1 of every class, printed and in the report.", c.per_class)});

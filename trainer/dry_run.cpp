@@ -3,6 +3,7 @@
 
 #include "dtrain/error.hpp"
 #include "trainer/metrics.hpp"
+#include "trainer/output_files.hpp"
 #include "trainer/run.hpp"
 #include "trainer/schedule_picture.hpp"
 #include "trainer/schedule_table.hpp"
@@ -61,7 +62,7 @@ int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvir
   if (communicator.is_root()) {
     log_data(data.summary, preparation_lines(plan.train_transform, plan.eval_transform),
              data.is_synthetic ? nullptr : data.train.get());
-    require_writable_file(config.dry_run, "--dry-run");
+    require_sound_outputs({{.option = "--dry-run", .path = config.dry_run}}, {});
   }
   const double images_per_s =
       config.images_per_s ? *config.images_per_s : measured_speed(config, plan, data, ranks, environment);

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <ostream>
 
+#include "collectives/gather_pieces.hpp"
+
 namespace dtrain {
 namespace {
 
@@ -22,13 +24,12 @@ std::string csv_cell(const std::string& text) {
 }  // namespace
 
 std::vector<Prediction> gather_predictions(const std::vector<Prediction>& mine, const Communicator& communicator) {
-  const std::string bytes(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(Prediction));
-  std::vector<Prediction> all;
-  for (const std::string& part : communicator.gather_texts(bytes)) {
-    const std::size_t begin = all.size();
-    all.resize(begin + part.size() / sizeof(Prediction));
-    std::memcpy(static_cast<void*>(all.data() + begin), part.data(), part.size());
-  }
+  std::vector<std::byte> bytes;
+  gather_in_pieces(communicator, std::as_bytes(std::span(mine)), [&](std::span<const std::byte> piece) {
+    bytes.insert(bytes.end(), piece.begin(), piece.end());
+  });
+  std::vector<Prediction> all(bytes.size() / sizeof(Prediction));
+  if (!all.empty()) std::memcpy(static_cast<void*>(all.data()), bytes.data(), bytes.size());
   return all;
 }
 

@@ -16,7 +16,7 @@ struct Prediction {
   std::int32_t most_likely = 0;  ///< of the network's classes; −1: its outputs are not finite
 };
 
-/// Those of all ranks, in the order of the ranks, on every rank. Collective. Cost: 8 bytes a picture.
+/// Those of all ranks, in the order of the ranks, on the root; none elsewhere. Collective. Cost: 8 bytes a picture.
 std::vector<Prediction> gather_predictions(const std::vector<Prediction>& mine, const Communicator& communicator);
 
 /// A name for each of the network's classes: that of the folder that stands for it, else the one in `known`, else "class 17".

@@ -12,6 +12,7 @@
 #include "trainer/parameter_serving.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
+#include "trainer/output_files.hpp"
 #include "trainer/start.hpp"
 #include "trainer/text_file.hpp"
 #include "trainer/training.hpp"
@@ -144,8 +145,7 @@ class Bench {
 
   void require_writable_files() const {
     if (!ranks_.all().is_root()) return;
-    require_writable_file(config_.json, "--json");
-    require_writable_file(config_.csv, "--csv");
+    require_sound_outputs({{.option = "--json", .path = config_.json}, {.option = "--csv", .path = config_.csv}}, {});
   }
 
   /// After every combination: a measurement that is cut short leaves what it has.

@@ -6,16 +6,20 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
+#include "schedules/shards.hpp"
 #include "trainer/class_indices.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/datasets.hpp"
 #include "trainer/ensemble.hpp"
 #include "trainer/ensemble_report.hpp"
 #include "trainer/local_batch.hpp"
+#include "trainer/logits_file.hpp"
 #include "trainer/on_root.hpp"
+#include "trainer/output_files.hpp"
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
@@ -28,21 +32,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Every sample's logits, in the order of the data set, as tensor "logits" (samples, classes).
-void write_logits(const std::string& path, const std::vector<float>& values_of_rank, std::int64_t samples,
-                  const NetworkSpec& network, const Communicator& communicator) {
-  const std::string mine(reinterpret_cast<const char*>(values_of_rank.data()), values_of_rank.size() * sizeof(float));
-  const auto parts = communicator.gather_texts(mine);
-  if (!communicator.is_root()) return;
-  FileTensor logits{.name = "logits", .shape = {samples, network.num_classes}};
-  for (const std::string& part : parts) {
-    const auto* values = reinterpret_cast<const float*>(part.data());
-    logits.f32.insert(logits.f32.end(), values, values + part.size() / sizeof(float));
-  }
-  TensorFile file;
-  file.tensors.push_back(std::move(logits));
-  file.metadata["dtrain.model"] = network.name;
-  write_tensor_file(path, file);
+std::vector<NamedFile> outputs_of(const EvalConfig& config) {
+  return {{.option = "--report", .path = config.report},
+          {.option = "--logits", .path = config.logits, .is_replaced = true},
+          {.option = "--confusion", .path = config.confusion}};
+}
+
+std::vector<NamedFile> inputs_of(const EvalConfig& config) {
+  std::vector<NamedFile> inputs{{.option = "--class-indices", .path = config.class_indices}};
+  for (const std::string& file : parse_list(config.weights)) inputs.push_back({.option = "--weights", .path = file});
+  return inputs;
 }
 
 std::string listed(const std::vector<std::int32_t>& indices) {
@@ -167,6 +166,7 @@ std::vector<std::int32_t> match_folders(const EvalConfig& config, const Dataset&
 
 int run_evaluation(const EvalConfig& asked, Communicator& communicator, const RunEnvironment& environment) {
   require_valid(validate(asked, communicator.size()));
+  if (communicator.is_root()) require_sound_outputs(outputs_of(asked), inputs_of(asked));
   const std::size_t at_start_bytes = resident_bytes();
   const std::vector<std::string> files = parse_list(asked.weights);
   WeightsFacts weights;
@@ -200,8 +200,10 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   CompileOptions compile{.training = false,
                          .precision = parse_precision(config.precision),
                          .conv_algorithm = config.conv == "direct" ? ConvAlgorithm::direct : ConvAlgorithm::automatic};
+  const std::int64_t own_samples = split_range({0, dataset->size()}, communicator.size(), communicator.rank()).size();
   RankWork work{.resident_bytes = resident_bytes() + file_bytes +
-                                  ensemble_bytes(dataset->size(), network.num_classes, files.size(), communicator.size())};
+                                  ensemble_bytes(dataset->size(), network.num_classes, files.size(), communicator.size()) +
+                                  (config.logits.empty() ? 0 : LogitsFile::bytes(own_samples, network.num_classes))};
   compile.batch = work.evaluation_batch = choose_local_batch(
       {.asked = config.local_batch,
        .usual = default_local_batch(global_batch, communicator.size()),
@@ -214,22 +216,25 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
       communicator);
   Replica replica(network, compile, communicator);
   replica.compile(work);
-  if (communicator.is_root()) require_writable_file(config.report, "--report");
-  if (communicator.is_root()) require_writable_file(config.confusion, "--confusion");
-  std::vector<float> logits;
+  std::optional<LogitsFile> logits;
   EvaluationOptions options{.transform = evaluation_transform(network, config),
                             .workers = loader_workers(config.workers, environment.placement),
                             .max_damaged = config.max_damaged,
                             .patience = {.data_timeout_s = config.data_timeout_s},
                             .class_indices = class_indices};
   if (!config.logits.empty()) {
-    options.on_batch = [&](const EvaluatedBatch& batch) {
-      logits.insert(logits.end(), batch.logits.begin(), batch.logits.end());
-    };
+    logits.emplace(own_samples, network.num_classes);
+    options.on_batch = [&](const EvaluatedBatch& batch) { logits->add(batch); };
   }
   const EnsembleResult result = evaluate_ensemble(replica, files, *dataset, options, communicator, environment.placement);
   warn_of_left_out(result.ensemble.left_out, "evaluated", communicator);
-  if (!config.logits.empty()) write_logits(config.logits, logits, result.ensemble.sums.samples, network, communicator);
+  if (logits) {
+    const DamagedImages& left_out = result.ensemble.left_out;
+    const std::int64_t rows = result.ensemble.sums.samples;
+    logits->write(config.logits, network.name, left_out, rows, communicator);
+    log_root(communicator, "logits: " + std::to_string(rows) + " rows in " + config.logits + left_out_text(left_out) +
+                               "; tensor \"samples\" has the number of each row's image in the data set");
+  }
   std::vector<Prediction> predictions;
   if (counts_classes) predictions = gather_predictions(result.predictions, communicator);
   if (!communicator.is_root()) return 0;

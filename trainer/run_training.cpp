@@ -20,6 +20,7 @@
 #include "trainer/load_weights.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
+#include "trainer/output_files.hpp"
 #include "trainer/parameter_serving.hpp"
 #include "trainer/profile.hpp"
 #include "trainer/progress.hpp"
@@ -84,6 +85,7 @@ class TrainingRun {
                data_.is_synthetic ? nullptr : data_.train.get());
     }
     keeper_.prepare(replica_.parameters().parameter_count(), std::ssize(replica_.parameters().statistics()));
+    if (communicator_.is_root()) require_sound_outputs(outputs(), {{.option = "--init-from", .path = config_.init_from}});
     compile();
     const std::int64_t first_step = load_weights();
     if (environment_.directory != nullptr) environment_.directory->begin(first_step, plan_.total_steps);
@@ -99,8 +101,6 @@ class TrainingRun {
       return static_cast<int>(ExitCode::done);
     }
 
-    if (communicator_.is_root()) require_writable_file(output_file(config_.report, "report.json"), "--report");
-    if (communicator_.is_root()) require_writable_file(config_.profile, "--profile");
     MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step,
                         &report_.epochs);
     begin_epochs(first_step);
@@ -285,6 +285,19 @@ class TrainingRun {
     communicator_.require_equal({{"fingerprint of the weights", std::to_string(replica_.parameters().fingerprint())},
                                  {"steps done", std::to_string(position.step)}});
     return position.step;
+  }
+
+  std::vector<NamedFile> outputs() const {
+    std::vector<NamedFile> files{{.option = "--report", .path = output_file(config_.report, "report.json")},
+                                 {.option = "--profile", .path = config_.profile},
+                                 {.option = "--metrics", .path = output_file(config_.metrics, "metrics.jsonl")}};
+    if (config_.out.empty()) return files;
+    const CheckpointPaths& paths = keeper_.paths();
+    for (const auto& path : {paths.last(), paths.best(), paths.average()}) {
+      files.push_back({.option = "--out", .path = path, .is_replaced = true});
+    }
+    files.push_back({.option = "--out", .path = paths.out / "log.txt"});
+    return files;
   }
 
   std::filesystem::path output_file(const std::string& asked, const char* default_name) const {

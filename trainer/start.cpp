@@ -3,8 +3,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <fstream>
-
 #include "dtrain/error.hpp"
 
 namespace dtrain {
@@ -25,16 +23,6 @@ void log_data(const DataSummary& data, const std::vector<std::string>& preparati
   spdlog::warn("{} is a 16-bit PNG whose values take {} of the 16 bits: the network, which is given the high byte, sees it almost "
                "black; scale such images to the full range, or give them an sBIT chunk",
                narrow->file, narrow->used_bits);
-}
-
-void require_writable_file(const std::filesystem::path& path, const std::string& option) {
-  if (path.empty()) return;
-  std::ofstream file(path, std::ios::app);
-  if (file) return;
-  throw DataError(Fault{.doing = "opening " + path.string() + " (" + option + ")",
-                        .expected = "a file that can be written",
-                        .found = "an error of the file system (no such directory, read-only, or not permitted)",
-                        .remedy = "another path, or create the directory"});
 }
 
 int loader_workers(int asked, const Placement& placement) { return asked > 0 ? asked : placement.loader_workers; }

@@ -15,10 +15,6 @@ namespace dtrain {
 /// Throws one ConfigError with all faults when there are any.
 void require_valid(const std::vector<std::string>& faults);
 
-
-/// Creates the file if need be, so that a path that cannot be written is refused before work is done for it. Errors: DataError.
-void require_writable_file(const std::filesystem::path& path, const std::string& option);
-
 /// Loader threads of a rank: --workers, or where it is not given (0) as many as the placement suggests.
 int loader_workers(int asked, const Placement& placement);
 

@@ -1,0 +1,106 @@
+// Files that are asked for: looked at before the work, left alone until there is something to write, never an input; and logits
+// of which every row says whose it is.
+#include <gtest/gtest.h>
+
+#include "dtrain/checkpoint.hpp"
+#include "tests/end_to_end/running.hpp"
+#include "tests/end_to_end/workspace.hpp"
+
+namespace dtrain {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path& fresh_weights() {
+  static const fs::path weights = [] {
+    const fs::path path = new_path("weights.safetensors");
+    EXPECT_EQ(run({.arguments = {"init", "--model", "resnet20", "--out", path.string()}}).exit_code, 0);
+    return path;
+  }();
+  return weights;
+}
+
+Words evaluation_of(const fs::path& data, const Words& more) {
+  return Words{"eval", "--model", "resnet20", "--data", data.string(), "--weights", fresh_weights().string(), "--threads", "1"} + more;
+}
+
+TEST(OutputPaths, ThatCannotBeWrittenAreRefusedBeforeImagesAreLookedFor) {
+  for (const char* option : {"--logits", "--report", "--confusion"}) {
+    const Outcome outcome = run({.ranks = 2, .arguments = evaluation_of("/nonexistent/images", {option, "/nonexistent/out/file"})});
+
+    EXPECT_EQ(outcome.exit_code, 3) << outcome;
+    EXPECT_TRUE(outcome.says("opening /nonexistent/out/file (" + std::string(option) + ")")) << outcome;
+  }
+  for (const char* option : {"--report", "--profile", "--metrics"}) {
+    const Outcome outcome = run({.arguments = training({"--steps", "1", option, "/nonexistent/out/file"})});
+
+    EXPECT_EQ(outcome.exit_code, 3) << outcome;
+    EXPECT_TRUE(outcome.says("opening /nonexistent/out/file (" + std::string(option) + ")")) << outcome;
+    EXPECT_FALSE(outcome.says("step 1/1")) << outcome;
+  }
+}
+
+TEST(OutputPaths, AreNotCreatedByARunThatFails) {
+  const fs::path data = copy_of_demo_data();
+  for (std::int64_t k = 0; k < 8; ++k) truncate_file(demo_picture(data, "train", 0, k), 0.4);
+  const fs::path report = new_path("report.json");
+  const fs::path old = new_path("profile.json");
+  write_text(old, "old");
+
+  const Outcome outcome = run({.arguments = training_on(data, {"--epochs", "1", "--global-batch", "16", "--max-damaged", "0", "--report",
+                                                               report.string(), "--profile", old.string()})});
+
+  EXPECT_EQ(outcome.exit_code, 3) << outcome;
+  EXPECT_FALSE(fs::exists(report));
+  EXPECT_EQ(read_text(old), "old");
+}
+
+TEST(OutputPaths, AreNeitherInputsNorTheSameTwice) {
+  const std::string before = read_text(fresh_weights());
+  const std::string twice = new_path("file").string();
+
+  for (const Words& options : {Words{"--logits", fresh_weights().string()}, Words{"--report", twice, "--confusion", twice}}) {
+    const Outcome outcome = run({.arguments = evaluation_of(demo_data(), options)});
+
+    EXPECT_EQ(outcome.exit_code, 2) << outcome;
+    EXPECT_TRUE(outcome.says("expected a file of its own, found the one of --")) << outcome;
+  }
+  const Outcome training_outcome = run({.arguments = training({"--steps", "1", "--report", twice, "--metrics", twice})});
+
+  EXPECT_EQ(training_outcome.exit_code, 2) << training_outcome;
+  EXPECT_EQ(read_text(fresh_weights()), before);
+  EXPECT_FALSE(fs::exists(twice));
+}
+
+TEST(OutputPaths, LogitsHaveARowForEachImageThatCanBeRead) {
+  const fs::path data = copy_of_demo_data();
+  truncate_file(demo_picture(data, "val", 0, 0), 0.4);
+  truncate_file(demo_picture(data, "val", 4, 1), 0.4);
+  const fs::path whole = new_path("logits.safetensors");
+  ASSERT_EQ(run({.arguments = evaluation_of(demo_data(), {"--logits", whole.string()})}).exit_code, 0);
+  const TensorFile all = read_tensor_file(whole);
+  EXPECT_EQ(all.find("logits")->shape, (Shape{kValPictures, 10}));
+
+  for (const int ranks : {0, 2, 3}) {
+    const fs::path path = new_path("logits.safetensors");
+
+    const Outcome outcome = run({.ranks = ranks, .arguments = evaluation_of(data, {"--logits", path.string()})});
+
+    ASSERT_EQ(outcome.exit_code, 0) << outcome;
+    EXPECT_TRUE(outcome.says("logits: 18 rows in " + path.string() + ", 2 left out as unreadable")) << outcome;
+    const TensorFile file = read_tensor_file(path);
+    const std::vector<std::int64_t>& samples = file.find("samples")->i64;
+    ASSERT_EQ(file.find("logits")->shape, (Shape{18, 10}));
+    EXPECT_EQ(file.metadata.at("dtrain.left_out"), "0 9");
+    ASSERT_EQ(samples.size(), 18U);
+    for (std::size_t row = 0; row < samples.size(); ++row) {
+      for (std::size_t k = 0; k < 10; ++k) {
+        EXPECT_NEAR(file.find("logits")->f32[10 * row + k], all.find("logits")->f32[10 * static_cast<std::size_t>(samples[row]) + k],
+                    1e-5);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dtrain

@@ -1,0 +1,77 @@
+// Looking at outputs beforehand; see output_files.hpp.
+#include "trainer/output_files.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "dtrain/error.hpp"
+
+namespace dtrain {
+namespace {
+
+[[noreturn]] void throw_unwritable(const NamedFile& file, const std::string& found) {
+  throw DataError(Fault{.doing = "opening " + file.path.string() + " (" + file.option + ")",
+                        .expected = "a file that can be written",
+                        .found = found,
+                        .remedy = "another path, or create the directory"});
+}
+
+/// Creates a file that is not there, and removes it again. Errors: as said.
+void try_to_create(const NamedFile& file, const std::filesystem::path& path) {
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0 && errno == EEXIST) return;  // somebody was quicker, or a link to nowhere, which writing will follow
+  if (descriptor < 0) throw_unwritable(file, std::generic_category().message(errno));
+  close(descriptor);
+  unlink(path.c_str());
+}
+
+void require_writable_output(const NamedFile& file) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(file.path, error);
+  if (std::filesystem::is_directory(status)) throw_unwritable(file, "a directory");
+  const bool is_there = std::filesystem::exists(status);
+  if (file.is_replaced) {
+    if (is_there && !std::filesystem::is_regular_file(status)) throw_unwritable(file, "something that is no regular file");
+    return try_to_create(file, file.path.string() + ".write-test-" + std::to_string(getpid()));
+  }
+  if (!is_there) return try_to_create(file, file.path);
+  // Not truncated: what is there stays until there is something to take its place. A pipe may have no reader yet.
+  const int descriptor = open(file.path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (descriptor < 0 && errno != ENXIO) throw_unwritable(file, std::generic_category().message(errno));
+  if (descriptor >= 0) close(descriptor);
+}
+
+/// Terminals, pipes and /dev/null serve for several purposes.
+bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  std::error_code error;
+  if (std::filesystem::exists(a, error) && std::filesystem::exists(b, error)) {
+    return std::filesystem::is_regular_file(a, error) && std::filesystem::equivalent(a, b, error);
+  }
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(a), error) ==
+         std::filesystem::weakly_canonical(std::filesystem::absolute(b), error);
+}
+
+void require_apart(const NamedFile& output, const NamedFile& other) {
+  if (output.path.empty() || other.path.empty() || !is_same_file(output.path, other.path)) return;
+  throw ConfigError(Fault{.doing = "writing " + output.path.string() + " (" + output.option + ")",
+                          .expected = "a file of its own",
+                          .found = "the one of " + other.option,
+                          .remedy = "another path for one of them"});
+}
+
+}  // namespace
+
+void require_sound_outputs(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    for (const NamedFile& input : inputs) require_apart(outputs[i], input);
+    for (std::size_t k = 0; k < i; ++k) require_apart(outputs[i], outputs[k]);
+  }
+  for (const NamedFile& output : outputs) {
+    if (!output.path.empty()) require_writable_output(output);
+  }
+}
+
+}  // namespace dtrain
