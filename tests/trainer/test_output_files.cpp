@@ -29,7 +29,7 @@ class OutputFiles : public testing::Test {
   fs::path directory_;
 };
 
-std::string fault_of(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs = {}) {
+std::string output_fault(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs = {}) {
   try {
     require_sound_outputs(outputs, inputs);
   } catch (const Error& error) {
@@ -42,7 +42,7 @@ TEST_F(OutputFiles, AreNeitherLeftBehindNorChanged) {
   std::ofstream(directory_ / "old") << "content";
 
   for (const bool is_replaced : {false, true}) {
-    EXPECT_EQ(fault_of({{"--a", directory_ / "new", is_replaced}, {"--b", directory_ / "old", is_replaced}, {"--c", ""}}), "");
+    EXPECT_EQ(output_fault({{"--a", directory_ / "new", is_replaced}, {"--b", directory_ / "old", is_replaced}, {"--c", ""}}), "");
   }
 
   EXPECT_EQ(files(), 1);
@@ -52,29 +52,29 @@ TEST_F(OutputFiles, AreNeitherLeftBehindNorChanged) {
 
 TEST_F(OutputFiles, ThatCannotBeWrittenAreNamedWithTheirOption) {
   for (const bool is_replaced : {false, true}) {
-    const std::string missing = fault_of({{"--logits", directory_ / "none" / "file", is_replaced}});
+    const std::string missing = output_fault({{"--logits", directory_ / "none" / "file", is_replaced}});
     EXPECT_TRUE(missing.starts_with("3 opening " + (directory_ / "none/file").string() + " (--logits)")) << missing;
     EXPECT_NE(missing.find("No such file or directory"), std::string::npos) << missing;
-    EXPECT_NE(fault_of({{"--report", directory_, is_replaced}}).find("a directory"), std::string::npos);
+    EXPECT_NE(output_fault({{"--report", directory_, is_replaced}}).find("a directory"), std::string::npos);
   }
-  EXPECT_NE(fault_of({{"--logits", "/dev/null", true}}).find("no regular file"), std::string::npos) << "it would be replaced";
+  EXPECT_NE(output_fault({{"--logits", "/dev/null", true}}).find("no regular file"), std::string::npos) << "it would be replaced";
 }
 
 TEST_F(OutputFiles, MayBeDevicesAndPipesWithoutAReader) {
   ASSERT_EQ(mkfifo((directory_ / "pipe").c_str(), 0600), 0);
 
-  EXPECT_EQ(fault_of({{"--a", "/dev/null"}, {"--b", "/dev/null"}, {"--c", directory_ / "pipe"}}), "");
+  EXPECT_EQ(output_fault({{"--a", "/dev/null"}, {"--b", "/dev/null"}, {"--c", directory_ / "pipe"}}), "");
 }
 
 TEST_F(OutputFiles, ServeForOnePurposeOnly) {
   std::ofstream(directory_ / "weights") << "w";
   fs::create_symlink(directory_ / "weights", directory_ / "link");
 
-  const std::string twice = fault_of({{"--report", directory_ / "r"}, {"--confusion", directory_ / "." / "r"}});
+  const std::string twice = output_fault({{"--report", directory_ / "r"}, {"--confusion", directory_ / "." / "r"}});
   EXPECT_TRUE(twice.starts_with("2 ")) << twice;
   EXPECT_NE(twice.find("the one of --report"), std::string::npos) << twice;
   for (const char* name : {"weights", "link"}) {
-    const std::string input = fault_of({{"--logits", directory_ / name, true}}, {{"--weights", directory_ / "weights"}});
+    const std::string input = output_fault({{"--logits", directory_ / name, true}}, {{"--weights", directory_ / "weights"}});
     EXPECT_NE(input.find("the one of --weights"), std::string::npos) << input;
   }
   EXPECT_EQ(files(), 2);
