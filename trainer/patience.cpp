@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "collectives/comm_thread.hpp"
 #include "collectives/roll_call.hpp"
 #include "collectives/stall_watch.hpp"
 #include "dtrain/error.hpp"
@@ -57,6 +58,15 @@ Fault timeout_fault(const std::string& doing, const Patience& patience, double w
                     "--resume auto goes on from the last checkpoint"};
 }
 
+/// Ends the job from here: unwinding would take away from the thread that hangs in the file system what it goes on with, should
+/// it come back.
+[[noreturn]] void give_up(const Communicator& communicator, const WayToMpi& way, const std::string& text) {
+  spdlog::error("[rank {} on {}] {}", communicator.job_rank(communicator.rank()), host_name(), text);
+  const std::function<void()> leave = [&] { communicator.watch().leave(); };
+  if (way.comm_thread == nullptr || way.comm_thread->is_idle()) way.run ? way.run(leave) : leave();
+  MpiSession::abort(static_cast<int>(ExitCode::data));
+}
+
 constexpr const char* kReads = "waits for images";
 constexpr const char* kSaves = "saves";
 
@@ -77,8 +87,7 @@ const Batch& await_batch(DataLoader& loader, const Patience& patience, const Com
     if (late.sample >= 0) {
       telling.tell(kReads, late.in_work_s, late.name);
       if (late.in_work_s > patience.data_timeout_s) {
-        loader.abandon();
-        throw DataError(timeout_fault("reading the image " + late.name, patience, late.in_work_s));
+        give_up(communicator, way, to_text(timeout_fault("reading the image " + late.name, patience, late.in_work_s)));
       }
     }
     way.run ? way.run(look) : look();

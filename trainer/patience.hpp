@@ -28,8 +28,8 @@ struct WayToMpi {
 };
 
 /// The loader's next batch. While it is late, the other ranks hear so, and people read which file it waits for.
-/// Errors: as DataLoader::next(); DataError: one image has been in work for longer than data_timeout_s (the loader is abandoned
-/// then); LostRanksError.
+/// Ends the job, with ExitCode::data and the file's name, where one image has been in work for longer than data_timeout_s.
+/// Errors: as DataLoader::next(); LostRanksError.
 const Batch& await_batch(DataLoader& loader, const Patience& patience, const Communicator& communicator, const WayToMpi& way);
 
 /// While it lives, this thread saves a file and nobody else of the process calls MPI: should that take long, a thread of its
