@@ -70,39 +70,82 @@ Direction direction_of(std::uint64_t bits) {
   }
 }
 
-/// Fills `values` with N(0, stddev²); element i depends on (seed, name, i) alone. Source: Box & Muller 1958.
-void draw_normal(std::uint64_t seed, const std::string& name, double stddev, std::span<float> values) {
+/// Calls draw(random, block of values) for every block, whose stream depends on (seed, name, block) alone.
+template <typename Draw>
+void draw_blocks(std::uint64_t seed, const std::string& name, std::span<float> values, const Draw& draw) {
   const std::uint64_t name_key = hash_bytes(std::as_bytes(std::span(name)));
   const auto size = static_cast<std::int64_t>(values.size());
   const std::int64_t blocks = (size + kBlockElements - 1) / kBlockElements;
 #pragma omp parallel for schedule(static) if (blocks > 4)
   for (std::int64_t block = 0; block < blocks; ++block) {
     Random random(seed, RandomPurpose::initial_weights, {name_key, static_cast<std::uint64_t>(block)});
-    const std::int64_t end = std::min(size, (block + 1) * kBlockElements);
-    for (std::int64_t i = block * kBlockElements; i < end; i += 2) {
-      const double radius = stddev * std::sqrt(-2.0 * log_of(1.0 - random.uniform()));
-      const Direction direction = direction_of(random.next());
-      values[static_cast<std::size_t>(i)] = static_cast<float>(radius * direction.x);
-      if (i + 1 < end) values[static_cast<std::size_t>(i + 1)] = static_cast<float>(radius * direction.y);
-    }
+    const std::int64_t begin = block * kBlockElements;
+    const std::int64_t count = std::min(size - begin, kBlockElements);
+    draw(random, values.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)));
   }
 }
 
-void draw_initial(const ParameterSpec& spec, const Node& node, std::uint64_t seed, std::span<float> values) {
+/// Fills `values` with N(0, stddev²); element i depends on (seed, name, i) alone. Source: Box & Muller 1958.
+void draw_normal(std::uint64_t seed, const std::string& name, double stddev, std::span<float> values) {
+  draw_blocks(seed, name, values, [stddev](Random& random, std::span<float> block) {
+    for (std::size_t i = 0; i < block.size(); i += 2) {
+      const double radius = stddev * std::sqrt(-2.0 * log_of(1.0 - random.uniform()));
+      const Direction direction = direction_of(random.next());
+      block[i] = static_cast<float>(radius * direction.x);
+      if (i + 1 < block.size()) block[i + 1] = static_cast<float>(radius * direction.y);
+    }
+  });
+}
+
+/// Fills `values` uniformly within ±bound; element i depends on (seed, name, i) alone.
+void draw_uniform(std::uint64_t seed, const std::string& name, double bound, std::span<float> values) {
+  draw_blocks(seed, name, values, [bound](Random& random, std::span<float> block) {
+    for (float& value : block) value = static_cast<float>(bound * (2.0 * random.uniform() - 1.0));
+  });
+}
+
+double fan_in(const Shape& weights) { return static_cast<double>(element_count(weights) / weights[0]); }
+double fan_out(const Shape& weights) { return static_cast<double>(element_count(weights) / weights[1]); }
+
+double initial_variance(const InitialDraw& draw, const Shape& weights) {
+  switch (draw.scale) {
+    case InitialDraw::Scale::fan_in:
+      return draw.variance / fan_in(weights);
+    case InitialDraw::Scale::fan_out:
+      return draw.variance / fan_out(weights);
+    case InitialDraw::Scale::fixed:
+      break;
+  }
+  return draw.variance;
+}
+
+void draw_weights(const ParameterSpec& spec, const InitialDraw& draw, std::uint64_t seed, std::span<float> values) {
+  const double variance = initial_variance(draw, spec.shape);
+  if (draw.distribution == InitialDraw::Distribution::normal) return draw_normal(seed, spec.name, std::sqrt(variance), values);
+  draw_uniform(seed, spec.name, std::sqrt(3.0 * variance), values);  // a uniform draw has a third of its bound's square
+}
+
+const InitialDraw& draw_of(const Node& node) {
+  const auto* const convolution = std::get_if<Convolution>(&node.layer);
+  return convolution != nullptr ? convolution->initial : std::get<Linear>(node.layer).initial;
+}
+
+/// weights: the shape of the weights that the tensor belongs to, or its own.
+void draw_initial(const ParameterSpec& spec, const Node& node, const Shape& weights, std::uint64_t seed,
+                  std::span<float> values) {
   using Kind = ParameterSpec::Kind;
   const auto fill = [&](float value) { std::fill(values.begin(), values.end(), value); };
   switch (spec.kind) {
-    case Kind::conv_weight: {
-      const auto fan_out = static_cast<double>(spec.shape[0] * spec.shape[2] * spec.shape[3]);
-      return draw_normal(seed, spec.name, std::sqrt(2.0 / fan_out), values);
-    }
+    case Kind::conv_weight:
     case Kind::linear_weight:
-      return draw_normal(seed, spec.name, 0.01, values);
+      return draw_weights(spec, draw_of(node), seed, values);
+    case Kind::bias:
+      if (draw_of(node).bias == InitialDraw::Bias::zero) return fill(0.0f);
+      return draw_uniform(seed, spec.name, 1.0 / std::sqrt(fan_in(weights)), values);
     case Kind::norm_weight:
       return fill(std::get<BatchNorm>(node.layer).zero_init ? 0.0f : 1.0f);
     case Kind::running_var:
       return fill(1.0f);
-    case Kind::bias:
     case Kind::norm_bias:
     case Kind::running_mean:
       return fill(0.0f);
@@ -110,6 +153,10 @@ void draw_initial(const ParameterSpec& spec, const Node& node, std::uint64_t see
 }
 
 }  // namespace
+
+double initial_deviation(const InitialDraw& draw, const Shape& weights) {
+  return std::sqrt(initial_variance(draw, weights));
+}
 
 void initialize(const NetworkSpec& network, std::uint64_t seed, ParameterStore& parameters) {
   const std::vector<std::vector<ParameterSpec>> by_node = parameters_by_node(network);
@@ -119,7 +166,7 @@ void initialize(const NetworkSpec& network, std::uint64_t seed, ParameterStore& 
       const Slot* const slot = parameters.find(spec.name);
       check(slot != nullptr && slot->spec == spec, "the store holds the network's parameter " + spec.name);
       plain.resize(static_cast<std::size_t>(element_count(spec.shape)));
-      draw_initial(spec, network.nodes[n], seed, plain);
+      draw_initial(spec, network.nodes[n], by_node[n].front().shape, seed, plain);
       copy_from_plain(slot->layout, plain, parameters.values(*slot));
     }
   }

@@ -23,6 +23,48 @@ struct Extent {
   bool operator==(const Extent&) const = default;
 };
 
+/// How a layer's first weights and biases are drawn. With the weights' shape (out, in, …): fan_in = in·…, fan_out = out·…
+/// (of a convolution in groups too: in is that of a group, out that of all of them, as PyTorch counts).
+struct InitialDraw {
+  enum class Distribution { normal, uniform };
+  enum class Scale { fixed, fan_in, fan_out };
+  enum class Bias { zero, uniform };  ///< uniform: within ±1/√fan_in
+  Distribution distribution = Distribution::normal;
+  Scale scale = Scale::fixed;
+  double variance = 1e-4;  ///< of the weights; times fan where it scales
+  Bias bias = Bias::zero;
+
+  /// The same weights with other biases.
+  constexpr InitialDraw with(Bias other) const {
+    InitialDraw draw = *this;
+    draw.bias = other;
+    return draw;
+  }
+  bool operator==(const InitialDraw&) const = default;
+};
+
+/// N(0, stddev²), biases zero.
+constexpr InitialDraw normal_draw(double stddev) { return {.variance = stddev * stddev}; }
+/// N(0, 2/fan). Source: He et al., ICCV 2015.
+inline constexpr InitialDraw kHeNormalFanIn{.scale = InitialDraw::Scale::fan_in, .variance = 2.0};
+inline constexpr InitialDraw kHeNormalFanOut{.scale = InitialDraw::Scale::fan_out, .variance = 2.0};
+/// Uniform within ±√(6/fan_in): of the same deviation.
+inline constexpr InitialDraw kHeUniform{.distribution = InitialDraw::Distribution::uniform,
+                                        .scale = InitialDraw::Scale::fan_in,
+                                        .variance = 2.0};
+/// Weights and biases uniform within ±1/√fan_in: what PyTorch's Conv2d and Linear begin with.
+inline constexpr InitialDraw kPyTorchUniform{.distribution = InitialDraw::Distribution::uniform,
+                                             .scale = InitialDraw::Scale::fan_in,
+                                             .variance = 1.0 / 3.0,
+                                             .bias = InitialDraw::Bias::uniform};
+
+/// Of heads whose first logits would otherwise be so far apart that the first loss is far above ln C, most of all with few
+/// classes: N(0, 1/(20·fan_in)), which of 512 inputs is the N(0, 0.01) of Goyal et al. 2017. Biases zero.
+inline constexpr InitialDraw kQuietHead{.scale = InitialDraw::Scale::fan_in, .variance = 0.05};
+
+/// Standard deviation of weights of this shape.
+double initial_deviation(const InitialDraw& draw, const Shape& weights);
+
 /// 2-D convolution; rows and columns are padded on both sides alike. src (n, in, h, w) → dst (n, out, h', w').
 /// Channels are in `groups` of equal size, both in and out: an output channel sees the inputs of its group alone.
 struct Convolution {
@@ -32,6 +74,7 @@ struct Convolution {
   Extent padding = 0;
   std::int64_t groups = 1;  ///< as many as channels: a depthwise convolution
   bool has_bias = false;
+  InitialDraw initial = kHeNormalFanOut;
 };
 
 /// Batch normalisation over (n, h, w) for each channel; running ← (1−momentum)·running + momentum·batch.
@@ -71,6 +114,7 @@ struct Flatten {};
 /// src (n, in) → dst (n, out).
 struct Linear {
   std::int64_t out_features = 0;
+  InitialDraw initial = normal_draw(0.01);
 };
 
 /// Sum of two inputs of equal shape.
@@ -147,9 +191,8 @@ std::int64_t training_flops(const NetworkSpec& network);
 /// comparing networks; what a graph really takes is in its MemoryPlan.
 std::int64_t activation_elements(const NetworkSpec& network);
 
-/// Sets row-major initial weights: He normal (fan-out) for convolutions, N(0, 0.01) for linear weights, 0 for biases,
-/// γ = 1 (0 where zero_init), β = 0, running mean 0 and variance 1. A function of (seed, tensor name) alone: the same bits on
-/// any machine, in any layout. Source: He et al., ICCV 2015; Goyal et al. 2017, §5.1 (linear layer, γ).
+/// Sets row-major initial weights and biases as each layer's InitialDraw says; γ = 1 (0 where zero_init), β = 0, running mean 0
+/// and variance 1. A function of (seed, tensor name) alone: the same bits on any machine, in any layout.
 void initialize(const NetworkSpec& network, std::uint64_t seed, ParameterStore& parameters);
 
 }  // namespace dtrain

@@ -30,6 +30,8 @@ NetworkSpec build_alexnet(const FamilyOptions& options) {
   net.append("classifier.4", Linear{.out_features = 4096});
   net.append("classifier.5", Relu{});
   net.append("classifier.6", Linear{.out_features = options.head.num_classes});
+  net.draw_convolutions(kPyTorchUniform);
+  net.draw_linears(kPyTorchUniform);
   return std::move(net).finish();
 }
 

@@ -52,6 +52,18 @@ void NetworkBuilder::append_classifier(const std::string& linear_name) {
   append(linear_name, Linear{.out_features = network_.num_classes});
 }
 
+void NetworkBuilder::draw_convolutions(const InitialDraw& draw) {
+  for (Node& node : network_.nodes) {
+    if (auto* const convolution = std::get_if<Convolution>(&node.layer)) convolution->initial = draw;
+  }
+}
+
+void NetworkBuilder::draw_linears(const InitialDraw& draw) {
+  for (Node& node : network_.nodes) {
+    if (auto* const linear = std::get_if<Linear>(&node.layer)) linear->initial = draw;
+  }
+}
+
 void NetworkBuilder::end_auxiliary_head(float loss_weight, LayerIndex trunk) {
   network_.outputs.push_back({.node = newest_, .loss_weight = loss_weight});
   newest_ = trunk;

@@ -32,6 +32,10 @@ class NetworkBuilder {
   /// Appends global average pooling ("avgpool"), "flatten" and the linear head, which is named `linear_name`.
   void append_classifier(const std::string& linear_name);
 
+  /// Sets how the weights of all convolutions (linear layers) that stand there so far are drawn.
+  void draw_convolutions(const InitialDraw& draw);
+  void draw_linears(const InitialDraw& draw);
+
   /// Makes the newest node the logits of an auxiliary head with this weight of its loss; the network goes on from `trunk`.
   void end_auxiliary_head(float loss_weight, LayerIndex trunk);
 

@@ -49,6 +49,7 @@ NetworkSpec build_cifar_resnet(int depth, const FamilyOptions& options) {
     }
   }
   net.append_classifier("linear");
+  net.draw_convolutions(kHeNormalFanIn);
   return std::move(net).finish();
 }
 

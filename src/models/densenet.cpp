@@ -80,6 +80,8 @@ NetworkSpec build_densenet(int depth, const FamilyOptions& options) {
   net.append("features.norm5", BatchNorm{});
   net.append("relu", Relu{});
   net.append_classifier("classifier");
+  net.draw_convolutions(kHeNormalFanIn);
+  net.draw_linears(kPyTorchUniform.with(InitialDraw::Bias::zero));
   return std::move(net).finish();
 }
 

@@ -1,4 +1,9 @@
 // The families of networks: one function each, called by build_model with the extents already decided.
+// Note [Where heads begin otherwise than torchvision's]: initial weights are drawn as torchvision 0.14 draws them, whose bounded
+// normal of GoogLeNet and Inception-v3 (±2, 20 to 2000 deviations away) is a normal one. Exceptions, all of them heads whose
+// first loss would be far above ln C: kQuietHead for ResNets (torchvision: PyTorch's default; up to 1.4·ln 2 of two classes),
+// VGGs with batch-norm (N(0, 0.01); 1.3·ln 2) and Inception-v3 (N(0, 0.1); 2 to 6·ln C). ResNets for small images are not
+// torchvision's: convolutions as in the published implementation (Idelbayev, pytorch_resnet_cifar10), the head N(0, 0.01).
 #pragma once
 
 #include "dtrain/layers.hpp"

@@ -72,6 +72,8 @@ NetworkSpec build_googlenet(const FamilyOptions& options) {
   net.append("flatten", Flatten{});
   net.append("dropout", Dropout{.probability = 0.2f});
   net.append("fc", Linear{.out_features = num_classes});
+  net.draw_convolutions(normal_draw(0.01));
+  net.draw_linears(normal_draw(0.01).with(InitialDraw::Bias::uniform));
   return std::move(net).finish();
 }
 

@@ -94,7 +94,8 @@ void append_inception_aux(NetworkBuilder& net, std::int64_t num_classes) {
                  {"conv1", Convolution{.out_channels = 768, .kernel = 5}}});
   net.append("AuxLogits.adaptive_avg_pool", AdaptiveAveragePool{});
   net.append("AuxLogits.flatten", Flatten{});
-  net.append("AuxLogits.fc", Linear{.out_features = num_classes});
+  net.append("AuxLogits.fc", Linear{.out_features = num_classes,
+                                    .initial = normal_draw(0.001).with(InitialDraw::Bias::uniform)});
   net.end_auxiliary_head(0.4f, trunk);
 }
 
@@ -125,7 +126,9 @@ NetworkSpec build_inception_v3(const FamilyOptions& options) {
   net.append("avgpool", AdaptiveAveragePool{});
   net.append("dropout", Dropout{.probability = 0.5f});
   net.append("flatten", Flatten{});
-  net.append("fc", Linear{.out_features = options.head.num_classes});
+  net.append("fc", Linear{.out_features = options.head.num_classes,
+                          .initial = kQuietHead});
+  net.draw_convolutions(normal_draw(0.1));
   return std::move(net).finish();
 }
 

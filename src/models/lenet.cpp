@@ -20,6 +20,8 @@ NetworkSpec build_lenet5(const FamilyOptions& options) {
   net.append("fc2", Linear{.out_features = 84});
   net.append("relu4", Relu{});
   net.append("fc3", Linear{.out_features = options.head.num_classes});
+  net.draw_convolutions(kPyTorchUniform);
+  net.draw_linears(kPyTorchUniform);
   return std::move(net).finish();
 }
 

@@ -103,6 +103,7 @@ NetworkSpec build_architecture(const Architecture& architecture, const FamilyOpt
     }
   }
   net.append_classifier("fc");
+  net.draw_linears(kQuietHead);
   return std::move(net).finish();
 }
 

@@ -48,8 +48,12 @@ NetworkSpec build_squeezenet(SqueezeNetVersion version, const FamilyOptions& opt
     net.append(next_name(), Pool{.kind = Pool::Kind::max, .kernel = 3, .stride = 2, .ceil_mode = true});
     for (const std::int64_t squeezed : stage) append_fire(net, next_name(), squeezed);
   }
+  net.draw_convolutions(kHeUniform);
   net.append("classifier.0", Dropout{});
-  net.append("classifier.1", Convolution{.out_channels = options.head.num_classes, .kernel = 1, .has_bias = true});
+  net.append("classifier.1", Convolution{.out_channels = options.head.num_classes,
+                                         .kernel = 1,
+                                         .has_bias = true,
+                                         .initial = normal_draw(0.01)});
   net.append("classifier.2", Relu{});
   net.append("classifier.3", AdaptiveAveragePool{});
   net.append("flatten", Flatten{});

@@ -53,7 +53,9 @@ NetworkSpec build_vgg(int depth, bool has_batch_norm, const FamilyOptions& optio
   net.append("classifier.3", Linear{.out_features = 4096});
   net.append("classifier.4", Relu{});
   net.append("classifier.5", Dropout{});
-  net.append("classifier.6", Linear{.out_features = options.head.num_classes});
+  // Behind batch-norm the head reads values that are too large for torchvision's N(0, 0.01).
+  net.append("classifier.6", Linear{.out_features = options.head.num_classes,
+                                    .initial = has_batch_norm ? kQuietHead : normal_draw(0.01)});
   return std::move(net).finish();
 }
 
