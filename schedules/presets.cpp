@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 #include <utility>
 
 #include "dtrain/error.hpp"
@@ -131,39 +132,68 @@ std::string figure(double value) {
   return text.data();
 }
 
-/// Turns a publication's steps into epochs of the run at hand: exact, so that a run like the published one has its very steps.
+/// Steps of an epoch of the run at hand; its last one may have fewer pictures.
+std::int64_t epoch_steps_of(const PresetRequest& request, std::int64_t batch) { return (request.samples - 1) / batch + 1; }
+
+/// Whether a run is the published one, which has the very steps of its publication.
+bool is_published_run(const PublishedRecipe& recipe, const PresetRequest& request, std::int64_t batch) {
+  return batch == recipe.batch && request.samples == static_cast<std::int64_t>(kImageNetSamples) && request.epochs == 0.0;
+}
+
+/// Steps of each stage in the run at hand: together the epochs that are asked for (or the recipe's), whatever an epoch's steps;
+/// each stage has its published share of them, rounded where it ends, so that nothing adds up, and at least one step.
+/// Example: shares ½ ¼ ¼ of 7 steps: they end at 3.5 → 4, 5.25 → 5 and 7, so 4, 1 and 2 steps.
+std::vector<std::int64_t> stage_steps(const PublishedRecipe& recipe, const PresetRequest& request, std::int64_t batch) {
+  std::vector<std::int64_t> steps;
+  for (const PublishedStage& stage : recipe.stages) steps.push_back(stage.steps);
+  if (is_published_run(recipe, request, batch)) return steps;
+
+  const double published = static_cast<double>(std::accumulate(steps.begin(), steps.end(), std::int64_t{0}));
+  const double epochs = request.epochs > 0.0 ? request.epochs : recipe.epochs;
+  const auto stages = static_cast<std::int64_t>(steps.size());
+  const std::int64_t total =
+      std::max<std::int64_t>(stages, std::llround(epochs * static_cast<double>(epoch_steps_of(request, batch))));
+  std::int64_t begin = 0;
+  double passed = 0.0;
+  for (std::int64_t i = 0; i < stages; ++i) {
+    auto& stage = steps[static_cast<std::size_t>(i)];
+    passed += static_cast<double>(stage);
+    const std::int64_t end = std::llround(passed / published * static_cast<double>(total));
+    stage = std::clamp(end, begin + 1, total - (stages - 1 - i)) - begin;
+    begin += stage;
+  }
+  return steps;
+}
+
+/// Turns positions inside a published stage into epochs of the run at hand: exact where the stage is as long as published.
 class LengthScale {
  public:
-  LengthScale(double published_batch, double published_epochs, const PresetRequest& request, std::int64_t batch)
-      : steps_factor_(static_cast<double>(request.samples) / kImageNetSamples * published_batch / static_cast<double>(batch) *
-                      (request.epochs > 0.0 ? request.epochs / published_epochs : 1.0)),
-        epoch_steps_(static_cast<double>((request.samples - 1) / batch + 1)) {}
+  LengthScale(std::int64_t published_steps, std::int64_t steps, std::int64_t epoch_steps)
+      : factor_(static_cast<double>(steps) / static_cast<double>(published_steps)),
+        epoch_steps_(static_cast<double>(epoch_steps)) {}
 
-  double epochs(std::int64_t published_steps) const { return std::round(at(published_steps)) / epoch_steps_; }
-  std::int64_t steps(std::int64_t published_steps) const {
-    return std::max<std::int64_t>(1, std::llround(at(published_steps)));
+  double epochs(std::int64_t published_steps) const {
+    return std::round(static_cast<double>(published_steps) * factor_) / epoch_steps_;
   }
+  /// The same, of one step or more.
+  double some_epochs(std::int64_t published_steps) const { return std::max(epochs(published_steps), 1.0 / epoch_steps_); }
 
  private:
-  double at(std::int64_t published_steps) const { return static_cast<double>(published_steps) * steps_factor_; }
-
-  double steps_factor_;
+  double factor_;
   double epoch_steps_;
 };
 
-Curve curve_of(const PublishedStage& published, const LengthScale& scale, std::int64_t epoch_steps) {
+Curve curve_of(const PublishedStage& published, const LengthScale& scale) {
   if (published.power > 0.0) {
     Curve curve{.kind = Curve::Kind::poly, .power = published.power};
-    if (published.decay_steps > 0) {
-      curve.over_epochs = static_cast<double>(scale.steps(published.decay_steps)) / static_cast<double>(epoch_steps);
-    }
+    if (published.decay_steps > 0) curve.over_epochs = scale.some_epochs(published.decay_steps);
     return curve;
   }
   Curve curve{.kind = Curve::Kind::multistep, .gamma = 0.1};
   double last = 0.0;
   for (const std::int64_t drop : published.drops) {
     // In a very short run two drops may fall on the same step: it is one drop then.
-    const double at = std::max(scale.epochs(drop), 1.0 / static_cast<double>(epoch_steps));
+    const double at = scale.some_epochs(drop);
     if (at > last) curve.at_epochs.push_back(at);
     last = std::max(last, at);
   }
@@ -173,16 +203,17 @@ Curve curve_of(const PublishedStage& published, const LengthScale& scale, std::i
 PresetPlan scaled_recipe(const PublishedRecipe& recipe, const PresetRequest& request) {
   const std::int64_t batch = request.global_batch > 0 ? request.global_batch : recipe.batch;
   const double rates = static_cast<double>(batch) / static_cast<double>(recipe.batch);
-  const LengthScale scale(static_cast<double>(recipe.batch), recipe.epochs, request, batch);
-  const std::int64_t epoch_steps = (request.samples - 1) / batch + 1;
+  const std::vector<std::int64_t> steps = stage_steps(recipe, request, batch);
 
   PresetPlan plan{.stages = {}, .source = recipe.source, .remarks = {}};
-  for (const PublishedStage& published : recipe.stages) {
+  for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
+    const PublishedStage& published = recipe.stages[i];
+    const LengthScale scale(published.steps, steps[i], epoch_steps_of(request, batch));
     Stage stage{.name = published.name,
                 .epochs = 0.0,
-                .steps = scale.steps(published.steps),
+                .steps = steps[i],
                 .learning_rate = published.rate * rates,
-                .schedule = curve_of(published, scale, epoch_steps),
+                .schedule = curve_of(published, scale),
                 .warmup_epochs = scale.epochs(published.warmup_steps),
                 .warmup_start = published.start_scales ? published.warmup_start * rates : published.warmup_start,
                 .weight_decay = published.weight_decay,
@@ -247,29 +278,58 @@ PresetPlan lars_recipe(const PresetRequest& request) {
 }
 
 constexpr double kFineTuneEpochs = 10.0;
-constexpr double kBatchesPerWarmupEpoch = 8.0;  // of 256 pictures
-constexpr double kLongestWarmupShare = 0.25;    // of the run
+constexpr double kFineTuneRate = 0.01;            // of a batch of 256; of others by the root of the batch
+constexpr double kRateRange = 10.0;               // a rate of the weights' file may be so many times larger or smaller
+constexpr std::int64_t kFineTuneBatch = 256;      // at most
+constexpr std::int64_t kFineTuneSteps = 20;       // of an epoch, at least
+constexpr std::int64_t kFineTuneFewest = 8;       // images of a batch, where that leaves several steps
+constexpr double kImagesPerWarmupEpoch = 2048.0;  // of the global batch
+constexpr double kLongestWarmupShare = 0.25;      // of the run
+constexpr double kWarmupStartShare = 0.1;         // of the rate
+
+/// As large as leaves an epoch its steps, and as many images on every rank.
+std::int64_t fine_tune_batch(std::int64_t samples, int ranks) {
+  const std::int64_t batch = std::clamp(samples / kFineTuneSteps, kFineTuneFewest, kFineTuneBatch);
+  return std::max<std::int64_t>(batch / ranks, 1) * ranks;
+}
+
+struct FineTuneRate {
+  double rate = 0.0;
+  std::string reason;
+};
+
+/// The rate that is asked for; or at which the weights were being trained, where that is neither the end of a run nor that of a
+/// much larger batch; or one by the batch.
+FineTuneRate fine_tune_rate(const PresetRequest& request, std::int64_t batch) {
+  if (request.learning_rate > 0.0) return {.rate = request.learning_rate, .reason = ""};
+  const double own = kFineTuneRate * std::sqrt(static_cast<double>(batch) / 256.0);
+  const std::string by_batch = "0.01 for a batch of 256, in proportion to the root of the batch; --lr sets another";
+  const double known = request.weights_rate;
+  if (known <= 0.0) return {.rate = own, .reason = "rate " + figure(own) + ": " + by_batch};
+  if (known < own / kRateRange || known > own * kRateRange) {
+    return {.rate = own,
+            .reason = "rate " + figure(own) + ": " + by_batch + ". The weights were saved at rate " + figure(known) + ", " +
+                      (known < own ? "the end of a run" : "which is for larger batches")};
+  }
+  return {.rate = known, .reason = "rate " + figure(known) + ", at which the weights were being trained; --lr sets another"};
+}
 
 PresetPlan fine_tune_recipe(const PresetRequest& request) {
-  if (request.learning_rate <= 0.0) {
-    throw ConfigError(Fault{.doing = "planning --preset finetune",
-                            .expected = "--lr, the rate at which the weights were being trained when they were saved",
-                            .found = "none",
-                            .remedy = "--lr 0.01, say; not a checkpoint from the end of a run, where the rate was almost 0"});
-  }
-  const double batches = static_cast<double>(request.global_batch > 0 ? request.global_batch : 256) / 256.0;
+  const std::int64_t batch = request.global_batch > 0 ? request.global_batch : fine_tune_batch(request.samples, 1);
+  const FineTuneRate rate = fine_tune_rate(request, batch);
   const double epochs = request.epochs > 0.0 ? request.epochs : kFineTuneEpochs;
-  const double warmup = std::min(batches / kBatchesPerWarmupEpoch, kLongestWarmupShare * epochs);
+  const double wanted = std::max(1.0, static_cast<double>(batch) / kImagesPerWarmupEpoch);
+  const double warmup = std::min(wanted, kLongestWarmupShare * epochs);
   PresetPlan plan{.stages = {}, .source = "Dell EMC and SURFsara on ChestX-ray14, 2018", .remarks = {}};
   plan.stages.push_back({.name = "finetune",
                          .epochs = epochs,
-                         .learning_rate = request.learning_rate,
+                         .learning_rate = rate.rate,
                          .schedule = {.kind = Curve::Kind::poly, .power = 1.0},
                          .warmup_epochs = warmup,
-                         .warmup_start = request.learning_rate / std::max(1.0, batches)});
-  plan.remarks.push_back("warm-up of " + figure(warmup) + " epochs from " + figure(plan.stages.front().warmup_start) +
-                         ": an epoch for 2048 pictures of the global batch, at most a quarter of the run, from the rate by 256 "
-                         "pictures");
+                         .warmup_start = kWarmupStartShare * rate.rate});
+  if (!rate.reason.empty()) plan.remarks.push_back(rate.reason);
+  plan.remarks.push_back("warm-up of " + figure(warmup) + " epochs from a tenth of the rate: an epoch, or one for each 2048 " +
+                         "images of a larger global batch, at most a quarter of the run");
   return plan;
 }
 
@@ -277,11 +337,11 @@ PresetPlan fine_tune_recipe(const PresetRequest& request) {
 
 std::vector<std::string> preset_names() { return {"goyal", "surfsara-448", "surfsara-cycles", "mlperf-lars", "finetune"}; }
 
-std::int64_t preset_batch(const std::string& name) {
+std::int64_t preset_batch(const std::string& name, std::int64_t samples, int ranks) {
   for (const PublishedRecipe& recipe : published_recipes()) {
     if (recipe.name == name) return recipe.batch;
   }
-  return name == "mlperf-lars" ? 8192 : 256;
+  return name == "mlperf-lars" ? 8192 : fine_tune_batch(samples, ranks);
 }
 
 PresetOptions preset_options(const std::string& name) {
@@ -315,7 +375,7 @@ PresetPlan plan_preset(const PresetRequest& request) {
                            ": every stage, warm-up and decay times " + figure(request.epochs / own_epochs));
   }
   if (request.name != "mlperf-lars" && request.samples != static_cast<std::int64_t>(kImageNetSamples)) {
-    plan.remarks.push_back(counted(request.samples, "picture") + " instead of ImageNet's 1281167: as many epochs of them");
+    plan.remarks.push_back(counted(request.samples, "image") + " instead of ImageNet's 1281167: as many epochs of them");
   }
   return plan;
 }

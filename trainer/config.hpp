@@ -33,6 +33,7 @@ struct TrainConfig {
   bool zero_init_gamma = false;
   std::string init_from;
   bool init_partial = false;
+  double weights_rate = 0.0;  ///< at which those were being trained when they were saved; 0: unknown
 
   // Data
   std::string data = "synthetic";    ///< directory, or "synthetic"

@@ -110,14 +110,17 @@ Stage stage_of_options(const TrainConfig& config, std::int64_t global_batch) {
 }
 
 /// The stages of the run, whichever way they are asked for.
-PresetPlan asked_stages(const TrainConfig& config, std::int64_t samples, std::int64_t global_batch) {
+PresetPlan asked_stages(const TrainConfig& config, const DataFacts& data, std::int64_t asked_batch) {
+  // Rates that grow with the batch grow with the images that a step really has.
+  const std::int64_t global_batch = std::min(asked_batch, data.samples);
   const Stage of_options = stage_of_options(config, global_batch);
   if (!config.preset.empty()) {
     return plan_preset({.name = config.preset,
-                        .samples = samples,
+                        .samples = data.samples,
                         .global_batch = global_batch,
                         .epochs = config.epochs,
-                        .learning_rate = config.lr || config.base_lr ? of_options.learning_rate : 0.0});
+                        .learning_rate = config.lr || config.base_lr ? of_options.learning_rate : 0.0,
+                        .weights_rate = config.weights_rate});
   }
   if (config.stages.empty()) return {.stages = {of_options}};
   const BatchScaling scaling = config.lr_scaling == "sqrt" ? BatchScaling::square_root : BatchScaling::linear;
@@ -216,9 +219,9 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
   RunPlan plan;
   plan.samples = data.samples;
   plan.global_batch = config.global_batch > 0  ? config.global_batch
-                      : !config.preset.empty() ? preset_batch(config.preset)
+                      : !config.preset.empty() ? preset_batch(config.preset, data.samples, ranks)
                                                : 32 * static_cast<std::int64_t>(ranks);
-  const PresetPlan preset = asked_stages(config, plan.samples, plan.global_batch);
+  const PresetPlan preset = asked_stages(config, data, plan.global_batch);
   ModelOptions model_options{.num_classes = config.num_classes,
                              .image_size = config.crop,
                              .zero_init_last_norm = config.zero_init_gamma,

@@ -68,9 +68,6 @@ void check_stages(const TrainConfig& config, Faults& faults) {
     for (const char* option : {"lr", "base-lr", "lr-scaling"}) {
       is_decided(config.given.contains(option) && !takes_rate, ("--" + std::string(option)).c_str(), kEdit);
     }
-    if (takes_rate && !config.lr && !config.base_lr) {
-      faults.collect("--lr", [&] { plan_preset({.name = config.preset}); });
-    }
     if (takes_rate && config.init_from.empty() && config.resume == "off" && config.dry_run.empty()) {
       faults.add({.doing = "--preset finetune",
                   .expected = "--init-from, the weights to go on from",

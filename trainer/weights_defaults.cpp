@@ -100,7 +100,10 @@ std::string model_of_weights(const std::vector<std::string>& files) {
   return names_a_model(model) ? model : std::string();
 }
 
-TrainConfig with_weights(TrainConfig config, const WeightsFacts& weights) { return filled_in(std::move(config), weights); }
+TrainConfig with_weights(TrainConfig config, const WeightsFacts& weights) {
+  config.weights_rate = weights.card.learning_rate.value_or(0.0);
+  return filled_in(std::move(config), weights);
+}
 
 EvalConfig with_weights(EvalConfig config, const WeightsFacts& weights) {
   if (config.num_classes == 0) config.num_classes = weights.outputs;

@@ -30,7 +30,7 @@ WeightsFacts look_at_weights(const std::vector<std::string>& files, const std::s
 /// The model of an evaluation that names none: the file's. Errors: DataError: it cannot be read.
 std::string model_of_weights(const std::vector<std::string>& files);
 
-/// Fills in what the options leave open: crop, resize, interpolation, mean and deviation.
+/// Fills in what the options leave open: crop, resize, interpolation, mean and deviation; and, of training, weights_rate.
 TrainConfig with_weights(TrainConfig config, const WeightsFacts& weights);
 EvalConfig with_weights(EvalConfig config, const WeightsFacts& weights);
 

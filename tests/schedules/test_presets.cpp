@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t kImageNet = 1281167;
 
 std::vector<PlannedStage> stages_of_preset(const PresetRequest& request) {
-  const std::int64_t batch = request.global_batch > 0 ? request.global_batch : preset_batch(request.name);
+  const std::int64_t batch = request.global_batch > 0 ? request.global_batch : preset_batch(request.name, request.samples, 1);
   return plan_stages(plan_preset(request).stages, request.samples, batch);
 }
 
@@ -22,7 +22,7 @@ double rate_before(const PlannedStage& stage, std::int64_t own_step) {
 
 TEST(Preset, OfEachNameHasASourceAndStages) {
   for (const std::string& name : preset_names()) {
-    const PresetPlan plan = plan_preset({.name = name, .learning_rate = 0.01});
+    const PresetPlan plan = plan_preset({.name = name});
     EXPECT_FALSE(plan.source.empty()) << name;
     EXPECT_FALSE(plan.stages.empty()) << name;
   }
@@ -116,29 +116,59 @@ TEST(Preset, LarsGoesThroughThePublishedPoints) {
 TEST(Preset, OfAnotherBatchTakesAsManyEpochsAtRatesInProportion) {
   const auto stages = stages_of_preset({.name = "surfsara-cycles", .global_batch = 1024});
 
-  EXPECT_EQ(stages[0].steps(), 4 * 7800);
-  EXPECT_EQ(warmup_steps(stages[0].rate), 4 * 1560);
+  const std::int64_t total = 82 * 1252;  // the recipe's epochs
+  EXPECT_EQ(stages.back().end, total);
+  EXPECT_EQ(stages[0].steps(), std::llround(total * 7800.0 / 25730.0)) << "its share of all steps";
+  const std::int64_t warmup = warmup_steps(stages[0].rate);
+  EXPECT_EQ(warmup, std::llround(static_cast<double>(stages[0].steps()) * 1560.0 / 7800.0));
   EXPECT_DOUBLE_EQ(rate_before(stages[0], 0), 0.1) << "that of a small batch";
-  EXPECT_DOUBLE_EQ(rate_before(stages[0], 4 * 1560), 0.4);
+  EXPECT_DOUBLE_EQ(rate_before(stages[0], warmup), 0.4);
   EXPECT_DOUBLE_EQ(rate_before(stages[3], 0), 0.255 / 4);
-  EXPECT_NEAR(rate_before(stages[0], 4 * 7800 - 1), 1.018 / 4, 5e-4);
-  EXPECT_EQ(stages_of_preset({.name = "goyal", .global_batch = 512})[0].steps(), 16 * 14075);
+  EXPECT_NEAR(rate_before(stages[0], stages[0].steps() - 1), 1.018 / 4, 5e-4);
+  EXPECT_EQ(stages_of_preset({.name = "goyal", .global_batch = 512})[0].steps(), 90 * 2503);
+}
+
+TEST(Preset, TrainsExactlyTheEpochsThatAreAskedForAtAnyBatch) {
+  for (const std::string& name : preset_names()) {
+    for (const std::int64_t samples : {2934, 1281167}) {
+      for (const std::int64_t batch : {8, 256, 1000, 1024, 2934, 4096, 8192, 14336, 16384}) {
+        for (const double epochs : {7.0, 90.0, 82.5}) {
+          const auto stages = stages_of_preset({.name = name, .samples = samples, .global_batch = batch, .epochs = epochs});
+          const std::int64_t epoch_steps = (samples + batch - 1) / batch;
+          EXPECT_EQ(stages.back().end, std::llround(epochs * static_cast<double>(epoch_steps)))
+              << name << ", " << samples << " images, batch " << batch << ", " << epochs << " epochs";
+        }
+      }
+    }
+  }
+}
+
+TEST(Preset, TrainsItsOwnEpochsWhereNoneAreAskedForHoweverFewTheImages) {
+  for (const std::int64_t batch : {256, 2048, 8192, 16384}) {
+    const auto stages = stages_of_preset({.name = "goyal", .samples = 2934, .global_batch = batch});
+    EXPECT_EQ(stages.back().end, 90 * ((2934 + batch - 1) / batch)) << batch;
+  }
 }
 
 TEST(Preset, OfOtherEpochsKeepsItsShape) {
   const auto stages = stages_of_preset({.name = "goyal", .epochs = 45.0});
 
-  EXPECT_EQ(stages[0].steps(), 7038);  // 7037.5
-  EXPECT_EQ(warmup_steps(stages[0].rate), 390);
-  EXPECT_DOUBLE_EQ(rate_before(stages[0], 2339), 3.2);
-  EXPECT_DOUBLE_EQ(rate_before(stages[0], 2340), 0.32);
+  EXPECT_EQ(stages[0].steps(), 45 * 157);
+  const double factor = 45.0 * 157.0 / 14075.0;
+  EXPECT_EQ(warmup_steps(stages[0].rate), std::llround(780.0 * factor));
+  const std::int64_t drop = std::llround(4680.0 * factor);
+  EXPECT_DOUBLE_EQ(rate_before(stages[0], drop - 1), 3.2);
+  EXPECT_DOUBLE_EQ(rate_before(stages[0], drop), 0.32);
 }
 
-TEST(Preset, OfOtherPicturesTakesAsManyEpochsOfThem) {
+TEST(Preset, OfOtherImagesTakesAsManyEpochsOfThem) {
   const auto stages = stages_of_preset({.name = "surfsara-cycles", .samples = 10000, .global_batch = 100, .epochs = 41.0});
 
-  EXPECT_EQ(stages[0].steps(), 1247);  // 24.94 epochs of 100 steps, halved
-  EXPECT_EQ(stages.back().end, 1247 + 599 + 249 + 759 + 249 + 759 + 249);
+  EXPECT_EQ(stages.back().end, 4100);
+  const double published[] = {7800, 3750, 1560, 4750, 1560, 4750, 1560};
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    EXPECT_NEAR(static_cast<double>(stages[i].steps()), published[i] / 25730.0 * 4100.0, 1.0) << stages[i].stage.name;
+  }
 }
 
 TEST(Preset, SaysWhatItScaled) {
@@ -148,7 +178,7 @@ TEST(Preset, SaysWhatItScaled) {
   ASSERT_EQ(remarks.size(), 3U);
   EXPECT_NE(remarks[0].find("rates times 0.03125"), std::string::npos) << remarks[0];
   EXPECT_NE(remarks[1].find("30 epochs instead of 90"), std::string::npos) << remarks[1];
-  EXPECT_NE(remarks[2].find("10000 pictures"), std::string::npos) << remarks[2];
+  EXPECT_NE(remarks[2].find("10000 images"), std::string::npos) << remarks[2];
 }
 
 TEST(Preset, OfVeryShortRunsStillHasAStepOfEveryStage) {
@@ -160,15 +190,47 @@ TEST(Preset, OfVeryShortRunsStillHasAStepOfEveryStage) {
   }
 }
 
-TEST(Preset, FinetuneBeginsAtTheRateOfItsWeightsAndWarmsUpByTheBatch) {
-  EXPECT_THROW((void)plan_preset({.name = "finetune"}), ConfigError);
-  const Stage small = plan_preset({.name = "finetune", .global_batch = 64, .learning_rate = 0.01}).stages.front();
-  const Stage large = plan_preset({.name = "finetune", .global_batch = 2048, .learning_rate = 0.01}).stages.front();
+Stage finetune(const PresetRequest& request) {
+  PresetRequest named = request;
+  named.name = "finetune";
+  return plan_preset(named).stages.front();
+}
 
-  EXPECT_DOUBLE_EQ(small.learning_rate, 0.01);
-  EXPECT_DOUBLE_EQ(small.warmup_start, 0.01) << "no larger batch than the usual: no lower rate";
-  EXPECT_DOUBLE_EQ(large.warmup_epochs, 1.0);
-  EXPECT_DOUBLE_EQ(large.warmup_start, 0.01 / 8);
+TEST(Preset, FinetuneHasARateOfItsOwnByTheRootOfTheBatch) {
+  EXPECT_DOUBLE_EQ(finetune({.global_batch = 256}).learning_rate, 0.01);
+  EXPECT_DOUBLE_EQ(finetune({.global_batch = 64}).learning_rate, 0.005);
+  EXPECT_DOUBLE_EQ(finetune({.global_batch = 1024}).learning_rate, 0.02);
+  EXPECT_DOUBLE_EQ(finetune({.global_batch = 64, .learning_rate = 0.3}).learning_rate, 0.3) << "what is asked for";
+}
+
+TEST(Preset, FinetuneGoesOnAtTheRateOfItsWeightsUnlessThatIsTheEndOfARunOrOfAMuchLargerBatch) {
+  const auto rate = [](double known) { return finetune({.global_batch = 64, .weights_rate = known}).learning_rate; };
+
+  EXPECT_DOUBLE_EQ(rate(0.02), 0.02);
+  EXPECT_DOUBLE_EQ(rate(0.0005), 0.0005);
+  EXPECT_DOUBLE_EQ(rate(2e-7), 0.005);
+  EXPECT_DOUBLE_EQ(rate(3.2), 0.005);
+  const auto remarks = plan_preset({.name = "finetune", .global_batch = 64, .weights_rate = 2e-7}).remarks;
+  EXPECT_NE(remarks.front().find("the end of a run"), std::string::npos) << remarks.front();
+}
+
+TEST(Preset, FinetuneWarmsUpFromATenthOfTheRateLongerWithTheBatch) {
+  const Stage small = finetune({.global_batch = 64});
+  const Stage large = finetune({.global_batch = 4096});
+
+  EXPECT_DOUBLE_EQ(small.warmup_epochs, 1.0);
+  EXPECT_DOUBLE_EQ(small.warmup_start, 0.0005);
+  EXPECT_DOUBLE_EQ(large.warmup_epochs, 2.0);
+  EXPECT_DOUBLE_EQ(finetune({.global_batch = 64, .epochs = 2.0}).warmup_epochs, 0.5) << "a quarter of the run";
+}
+
+TEST(Preset, FinetuneHasABatchThatFitsTheImagesAndTheRanks) {
+  EXPECT_EQ(preset_batch("finetune", 244, 1), 12) << "20 steps";
+  EXPECT_EQ(preset_batch("finetune", 244, 5), 10) << "as many on every rank";
+  EXPECT_EQ(preset_batch("finetune", 30, 1), 8);
+  EXPECT_EQ(preset_batch("finetune", 30, 16), 16) << "one on every rank";
+  EXPECT_EQ(preset_batch("finetune", 1281167, 1), 256);
+  EXPECT_EQ(preset_batch("goyal", 244, 1), 8192) << "as published";
 }
 
 }  // namespace
