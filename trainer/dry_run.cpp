@@ -4,6 +4,7 @@
 #include "dtrain/error.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/output_files.hpp"
+#include "trainer/plan_doubts.hpp"
 #include "trainer/run.hpp"
 #include "trainer/schedule_picture.hpp"
 #include "trainer/schedule_table.hpp"
@@ -59,6 +60,7 @@ int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvir
   const TrainingRanks ranks(config, communicator);
   const RunData data = open_training_data(config, communicator.size());
   const RunPlan plan = plan_run(config, facts_of(data), training_ranks(config, communicator.size()));
+  const std::vector<std::string> doubts = doubts_of(plan, config, training_ranks(config, communicator.size()));
   if (communicator.is_root()) {
     log_data(data.summary, preparation_lines(plan.train_transform, plan.eval_transform),
              data.is_synthetic ? nullptr : data.train.get());
@@ -69,6 +71,7 @@ int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvir
   if (!communicator.is_root()) return static_cast<int>(ExitCode::done);
   write_text_file(config.dry_run, "--dry-run", schedule_picture(plan));
   std::fputs(schedule_table(plan, images_per_s).c_str(), stdout);
+  for (const std::string& doubt : doubts) std::printf("warning: %s\n", doubt.c_str());
   std::printf("drawn in %s\n", config.dry_run.c_str());
   std::fflush(stdout);
   return static_cast<int>(ExitCode::done);

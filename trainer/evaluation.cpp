@@ -7,6 +7,7 @@
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/clock.hpp"
+#include "trainer/learning_watch.hpp"
 
 namespace dtrain {
 namespace {
@@ -50,6 +51,7 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
   std::vector<std::int32_t> mapped;
   EvaluationResult result;
   std::vector<DamagedSample> damaged;
+  PredictedRange predicted;
   for (;;) {
     const Batch& batch = await_batch(loader, options.patience, communicator, {});
     damaged.insert(damaged.end(), batch.damaged.begin(), batch.damaged.end());
@@ -68,6 +70,7 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
                              [&](std::int32_t label) { return options.class_indices[static_cast<std::size_t>(label)]; });
       classes = mapped;
     }
+    predicted.add(counted, network.num_classes);
     result.sums += softmax_cross_entropy(counted, classes, network.num_classes, 0.0f, 0.0f, {});
     if (options.on_batch) options.on_batch({.logits = counted, .samples = batch.samples, .labels = batch.labels, .classes = classes});
   }
@@ -83,6 +86,9 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
   if (totals[4] > 0.0) result.left_out = gather_damaged(damaged, dataset, communicator);
   require_few_damaged(result.left_out, options.max_damaged, "evaluating");
   if (result.sums.samples == 0) throw_unreadable(result.left_out);
+  const double lowest = -communicator.max(-static_cast<double>(predicted.lowest));
+  const double highest = communicator.max(static_cast<double>(predicted.highest));
+  if (lowest == highest) result.only_class = static_cast<std::int64_t>(highest);
   result.seconds = communicator.max(seconds() - begin_s);
   return result;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "collectives/communicator.hpp"
@@ -36,6 +37,7 @@ struct EvaluationResult {
   std::int64_t classes = 0;  ///< of the network
   double seconds = 0.0;
   DamagedImages left_out;  ///< by all ranks: not among the samples
+  std::optional<std::int64_t> only_class{};  ///< of the network, that all images were taken for
   double loss() const { return sums.loss / static_cast<double>(sums.samples); }
   double top1() const { return static_cast<double>(sums.top1) / static_cast<double>(sums.samples); }
   /// Among five classes or fewer, every image is a hit: nothing is said of it then.

@@ -17,11 +17,13 @@
 #include "trainer/evaluation.hpp"
 #include "trainer/initial_weights.hpp"
 #include "trainer/launcher_stream.hpp"
+#include "trainer/learning_watch.hpp"
 #include "trainer/load_weights.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
 #include "trainer/output_files.hpp"
 #include "trainer/parameter_serving.hpp"
+#include "trainer/plan_doubts.hpp"
 #include "trainer/profile.hpp"
 #include "trainer/progress.hpp"
 #include "trainer/replica_agreement.hpp"
@@ -76,6 +78,7 @@ class TrainingRun {
         resident_bytes_(resident_bytes()),
         plan_(agreed_plan()),
         keeper_(config, plan_, communicator_),
+        learning_(plan_.network.num_classes, plan_.steps_per_epoch),
         training_(plan_, config, ranks, environment.placement),
         replica_(training_.replica()) {}
 
@@ -125,6 +128,7 @@ class TrainingRun {
         metrics.write(step, stage_name());
         report_.epochs.add(line_of(step, stage_name()));
         if (progress.is_log_step(step)) metrics.flush();
+        warn(learning_.after_step(step.loss), progress);
         progress.show(step);
       }
       if (pause.shares_damage) training_.share_damage();
@@ -229,6 +233,7 @@ class TrainingRun {
     if (batch < usual.local_batch && communicator_.is_root())
       spdlog::warn("local batch {} instead of {}, so that the memory plan fits the node", batch, usual.local_batch);
     RunPlan plan = plan_with(batch);
+    (void)doubts_of(plan, config_, communicator_.size());  // refuses what cannot train, before anything is made
     if (ranks_.has_dedicated_servers()) {
       const DataFacts facts = facts_of(data_);
       agree_with_servers({facts.samples, facts.classes, batch}, plan, ranks_.all());
@@ -346,9 +351,23 @@ class TrainingRun {
     metrics.write_evaluation(step, result, stage_name());
     const MetricsLine line = line_of(step, result, stage_name());
     report_.epochs.add(line);
+    const std::vector<std::string>& names = plan_.card.class_names;
+    const auto only = static_cast<std::size_t>(result.only_class.value_or(0));
+    warn(learning_.after_validation({.images = result.sums.samples,
+                                     .hits = result.sums.top1,
+                                     .only_class = result.only_class,
+                                     .class_name = only < names.size() ? names[only] : ""}),
+         progress);
     if (ends_row) return;  // the epoch's line tells of it
     spdlog::info("epoch {:.2f}: {} on {} in {:.1f} s{}", step.epoch, validation_text(line),
                  counted(result.sums.samples, "image"), result.seconds, is_best ? " (best so far)" : "");
+  }
+
+  /// Nothing where the text is empty.
+  static void warn(const std::string& text, Progress& progress) {
+    if (text.empty()) return;
+    progress.finish_line();
+    spdlog::warn("{}", text);
   }
 
   /// Of the whole run, when it is done: the branches' weights together. Takes the replica's place.
@@ -403,6 +422,7 @@ class TrainingRun {
       spdlog::info("{}: {}{}", config_.preset, plan_.source, plan_.options.empty() ? "" : "; with " + plan_.options);
     }
     for (const std::string& remark : plan_.remarks) spdlog::info("scaled: {}", remark);
+    for (const std::string& doubt : doubts_of(plan_, config_, communicator_.size())) spdlog::warn("{}", doubt);
     spdlog::info("{}", environment_.placement.summary);
     spdlog::info("{}", describe(report_.memory));
   }
@@ -456,6 +476,7 @@ class TrainingRun {
   RunPlan plan_;
   CheckpointKeeper keeper_;
   std::vector<std::int64_t> damaged_before_;  ///< training images, by the run that is resumed
+  LearningWatch learning_;
   Training training_;
   Replica& replica_;
   RunReport report_;

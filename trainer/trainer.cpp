@@ -85,7 +85,10 @@ std::vector<Trainer::MicroBatch> Trainer::micro_batches_of(const StepPosition& p
       all[round].statistics_share = static_cast<float>(pictures[round]) / static_cast<float>(true_batch_);
     }
   }
+  float before = 0.0f;
   for (MicroBatch& micro_batch : all) {
+    micro_batch.statistics_before = before;
+    before += micro_batch.statistics_share;
     micro_batch.is_first = &micro_batch == &all.front();
     micro_batch.is_last = &micro_batch == &all.back();
   }
@@ -97,6 +100,7 @@ PassOptions Trainer::pass_of(const MicroBatch& micro_batch) const {
           .first_sample = micro_batch.positions.begin,
           .is_first_micro_batch = micro_batch.is_first,
           .statistics_share = micro_batch.statistics_share,
+          .statistics_before = micro_batch.statistics_before,
           .across_ranks = plan_.syncs_norms ? &across_ranks_ : nullptr};
 }
 

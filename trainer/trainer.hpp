@@ -74,7 +74,7 @@ class Trainer {
   struct MicroBatch {
     Range positions;  ///< may be empty
     bool is_first = true, is_last = true;
-    float statistics_share = 1.0f;  ///< as in PassOptions
+    float statistics_share = 1.0f, statistics_before = 0.0f;  ///< as in PassOptions
   };
   /// In order. Where batch-norms sum over ranks, as many as rank 0 has, the first of them empty where this rank has fewer.
   std::vector<MicroBatch> micro_batches_of(const StepPosition& position, const StepShare& share) const;

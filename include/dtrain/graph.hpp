@@ -73,6 +73,7 @@ struct PassOptions {
   std::int64_t first_sample = 0;     ///< position of the first picture in the global batch, for dropout masks
   bool is_first_micro_batch = true;  ///< gradients are overwritten, later ones add to them
   float statistics_share = 1.0f;     ///< of the step's pictures whose statistics count together: weighs the running ones
+  float statistics_before = 0.0f;    ///< shares of the step's earlier micro-batches together
   /// Batch-norm's statistics are those of the micro-batches of all ranks together, of whatever sizes. Cost: a broadcast and a
   /// sum for every batch-norm in forward, a sum in backward. Outlives backward. Null: those of this micro-batch alone.
   const StatisticsExchange* across_ranks = nullptr;

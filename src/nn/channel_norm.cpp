@@ -102,7 +102,15 @@ void ChannelNorm<Element>::set_statistics(std::int64_t channel, double origin, c
   // PyTorch.
   const double kept = pass.is_first_micro_batch ? 1.0 - spec_.momentum : 1.0;
   const double weight = static_cast<double>(spec_.momentum) * pass.statistics_share;
-  const double unbiased = count > 1.0 ? variance * count / (count - 1.0) : variance;
+  if (count <= 1.0) {
+    // One value has no variance: its share goes to what the running statistics are without it.
+    const double others = 1.0 - spec_.momentum * (1.0 - static_cast<double>(pass.statistics_before));
+    const double spread = others > 0.0 ? kept * (1.0 + weight / others) : 1.0;
+    running_mean_[channel] = static_cast<float>(spread * running_mean_[channel]);
+    running_var_[channel] = static_cast<float>(spread * running_var_[channel]);
+    return;
+  }
+  const double unbiased = variance * count / (count - 1.0);
   running_mean_[channel] = static_cast<float>(kept * running_mean_[channel] + weight * mean);
   running_var_[channel] = static_cast<float>(kept * running_var_[channel] + weight * unbiased);
 }

@@ -88,6 +88,50 @@ TEST(MicroBatchStatistics, MoveByMomentumTowardsTheWeightedMeanOfTheMicroBatches
   expect_close(plain_values(of_three.store(), "bn.running_var"), variance, 16 * kUlp, "running variance");
 }
 
+// Of micro-batches of 2 and 1 pictures of one pixel, the single one has no variance: its share of the step goes to what the
+// running statistics are without it, wherever it stands. With μ = 0.25 and shares of 2/3 and 1/3:
+// ((1−μ)·running + μ·2/3·first)·(1 + (μ/3)/(1−μ/3)), or, the single one first, ((1−μ) + μ/3)·running + μ·2/3·second.
+TEST(MicroBatchStatistics, LeaveAMicroBatchOfOneValueOutOfTheMean) {
+  NetworkBuilder net(network_head(5, 1));
+  net.append("bn", BatchNorm{.momentum = 0.25f});
+  const NetworkSpec network = finish_with_features(std::move(net));
+  const NamedTensors parameters = random_parameters(network, 1);
+  const std::vector<double> pictures = random_values(3 * 5, 2);
+  const std::vector<double> two = slice(pictures, 5, 0, 2), one = slice(pictures, 5, 2, 1);
+  const Moments moments = run_reference(network, parameters, two, 2, true).moments.at("bn");
+  const float share_of_two = 2.0f / 3.0f, share_of_one = 1.0f / 3.0f;
+
+  for (const bool single_is_first : {false, true}) {
+    CompiledNetwork of_two(network, {.batch = 2}, parameters);
+    CompiledNetwork of_one(network, {.batch = 1}, of_two.store());
+    const auto run_two = [&] {
+      (void)of_two.forward(two, {.is_first_micro_batch = !single_is_first,
+                                 .statistics_share = share_of_two,
+                                 .statistics_before = single_is_first ? share_of_one : 0.0f});
+    };
+    const auto run_one = [&] {
+      (void)of_one.forward(one, {.is_first_micro_batch = single_is_first,
+                                 .statistics_share = share_of_one,
+                                 .statistics_before = single_is_first ? 0.0f : share_of_two});
+    };
+
+    if (single_is_first) run_one(), run_two();
+    if (!single_is_first) run_two(), run_one();
+
+    const double kept = single_is_first ? 0.75 + 0.25 / 3.0 : 0.75;
+    const double spread = single_is_first ? 1.0 : 1.0 + 0.25 / 3.0 / (1.0 - 0.25 / 3.0);
+    std::vector<double> mean, variance;
+    for (std::size_t c = 0; c < 5; ++c) {
+      mean.push_back(spread * (kept * parameters.at("bn.running_mean")[c] + 0.25 * 2.0 / 3.0 * moments.mean[c]));
+      variance.push_back(spread *
+                         (kept * parameters.at("bn.running_var")[c] + 0.25 * 2.0 / 3.0 * moments.unbiased_variance[c]));
+    }
+    // Shares are floats and the running values are rounded twice: a few ulps each.
+    expect_close(plain_values(of_two.store(), "bn.running_mean"), mean, 16 * kUlp, "running mean");
+    expect_close(plain_values(of_two.store(), "bn.running_var"), variance, 16 * kUlp, "running variance");
+  }
+}
+
 /// Graphs for batches of 4 and of 3 and for evaluation, on one store and one arena.
 struct Family {
   explicit Family(const NetworkSpec& network)
