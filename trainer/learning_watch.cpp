@@ -57,7 +57,8 @@ std::string LearningWatch::after_validation(const Validation& validation) {
   if (!validation.only_class || validation.images < 2 || validation.hits == validation.images) return "";
   if (has_warned_of_one_class_ || classes_ < 2) return "";
   has_warned_of_one_class_ = true;
-  const std::string name = validation.class_name.empty() ? "" : " (" + validation.class_name + ")";
+  const auto only = static_cast<std::size_t>(*validation.only_class);
+  const std::string name = only < validation.class_names.size() ? " (" + validation.class_names[only] + ")" : "";
   return "validation: all " + counted(validation.images, "image") + " are taken for class " +
          std::to_string(*validation.only_class) + name +
          ". Likely causes: too few steps yet, a rate that is too large, or running statistics of batch-norm that lag behind "

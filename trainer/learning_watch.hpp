@@ -28,11 +28,11 @@ class LearningWatch {
   /// loss: the mean of a step, in order. Result: a warning, or empty.
   std::string after_step(double loss);
   /// images: evaluated; hits: taken for their own class; only_class: that all of them were taken for, where there is such one,
-  /// and its name (may be empty). Result: a warning, or empty.
+  /// and the names of the classes (may be fewer). Result: a warning, or empty.
   struct Validation {
     std::int64_t images = 0, hits = 0;
     std::optional<std::int64_t> only_class{};
-    std::string class_name{};
+    std::span<const std::string> class_names{};
   };
   std::string after_validation(const Validation& validation);
 

@@ -351,13 +351,7 @@ class TrainingRun {
     metrics.write_evaluation(step, result, stage_name());
     const MetricsLine line = line_of(step, result, stage_name());
     report_.epochs.add(line);
-    const std::vector<std::string>& names = plan_.card.class_names;
-    const auto only = static_cast<std::size_t>(result.only_class.value_or(0));
-    warn(learning_.after_validation({.images = result.sums.samples,
-                                     .hits = result.sums.top1,
-                                     .only_class = result.only_class,
-                                     .class_name = only < names.size() ? names[only] : ""}),
-         progress);
+    warn(learning_.after_validation({result.sums.samples, result.sums.top1, result.only_class, plan_.card.class_names}), progress);
     if (ends_row) return;  // the epoch's line tells of it
     spdlog::info("epoch {:.2f}: {} on {} in {:.1f} s{}", step.epoch, validation_text(line),
                  counted(result.sums.samples, "image"), result.seconds, is_best ? " (best so far)" : "");

@@ -42,7 +42,8 @@ TEST(LearningWatch, TakesMoreThanOneStepForAnEpoch) {
 
 TEST(LearningWatch, WarnsOnceOfAValidationInWhichAllImagesAreTakenForOneClass) {
   LearningWatch watch(10, 4);
-  const std::string warning = watch.after_validation({.images = 20, .hits = 2, .only_class = 3, .class_name = "cat"});
+  const std::vector<std::string> names{"ant", "bee", "cow", "cat"};
+  const std::string warning = watch.after_validation({.images = 20, .hits = 2, .only_class = 3, .class_names = names});
 
   EXPECT_NE(warning.find("all 20 images are taken for class 3 (cat)"), std::string::npos) << warning;
   EXPECT_EQ(watch.after_validation({.images = 20, .hits = 2, .only_class = 3}), "") << "said already";
