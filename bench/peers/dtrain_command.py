@@ -132,7 +132,12 @@ class Dtrain:
     def eval_logits(self, task, weights, conv):
         """Logits (n, classes) in data set order, batch-norm on running statistics."""
         file = self._directory("eval") / "logits.safetensors"
+        # The folders are as many of the network's classes as there are pictures for, in the folders' order.
+        indices = file.with_name("class_indices")
+        folders = sorted(folder.name for folder in (task.pictures / "train").iterdir())
+        indices.write_text("".join(f"{folder} {index}\n" for index, folder in enumerate(folders)))
         run([self.binary, "eval", *task.options(), "--data", task.pictures / "train", "--weights", weights,
+             "--class-indices", indices,
              "--conv", conv, "--threads", self.threads, "--logits", file])
         tensors, _ = safetensors_io.read(file)
         if "logits" not in tensors:
