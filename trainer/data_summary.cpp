@@ -126,8 +126,8 @@ std::vector<std::string> data_warnings(const DataSummary& data) {
   const EntryGroup& outside =
       data.training.left_out.outside.count > 0 ? data.training.left_out.outside : data.validation.left_out.outside;
   if (outside.count > 0) {
-    warnings.push_back(counted(outside.count, "image lies", "images lie") + " in no class folder and is left out" +
-                       such_as(outside));
+    warnings.push_back(counted(outside.count, "image lies", "images lie") + " in no class folder" +
+                       (outside.count == 1 ? " and is left out" : " and are left out") + such_as(outside));
   }
   return warnings;
 }

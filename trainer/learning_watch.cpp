@@ -11,6 +11,7 @@ namespace dtrain {
 namespace {
 
 constexpr double kHighFirstLoss = 3.0;       ///< times that of guessing
+constexpr double kRunawayLoss = 100.0;       ///< times that of guessing
 constexpr double kAtChance = 1e-4;           ///< from the loss of guessing
 constexpr std::int64_t kFewestAtChance = 3;  ///< steps: one or two may be there by accident
 
@@ -44,6 +45,11 @@ std::string LearningWatch::after_step(double loss) {
     return "the first loss, " + figure_of(loss) + ", is more than 3 times that of " + guessing +
            ". Likely causes: weights that are of other classes in another order, images that are not prepared as the weights "
            "expect (--mean, --std, --resize, --crop), or a head of weights that are too large";
+  }
+  if (loss > kRunawayLoss * chance_ && !has_warned_of_runaway_) {
+    has_warned_of_runaway_ = true;
+    return "the loss has grown to " + figure_of(loss) + ", more than 100 times that of " + guessing +
+           ": the run is diverging. Likely cause: a rate that is too large (a smaller --lr, a --warmup-epochs)";
   }
   steps_at_chance_ = std::abs(loss - chance_) < kAtChance ? steps_at_chance_ + 1 : 0;
   if (steps_at_chance_ < long_enough_ || has_warned_of_chance_) return "";

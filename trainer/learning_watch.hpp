@@ -42,7 +42,7 @@ class LearningWatch {
   std::int64_t long_enough_;  ///< steps that a loss may stay at it
   std::int64_t steps_ = 0;
   std::int64_t steps_at_chance_ = 0;  ///< in a row, up to now
-  bool has_warned_of_chance_ = false, has_warned_of_one_class_ = false;
+  bool has_warned_of_runaway_ = false, has_warned_of_chance_ = false, has_warned_of_one_class_ = false;
 };
 
 }  // namespace dtrain

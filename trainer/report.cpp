@@ -95,7 +95,8 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
   for (const StepReport& step : report.steps) exposed_s += step.phases.exchange;
   json["exposed_comm_s"] = exposed_s;
   if (report.validation) {
-    json["validation"] = {{"loss", report.validation->loss()},
+    json["validation"] = {{"step", report.validation_step},
+                          {"loss", report.validation->loss()},
                           {"top1", report.validation->top1()},
                           {"top5", top5_json(*report.validation)},
                           {"samples", report.validation->sums.samples},

@@ -22,6 +22,7 @@ struct RunReport {
   std::vector<StepReport> steps;  ///< of this process's run, in order
   DamagedImages damaged;  ///< of training
   std::optional<EvaluationResult> validation;
+  std::int64_t validation_step = 0;  ///< after which it was
   std::vector<std::string> members;        ///< files of weights that branches left
   std::optional<EnsembleResult> ensemble;  ///< of those
   std::string allreduce;

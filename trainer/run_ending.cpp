@@ -32,7 +32,13 @@ std::vector<std::string> ending_lines(const RunEnding& ending) {
     std::snprintf(training.data(), training.size(), "training loss %.4f, top-1 %.2f %%", ending.last->loss,
                   100.0 * ending.last->top1);
     const std::string scores = ending.last->validation ? validation_text(*ending.last->validation) : training.data();
-    lines.push_back("last: " + scores + place_text(ending.last->epoch, ending.last->step) + in_file(ending.last_file));
+    const bool is_of_file = ending.last->step == ending.steps_done;
+    lines.push_back("last: " + scores + place_text(ending.last->epoch, ending.last->step) +
+                    (is_of_file ? in_file(ending.last_file) : ""));
+    if (!is_of_file && !ending.last_file.empty()) {
+      lines.push_back("saved: weights after step " + std::to_string(ending.steps_done) + ", which were not evaluated: " +
+                      ending.last_file);
+    }
   }
   lines.push_back(
       "time: " + clock_text(ending.total_s) +

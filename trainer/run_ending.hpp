@@ -15,6 +15,7 @@ struct RunEnding {
   std::optional<BestEvaluation> best;
   std::string best_file;  ///< empty: there is none
   std::string last_file;  ///< empty: nothing was saved
+  std::int64_t steps_done = 0;  ///< what last_file is of; the last row may be of fewer
   std::optional<EpochRow> last;
   double total_s = 0.0;      ///< of this process
   double all_parts_s = 0.0;  ///< of steps and evaluations, of earlier processes too

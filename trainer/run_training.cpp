@@ -144,7 +144,8 @@ class TrainingRun {
       if (pause.saves && environment_.directory != nullptr) environment_.directory->saved(step.step, step.epoch);
       if (pause.stops) {
         if (communicator_.is_root()) progress.finish_line();
-        log_root(communicator_, keeper_.is_enabled() ? "stopped on request; saved after step " + std::to_string(step.step)
+        log_root(communicator_, keeper_.is_enabled() ? "stopped on request; saved after step " + std::to_string(step.step) +
+                                                           "; the same command with --resume auto goes on"
                                                      : "stopped on request; nothing saved, for --out is not given");
         exit_code = ExitCode::stopped_on_request;
         break;
@@ -341,6 +342,7 @@ class TrainingRun {
     const std::vector<std::int64_t> named = report_.validation ? report_.validation->left_out.samples : std::vector<std::int64_t>();
     bool is_best = false;
     with_averaged_weights(replica_, training_.optimizer(), [&] {
+      report_.validation_step = step.step;
       report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
       is_best = keeper_.keep_best(replica_, report_.validation->top1(), step.step);
     });
@@ -430,6 +432,7 @@ class TrainingRun {
       ending.last_file = keeper_.paths().last().string();
       if (std::filesystem::exists(keeper_.paths().best(), error)) ending.best_file = keeper_.paths().best().string();
     }
+    ending.steps_done = training_.steps_done();
     ending.total_s = seconds() - begin_s_;
     ending.all_parts_s = report_.epochs.seconds();
     const std::string& weights = ending.best_file.empty() ? ending.last_file : ending.best_file;

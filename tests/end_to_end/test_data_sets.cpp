@@ -173,8 +173,8 @@ TEST(DataSets, LabelsOfAPartialValidationAreTrainings) {
   }
   fs::create_directories(data / "val");
   fs::copy(demo_data() / "train" / folders[9], data / "val" / folders[9]);
-  const Words recipe{"--crop", "32",   "--global-batch", "8",    "--epochs",     "25",
-                     "--lr",   "0.05", "--augment",      "none", "--eval-every", "25epoch"};
+  const Words recipe{"--crop", "32",   "--global-batch", "8",    "--epochs",     "50",
+                     "--lr",   "0.05", "--augment",      "none", "--eval-every", "50epoch"};
 
   const Outcome partial = train_with(data, recipe);
   const Outcome self = train_with(data, recipe + Words{"--val-data", (data / "train").string()});

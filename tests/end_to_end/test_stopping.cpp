@@ -233,7 +233,7 @@ TEST(AThrowingRank, EndsAllRanksWithItsExitCodeAndItsName) {
 
   EXPECT_EQ(outcome.exit_code, 3) << outcome;
   EXPECT_TRUE(outcome.says("[rank 1 on ")) << outcome;
-  EXPECT_TRUE(outcome.says("at most 2 damaged pictures")) << outcome;
+  EXPECT_TRUE(outcome.says("at most 2 damaged images")) << outcome;
 }
 
 // A step with an absurd rate; fp32 has no weights to go on with.

@@ -275,7 +275,7 @@ TEST(Ensemble, IsTheMeanOfItsMembersWhichHaveTheBitsOfEachAlone) {
   EXPECT_EQ(read_text(confusion), confusion_text(folders, folders, counts));
   ASSERT_EQ(result.at("per_class").size(), 10U);
   for (std::size_t k = 0; k < 10; ++k) {
-    EXPECT_EQ(result.at("per_class")[k], (Json{{"class", folders[k]}, {"samples", 2}, {"top1", counts[k][k] / 2.0}}));
+    EXPECT_EQ(result.at("per_class")[k], (Json{{"class", folders[k]}, {"samples", 2}, {"damaged", 0}, {"top1", counts[k][k] / 2.0}}));
     EXPECT_EQ(outcome.count("  " + folders[k] + " "), 1) << outcome;
   }
   EXPECT_EQ(outcome.count("of the ensemble  on 20 pictures"), 1) << outcome;

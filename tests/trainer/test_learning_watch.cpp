@@ -20,6 +20,15 @@ TEST(LearningWatch, WarnsOfAFirstLossAboveThreeTimesThatOfGuessing) {
   EXPECT_EQ(watch.after_step(24.2), "") << "not the first";
 }
 
+TEST(LearningWatch, WarnsOnceOfALossThatRunsAway) {
+  LearningWatch watch(10, 4);
+
+  EXPECT_EQ(watch.after_step(2.3), "");
+  EXPECT_EQ(watch.after_step(200.0), "");
+  EXPECT_NE(watch.after_step(1e20).find("the loss has grown to 1e+20"), std::string::npos);
+  EXPECT_EQ(watch.after_step(1e21), "") << "once is enough";
+}
+
 TEST(LearningWatch, WarnsOnceOfALossThatStaysAtThatOfGuessingForAnEpoch) {
   LearningWatch watch(5, 4);
   const double chance = std::log(5.0);

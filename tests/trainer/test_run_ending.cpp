@@ -33,6 +33,7 @@ TEST(EndingLines, TellBestLastTimeAndTheLineToCopy) {
   const RunEnding ending{.best = BestEvaluation{.top1 = 0.712, .epoch = 12.0, .step = 600},
                          .best_file = "a/best.safetensors",
                          .last_file = "a/last.safetensors",
+                         .steps_done = 750,
                          .last = EpochRow{.epoch = 15.0, .step = 750, .loss = 0.5, .top1 = 0.9},
                          .total_s = 61.0,
                          .all_parts_s = 3700.0,
@@ -44,6 +45,10 @@ TEST(EndingLines, TellBestLastTimeAndTheLineToCopy) {
                                       "last: training loss 0.5000, top-1 90.00 % at epoch 15.00 (step 750): a/last.safetensors",
                                       "time: 1:01; steps and evaluations of all parts of the run: 1:01:40",
                                       "evaluate: dtrain eval …"}));
+  RunEnding stopped = ending;
+  stopped.steps_done = 763;
+  EXPECT_EQ(ending_lines(stopped)[1], "last: training loss 0.5000, top-1 90.00 % at epoch 15.00 (step 750)");
+  EXPECT_EQ(ending_lines(stopped)[2], "saved: weights after step 763, which were not evaluated: a/last.safetensors");
   EXPECT_EQ(ending_lines({.total_s = 5.0}), (std::vector<std::string>{"time: 0:05"}));
 }
 
