@@ -185,7 +185,10 @@ class TrainingRun {
     pause.saves = ends_stage || pause.stops || ends(plan_.checkpoint_every);
     // What is saved has been compared, unless nothing is.
     pause.compares = !ranks_train_apart() && (ends(plan_.check_replicas) || (pause.saves && !plan_.check_replicas.is_off()));
-    pause.shares_damage = !training_.sums_all_ranks() && (pause.ends_epoch || pause.evaluates || pause.saves);
+    // Ranks that run ahead of each other do not meet at the end of short epochs for it.
+    const bool meets = is_question_step(step) || (pause.ends_epoch && plan_.steps_per_epoch >= kStepsBetweenQuestions) ||
+                       (pause.ends_epoch && ranks_train_apart());
+    pause.shares_damage = !training_.sums_all_ranks() && (meets || pause.evaluates || pause.saves);
     if (pause.evaluates || pause.saves || pause.compares || pause.shares_damage) training_.settle();
     if (training_.waits_between_steps()) step.add_wait(seconds() - begin_s);
     return pause;
@@ -315,11 +318,12 @@ class TrainingRun {
   /// it does not, they ask each other now and then.
   bool stop_requested(const StepReport& step) {
     if (training_.sums_all_ranks()) return step.stop_requested;
-    if (!ranks_train_apart() && step.step % kStepsBetweenQuestions != 0) return false;
+    if (!ranks_train_apart() && !is_question_step(step)) return false;
     training_.settle();
     return communicator_.any(environment_.stop_requested != nullptr && environment_.stop_requested->load());
   }
 
+  static bool is_question_step(const StepReport& step) { return step.step % kStepsBetweenQuestions == 0; }
   bool ranks_train_apart() const { return communicator_.size() > 1 && report_.allreduce == to_text(AllReduceAlgorithm::none); }
 
   /// Epochs of earlier parts of the run are known from its metrics.
