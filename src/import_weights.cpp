@@ -205,6 +205,17 @@ std::set<std::string> head_modules(const ImportRequest& request) {
   return modules;
 }
 
+/// "bn1.running_var: 2 values that are below 0": no batch-norm can divide by their root.
+std::vector<std::string> texts_of_negative_variances(const ImportPlan& plan) {
+  std::vector<std::string> texts;
+  for (const auto& [spec, tensor] : plan.assignments) {
+    if (spec->kind != ParameterSpec::Kind::running_var) continue;
+    const auto count = std::count_if(tensor->f32.begin(), tensor->f32.end(), [](float value) { return value < 0.0f; });
+    if (count > 0) texts.push_back(spec->name + ": " + counted(count, "value that is", "values that are") + " below 0");
+  }
+  return texts;
+}
+
 /// "conv1.weight: 3 values are not finite" for each such tensor. Training finds them by itself, with the layer's name; an
 /// evaluation would give numbers.
 std::vector<std::string> texts_of_not_finite(const ImportPlan& plan) {
@@ -265,6 +276,7 @@ ImportReport import_weights(const TensorFile& file, ParameterStore& parameters, 
   if (request.mode != ImportMode::partial) {
     Faults faults = find_faults(request, plan);
     if (request.mode == ImportMode::exact && faults.empty()) faults.differing = texts_of_not_finite(plan);
+    if (faults.empty()) faults.differing = texts_of_negative_variances(plan);
     if (!faults.empty()) refuse(file, request, text_of(faults, plan));
   }
   leave_incomplete_heads(request, plan);

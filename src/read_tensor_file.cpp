@@ -167,7 +167,10 @@ std::optional<std::string> take_checksum(const std::filesystem::path& path, std:
   const auto version = metadata.find(std::string(kVersionKey));
   const std::size_t opening = header.find(kChecksumOpening);
   if (checksum == metadata.end() || version == metadata.end() || opening == std::string::npos) {
-    refuse(path, "the checksum", "metadata dtrain.version and dtrain.checksum", "only one of them, or neither");
+    const bool has_both = checksum != metadata.end() && version != metadata.end();
+    refuse(path, "the checksum", "metadata dtrain.version and dtrain.checksum, as dtrain writes them",
+           has_both ? "them as another program has written them anew: what they vouched for cannot be verified"
+                    : "only one of them, or neither");
   }
   const std::size_t digits = opening + kChecksumOpening.size();
   const std::string stated = header.substr(digits, kChecksumDigits);

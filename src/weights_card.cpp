@@ -121,11 +121,33 @@ std::size_t character_bytes(std::string_view text) {
 
 }  // namespace
 
+namespace {
+
+template <typename Take>
+void take_if_readable(const Take& take) {
+  try {
+    take();
+  } catch (const DataError&) {
+  }
+}
+
+}  // namespace
+
 WeightsCard card_of(const TensorFile& file) {
   const CardReader reader(file);
   WeightsCard card;
   if (reader.has(kModel)) card.model = reader.text(kModel);
-  if (!reader.has(kVersionKey.data())) return card;
+  if (!reader.has(kVersionKey.data())) {
+    // Another program's file, or one of ours that it has written anew: what reads as ours is taken, the rest means something
+    // else.
+    take_if_readable([&] {
+      if (reader.has(kClassNames)) card.class_names = reader.names();
+    });
+    take_if_readable([&] {
+      if (reader.has(kMean)) card.preprocessing = reader.preprocessing();
+    });
+    return card;
+  }
   if (reader.has(kClassNames)) card.class_names = reader.names();
   if (reader.has(kMean)) card.preprocessing = reader.preprocessing();
   if (reader.has(kLearningRate)) card.learning_rate = reader.number(kLearningRate);

@@ -44,7 +44,6 @@ void require_same_classes(const std::vector<std::string>& saved, const std::vect
 
 void require_same_position(const TrainingPosition& position, const RunPlan& plan, const fs::path& file,
                            std::vector<std::string>& messages) {
-  require_same_classes(position.card.class_names, plan.card.class_names, file);
   const auto differing = differing_keys(plan.recipe, position.recipe);
   std::vector<std::string> fatal;
   std::ranges::copy_if(differing, std::back_inserter(fatal), changes_position);
@@ -150,8 +149,26 @@ void CheckpointKeeper::prepare(std::int64_t parameters, std::int64_t statistics)
   });
 }
 
+void CheckpointKeeper::require_nothing_finished() const {
+  for (const fs::path& weights : {paths_.last(), paths_.best()}) {
+    if (!fs::exists(weights)) continue;
+    throw ConfigError(Fault{.doing = "resuming in " + paths_.out.string(),
+                            .expected = "a checkpoint, or a directory without an earlier run's weights",
+                            .found = "no checkpoint in " + paths_.checkpoints().string() + ", and " + weights.string() +
+                                     ", which a run from the beginning would replace",
+                            .remedy = "another --out with --init-from " + weights.string() + ", or move that away"});
+  }
+}
+
 TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer, std::vector<std::string>& messages) const {
   if (resume_ == "off") return {};
+  on_root(communicator_, [&] {
+    if (resume_ == "auto" || !fs::is_directory(resume_)) return;
+    throw ConfigError(Fault{.doing = "--resume " + resume_,
+                            .expected = "auto, or a checkpoint's file",
+                            .found = "a directory",
+                            .remedy = "--out " + resume_ + " --resume auto, or a file below its checkpoints/"});
+  });
   std::string file = resume_;
   if (resume_ == "auto") {
     std::string newest;
@@ -168,12 +185,14 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
     for (const std::string& text : skipped) messages.push_back("skipped a damaged checkpoint: " + text);
     file = communicator_.broadcast_text(newest);
     if (file.empty()) {
+      on_root(communicator_, [&] { require_nothing_finished(); });
       messages.push_back("nothing to resume in " + paths_.checkpoints().string() + ": starting from the beginning");
       return {};
     }
   }
-  TrainingPosition position =
-      restore_checkpoint(file, read_on_root(file, communicator_), replica.parameters(), optimizer, plan_.network.name);
+  const TensorFile saved = read_on_root(file, communicator_);
+  require_same_classes(card_of(saved).class_names, plan_.card.class_names, file);
+  TrainingPosition position = restore_checkpoint(file, saved, replica.parameters(), optimizer, plan_.network.name);
   require_same_position(position, plan_, file, messages);
   if (is_enabled()) require_branch_files(position.step, file);
   const std::int64_t sets = go_on_with(position.rank_statistics, replica);

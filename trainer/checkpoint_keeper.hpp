@@ -52,6 +52,8 @@ class CheckpointKeeper {
   /// Each rank's own of a checkpoint's statistics, or, where they are of another number of ranks, the average. Collective.
   /// Result: as hand_out's.
   std::int64_t go_on_with(const RankStatistics& statistics, Replica& replica) const;
+  /// On the root. Errors: ConfigError: weights of an earlier run, of which there is no checkpoint.
+  void require_nothing_finished() const;
   /// The output directory has a run that the new one would not continue.
   bool holds_another_run() const;
   /// A run that goes on after `step`, from `file`, needs the trunk where it is in a branch, and the members of branches that

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::int64_t kSensibleSteps = 10;  ///< of an epoch: fewer make few updates
 
-
 std::string large_batch_doubt(const RunPlan& plan) {
   if (plan.global_batch <= plan.samples) return "";
   const std::int64_t sensible = std::max<std::int64_t>(1, plan.samples / kSensibleSteps);
@@ -41,11 +40,16 @@ std::string warmup_doubt(const PlannedStage& planned) {
   const Stage& stage = planned.stage;
   if (stage.warmup_epochs <= 0.0) return "";
   const std::int64_t steps = warmup_steps(planned.rate);
-  const std::string length = "the warm-up of " + shortest_text(stage.warmup_epochs) + " epochs";
+  const std::string length =
+      "the warm-up of " + shortest_text(stage.warmup_epochs) + (stage.warmup_epochs == 1.0 ? " epoch" : " epochs");
   if (steps == 0) return length + " is less than half a step: there is none";
   if (stage.warmup_start == stage.learning_rate) return length + " begins at the rate itself: it changes nothing";
   if (steps == 1 && stage.warmup_start == 0.0) {
     return length + " is one step, at rate 0: it changes no weight; --warmup-start-lr, or a longer warm-up";
+  }
+  if (steps >= planned.steps()) {
+    return length + " is as long as the " + counted(planned.steps(), "step") + " that there are" + ": the rate never reaches " +
+           shortest_text(stage.learning_rate);
   }
   return "";
 }

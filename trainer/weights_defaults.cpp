@@ -96,8 +96,9 @@ WeightsFacts look_at_weights(const std::vector<std::string>& files, const std::s
 }
 
 std::string model_of_weights(const std::vector<std::string>& files) {
-  const std::string model = card_of(read_tensor_header(files.front())).model;
-  return names_a_model(model) ? model : std::string();
+  const TensorFile header = read_tensor_header(files.front());
+  const std::string model = card_of(header).model;
+  return names_a_model(model) ? model : model_that_fits(header);
 }
 
 TrainConfig with_weights(TrainConfig config, const WeightsFacts& weights) {
@@ -114,9 +115,15 @@ TrainConfig with_initial_weights(const TrainConfig& config, const Communicator& 
   communicator.require_equal({{"--init-from", config.init_from.empty() ? "not given" : "given"}});
   if (config.init_from.empty()) return config;
   WeightsFacts facts;
-  on_root(communicator, [&] { facts = look_at_weights(config.init_from, config.model); });
+  TrainConfig named = config;
+  on_root(communicator, [&] {
+    const std::string model = config.given.contains("model") ? "" : model_of_weights({config.init_from});
+    if (!model.empty()) named.model = model;
+    facts = look_at_weights(config.init_from, named.model);
+  });
+  named.model = communicator.broadcast_text(named.model);
   log_root(communicator, weights_line(facts));
-  return with_weights(config, share_facts(facts, communicator));
+  return with_weights(named, share_facts(facts, communicator));
 }
 
 WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communicator) {

@@ -23,8 +23,8 @@ struct WeightsCard {
 
 /// What a file says of itself. Metadata: model; class_names: a JSON list of texts; resize, crop: whole numbers; interpolation:
 /// a name; mean, std: JSON lists of three numbers; learning_rate: a number. The five of preprocessing stand together or not at
-/// all. Errors: DataError: a file of dtrain's in which one of them is something else. Of other programs' files only the model
-/// is taken: what they mean by such keys is not known.
+/// all. Errors: DataError: a file of dtrain's in which one of them is something else. Of other programs' files what
+/// reads as this is taken; the rest may mean something else there.
 WeightsCard card_of(const TensorFile& file);
 /// Puts a card into a file's metadata; what is unknown is left out.
 void put_card(const WeightsCard& card, TensorFile& file);

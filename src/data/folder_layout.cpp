@@ -105,7 +105,7 @@ class LayoutDecision {
   DataLayout decide() {
     const FolderLook look = look_into_(root_, false);
     if (look.folders.empty()) {
-      throw_layout(root_, look.has_images ? "images, but no folder" : "an empty directory",
+      throw_layout(root_, look.has_images ? "images, but no folder" : "neither folders nor images",
                    "put the images of each class into a folder with the class's name");
     }
     look_at_children(look.folders);

@@ -108,7 +108,7 @@ class FolderDataset final : public Dataset {
     const std::vector<std::string> names = listing.list_classes();
     if (names.empty()) {
       const std::int64_t images = folder.left_out.outside.count;
-      throw_layout(root_, images == 0 ? "an empty directory" : counted(images, "image") + ", no folder",
+      throw_layout(root_, images == 0 ? "neither folders nor images" : counted(images, "image") + ", no folder",
                    "put the images of each class into a folder with the class's name");
     }
     for (const std::string& name : names) {

@@ -62,10 +62,14 @@ TEST(WeightsCard, IsInTheHeaderWithoutTheData) {
   EXPECT_TRUE(header.tensors[0].f32.empty());
 }
 
-TEST(WeightsCard, OfAnotherProgramsFileIsTheModelAlone) {
+TEST(WeightsCard, OfAnotherProgramsFileIsWhatReadsAsOne) {
   TensorFile file;
   put_card(whole_card(), file);
+  EXPECT_EQ(card_of(file).class_names, whole_card().class_names) << "written anew by a program that keeps metadata";
+  EXPECT_EQ(card_of(file).preprocessing, whole_card().preprocessing);
+
   file.metadata["mean"] = "whatever they mean by it";
+  file.metadata["class_names"] = "12";
 
   EXPECT_EQ(card_of(file), (WeightsCard{.model = "resnet20"}));
 }

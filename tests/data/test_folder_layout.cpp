@@ -208,7 +208,7 @@ TEST(FolderLayout, ImagesOutsideClassFoldersAreRefused) {
   expect_refused({"train/1.jpg", "test/1.jpg"}, {"images directly in the folders test, train", "D/test"});
   expect_refused({"1.jpg", "2.jpg"}, {"images, but no folder"});
   expect_refused({"a/", "b/notes.txt"}, {"folders without images: a, b"});
-  expect_refused({}, {"an empty directory"});
+  expect_refused({}, {"neither folders nor images"});
 }
 
 TEST(FolderLayout, TwoTrainingFoldersAreRefused) {

@@ -130,7 +130,7 @@ TEST(ImageFolder, RefusesARootThatIsMissingOrAFile) {
 TEST(ImageFolder, RefusesARootWithoutClassFolders) {
   const TemporaryDirectory root;
 
-  expect_parts(open_error(root.path()), {"expected class folders", "an empty directory", "; try: "});
+  expect_parts(open_error(root.path()), {"expected class folders", "neither folders nor images", "; try: "});
   write_bytes(root.path() / "p.jpg", small_jpeg());
   expect_parts(open_error(root.path()), {"expected class folders", "1 image, no folder", "; try: "});
 }

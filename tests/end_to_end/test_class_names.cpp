@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
@@ -166,6 +167,42 @@ TEST(Preprocessing, ComesFromTheFileUnlessTheOptionsSayOtherwise) {
   EXPECT_TRUE(by_options.says("crop 32, mean 0.5, 0.5, 0.5, std 0.3, 0.3, 0.3, by the options")) << by_options;
 }
 
+TEST(Evaluation, TakesTheModelThatTheTensorsFitWhereTheFileNamesNone) {
+  const fs::path file = new_path("nameless.safetensors"), report = new_path("report.json");
+  TensorFile nameless = read_tensor_file(weights());
+  nameless.metadata.erase("model");
+  write_tensor_file(file, nameless);
+
+  const Outcome outcome = run({.arguments = {"eval", "--threads", "1", "--weights", file.string(), "--data",
+                                             class_folders().string(), "--report", report.string()}});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(read_json(report)["model"], "resnet20");
+}
+
+TEST(Evaluation, OfImpossibleStatisticsOrOutputsIsRefused) {
+  const fs::path negative = new_path("negative.safetensors"), huge = new_path("huge.safetensors");
+  TensorFile file = read_tensor_file(weights());
+  const auto tensor = [&](const std::string& name) -> std::vector<float>& {
+    return std::ranges::find(file.tensors, name, &FileTensor::name)->f32;
+  };
+  const float variance = std::exchange(tensor("bn1.running_var")[3], -1.0f);
+  write_tensor_file(negative, file);
+  tensor("bn1.running_var")[3] = variance;
+  std::ranges::fill(tensor("linear.weight"), 3e38f);
+  write_tensor_file(huge, file);
+  const auto evaluated = [&](const std::string& files) {
+    return run({.ranks = 2, .arguments = {"eval", "--threads", "1", "--weights", files, "--data", class_folders().string()}});
+  };
+
+  expect_refused(evaluated(negative.string()), {"bn1.running_var: 1 value that is below 0"});
+  for (const std::string& files : {huge.string(), weights() + "," + huge.string()}) {
+    const Outcome outcome = evaluated(files);
+    EXPECT_EQ(outcome.exit_code, 5) << outcome;
+    EXPECT_TRUE(outcome.says("evaluating " + huge.string() + ": expected finite outputs")) << outcome;
+  }
+}
+
 TEST(Preprocessing, OfBytesIsRefused) {
   const Outcome outcome = evaluate(0, class_folders(), new_path("r.json"), {"--mean", "123.68,116.78,103.94", "--std", "0"});
 
@@ -190,6 +227,27 @@ TEST(FineTuning, TakesPreparationFromTheFileAndStartsAnotherHeadAfresh) {
   EXPECT_EQ(card_of(tuned).preprocessing, card_of(read_tensor_file(weights())).preprocessing);
   EXPECT_EQ(card_of(tuned).class_names.front(), "my-" + names.front());
   EXPECT_EQ(read_json(out / "report.json")["class_names"].size(), 10U);
+}
+
+TEST(Resuming, OverFinishedWeightsWithoutACheckpointIsRefused) {
+  const fs::path out = new_path("emptied");
+  fs::copy(named_run(), out, fs::copy_options::recursive);
+  const auto arguments = [&](const fs::path& into, const std::string& resume) {
+    return training_into(into, {"--global-batch", "16", "--steps", "12", "--base-lr", "1", "--crop", "24", "--mean",
+                                "0.4,0.5,0.6", "--std", "0.3", "--resume", resume});
+  };
+  const Outcome directory = run({.ranks = 2, .arguments = arguments(new_path("other"), out.string())});
+  EXPECT_EQ(directory.exit_code, 2) << directory;
+  EXPECT_TRUE(directory.says("--out " + out.string() + " --resume auto")) << directory;
+  const std::string before = read_text(out / "last.safetensors");
+  for (const auto& entry : fs::directory_iterator(out / "checkpoints")) fs::remove(entry.path());
+
+  for (const int ranks : {0, 2}) {
+    const Outcome outcome = run({.ranks = ranks, .arguments = arguments(out, "auto")});
+    EXPECT_EQ(outcome.exit_code, 2) << outcome;
+    EXPECT_TRUE(outcome.says("which a run from the beginning would replace")) << outcome;
+  }
+  EXPECT_EQ(read_text(out / "last.safetensors"), before);
 }
 
 TEST(Resuming, AfterAClassFolderWasRenamedIsRefused) {

@@ -49,7 +49,7 @@ TEST(FaultyData, AnEmptyFolderIsRefused) {
   const fs::path data = new_path("empty");
   fs::create_directories(data);
 
-  expect_refused(train_on(data), {data.string(), "an empty directory"});
+  expect_refused(train_on(data), {data.string(), "neither folders nor images"});
 }
 
 TEST(FaultyData, AFileInsteadOfAFolderIsRefused) {
