@@ -88,6 +88,38 @@ bool read_rows(png_structp png, png_bytepp rows) {
   return true;
 }
 
+/// Asks for palette indices as they are stored, a byte each.
+bool request_indices(png_structp png, png_infop info) {
+  if (setjmp(png_jmpbuf(png)) != 0) return false;
+  png_set_packing(png);
+  png_set_interlace_handling(png);
+  png_read_update_info(png, info);
+  return true;
+}
+
+/// Refuses pixels for which the palette has no colour: libpng makes them black. A second pass over the file, which only
+/// palettes shorter than their indices could be need.
+void require_colours(Reader& header, std::span<const std::uint8_t> bytes, const std::string& name) {
+  if (png_get_color_type(header.png(), header.info()) != PNG_COLOR_TYPE_PALETTE) return;
+  png_colorp palette = nullptr;
+  int colours = 0;
+  png_get_PLTE(header.png(), header.info(), &palette, &colours);
+  if (colours >= 1 << png_get_bit_depth(header.png(), header.info())) return;
+  Reader reader(bytes);
+  if (!read_header(reader.png(), reader.info()) || !request_indices(reader.png(), reader.info())) {
+    throw_damaged("PNG picture " + name, reader.error());
+  }
+  const auto width = static_cast<std::size_t>(reader.size().width), height = static_cast<std::size_t>(reader.size().height);
+  std::vector<std::uint8_t> indices(width * height);
+  std::vector<png_bytep> rows(height);
+  for (std::size_t y = 0; y < height; ++y) rows[y] = indices.data() + y * width;
+  if (!read_rows(reader.png(), rows.data())) throw_damaged("PNG picture " + name, reader.error());
+  const int largest = *std::ranges::max_element(indices);
+  if (largest < colours) return;
+  throw_damaged("PNG picture " + name,
+                "a pixel of colour " + std::to_string(largest) + " of a palette of " + std::to_string(colours));
+}
+
 /// Whole RGB picture with samples as stored.
 struct Samples {
   PictureSize size;
@@ -186,6 +218,7 @@ void decode_png(std::span<const std::uint8_t> bytes, const std::string& name, Pi
   check_picture_size(png_size(bytes, name), name);  // in our words, before libpng refuses in its own
   Reader reader(bytes);
   if (!read_header(reader.png(), reader.info())) throw_damaged("PNG picture " + name, reader.error());
+  require_colours(reader, bytes, name);
   const std::optional<SignificantBits> significant = significant_bits(reader);
   if (significant) return scale_samples(read_samples(reader, name), *significant, picture);
   const PictureSize size = reader.size();

@@ -36,6 +36,20 @@ TEST(Png, KeepsEightBitRgbExactlyInterlacedOrNot) {
   }
 }
 
+TEST(Png, RefusesColoursThatThePaletteLacks) {
+  const std::vector<std::array<std::uint8_t, 3>> palette{{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
+  for (const bool is_interlaced : {false, true}) {
+    const auto file = [&](int bits, const Bytes& indices) {
+      return write_png(
+          {.width = 4, .height = 1, .bit_depth = bits, .colour_type = 3, .is_interlaced = is_interlaced, .palette = palette},
+          indices);
+    };
+    EXPECT_EQ(decoded_png(file(8, {0, 1, 2, 0})).rgb, (Bytes{1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3}));
+    EXPECT_THROW(decoded_png(file(8, {0, 1, 3, 0})), DataError);
+    EXPECT_THROW(decoded_png(file(8, {255, 1, 2, 0})), DataError);
+  }
+}
+
 TEST(Png, ExpandsGrayOfEveryDepthToTheFullRange) {
   // One row each: all levels of 1, 2 and 4 bits; levels are multiplied by 255, 85 and 17.
   EXPECT_EQ(decoded_png(write_png({.width = 2, .height = 1, .bit_depth = 1, .colour_type = 0}, {0b01000000})).rgb,
@@ -51,7 +65,8 @@ TEST(Png, ExpandsGrayOfEveryDepthToTheFullRange) {
 TEST(Png, KeepsTheHighByteOfSixteenBits) {
   const Bytes gray =
       decoded_png(write_png({.width = 2, .height = 1, .bit_depth = 16, .colour_type = 0}, {0x12, 0xFF, 0xFE, 0x80})).rgb;
-  const Bytes rgb = decoded_png(write_png({.width = 1, .height = 1, .bit_depth = 16}, {0x01, 0xFF, 0x80, 0x80, 0xFF, 0x00})).rgb;
+  const Bytes rgb =
+      decoded_png(write_png({.width = 1, .height = 1, .bit_depth = 16}, {0x01, 0xFF, 0x80, 0x80, 0xFF, 0x00})).rgb;
 
   EXPECT_EQ(gray, gray_rgb({0x12, 0xFE}));
   EXPECT_EQ(rgb, (Bytes{0x01, 0x80, 0xFF}));
@@ -129,7 +144,8 @@ TEST(Png, LooksUpPalettesWithAndWithoutTransparency) {
 
   const Bytes two_bits =
       decoded_png(write_png({.width = 4, .height = 1, .bit_depth = 2, .colour_type = 3, .palette = palette}, {0b11100100})).rgb;
-  const Bytes eight_bits = decoded_png(write_png({.width = 4, .height = 1, .colour_type = 3, .palette = palette}, {3, 2, 1, 0})).rgb;
+  const Bytes eight_bits =
+      decoded_png(write_png({.width = 4, .height = 1, .colour_type = 3, .palette = palette}, {3, 2, 1, 0})).rgb;
   const Bytes transparent =
       decoded_png(
           write_png({.width = 4, .height = 1, .colour_type = 3, .palette = palette, .palette_alpha = {0, 128}}, {3, 2, 1, 0}))
