@@ -30,6 +30,7 @@ constexpr const char* kEpochKey = "dtrain.epoch";
 constexpr const char* kSamplesKey = "dtrain.samples_in_epoch";
 constexpr const char* kSeedKey = "dtrain.seed";
 constexpr const char* kBestKey = "dtrain.best_top1";
+constexpr const char* kValidationKey = "dtrain.validation";  // missing: unknown
 constexpr const char* kDamagedKey = "dtrain.damaged";  // missing: none
 constexpr const char* kRecipeKey = "dtrain.recipe";
 constexpr const char* kModelKey = "model";
@@ -54,6 +55,7 @@ void put_position(const TrainingPosition& position, std::map<std::string, std::s
   metadata[kSamplesKey] = number_text(position.samples_in_epoch);
   metadata[kSeedKey] = number_text(position.seed);
   metadata[kBestKey] = number_text(position.best_top1);  // the shortest text that reads back as the same number
+  if (!position.validation.empty()) metadata[kValidationKey] = position.validation;
   if (!position.damaged.empty()) metadata[kDamagedKey] = list_text(position.damaged);
   metadata[kRecipeKey] = position.recipe;
 }
@@ -71,6 +73,7 @@ class PositionReader {
     read_number(kSamplesKey, position.samples_in_epoch);
     read_number(kSeedKey, position.seed);
     read_number(kBestKey, position.best_top1);
+    if (metadata_.contains(kValidationKey)) position.validation = metadata_.at(kValidationKey);
     if (metadata_.contains(kDamagedKey)) position.damaged = read_list(kDamagedKey);
     position.recipe = text(kRecipeKey);
     (void)text(kModelKey);

@@ -200,6 +200,11 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
     messages.push_back("the checkpoint has batch-norm's running statistics of " + counted(sets, "rank") +
                        ": each rank goes on from their average");
   }
+  const bool has_other_validation = !position.validation.empty() && position.validation != plan_.validation;
+  if (has_other_validation && position.best_top1 >= 0.0 && !plan_.validation.empty()) {
+    position.best_top1 = -1.0;
+    messages.push_back("validation is on other images than before: the best is sought anew, and best.safetensors will be replaced");
+  }
   messages.push_back("resumed from " + file + " after step " + std::to_string(position.step));
   return position;
 }
@@ -225,6 +230,7 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
                                      .epoch = next.epoch,
                                      .seed = plan_.seed,
                                      .best_top1 = best_top1_,
+                                     .validation = plan_.validation,
                                      .card = card_at(step),
                                      .damaged = damaged,
                                      .recipe = plan_.recipe,

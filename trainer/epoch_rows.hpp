@@ -43,6 +43,8 @@ class EpochRows {
   void mark_partial() { begins_partial_ = true; }
   /// An evaluation that the lines do not tell of, when and where is not known, was as good as this.
   void mark_earlier_best(double top1);
+  /// The best so far is of other images: the next evaluation is the best again.
+  void forget_best() { best_.reset(); }
   /// Ends the row of the steps so far. Result: it; nullptr: there are none.
   const EpochRow* end_row();
 

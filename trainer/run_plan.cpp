@@ -236,6 +236,7 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
   plan.train_transform.seed = config.seed;
 
   plan.card = {.model = plan.network.name, .preprocessing = preprocessing_of(plan.eval_transform)};
+  plan.validation = data.validation;
   for (const std::string& folder : data.class_names) plan.card.class_names.push_back(class_name_of(folder));
 
   plan.local_batch = config.local_batch > 0 ? config.local_batch : default_local_batch(plan.global_batch, ranks);

@@ -21,6 +21,7 @@ struct DataFacts {
   std::int64_t samples = 0;
   std::int64_t classes = 0;
   std::vector<std::string> class_names{};  ///< of the classes' folders; empty: they have none
+  std::string validation{};                ///< digest of describe_dataset; empty: there is none
 };
 
 struct RunPlan {
@@ -28,6 +29,7 @@ struct RunPlan {
   CompileOptions compile;  ///< batch: the largest micro-batch of any rank
   TransformOptions train_transform, eval_transform;
   OptimizerSettings optimizer;
+  std::string validation;          ///< DataFacts'
   WeightsCard card;                ///< of the weights to come, but for their rate
   bool corrects_momentum = false;  ///< where the rate changes
   std::vector<PlannedStage> stages;

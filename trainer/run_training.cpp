@@ -329,6 +329,7 @@ class TrainingRun {
   /// Epochs of earlier parts of the run are known from its metrics.
   void begin_epochs(std::int64_t first_step) {
     report_.ending.was_resumed = first_step > 0;
+    if (first_step > 0 && keeper_.best_top1() < 0.0) report_.epochs.forget_best();  // it was of other images
     report_.epochs.mark_earlier_best(keeper_.best_top1());
     const StepPosition position = step_position(training_.stage().position(first_step), plan_.samples, plan_.global_batch);
     if (report_.epochs.last_step() < first_step && position.positions.begin > 0) report_.epochs.mark_partial();

@@ -74,6 +74,7 @@ struct TrainingPosition {
   std::int64_t epoch = 0;             ///< epochs completed
   std::uint64_t seed = 0;
   double best_top1 = -1.0;  ///< best validation top-1 so far, −1: none
+  std::string validation{};  ///< digest of the images that best_top1 is of; empty: unknown
   WeightsCard card;
   std::vector<std::int64_t> damaged{};  ///< damaged training images met so far, by their numbers in the data set
   std::string recipe;  ///< canonical text of everything that shapes the trajectory (batch, schedule, data size, …)

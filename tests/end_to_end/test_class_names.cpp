@@ -250,6 +250,22 @@ TEST(Resuming, OverFinishedWeightsWithoutACheckpointIsRefused) {
   EXPECT_EQ(read_text(out / "last.safetensors"), before);
 }
 
+TEST(Resuming, WithOtherValidationSeeksTheBestAnew) {
+  const fs::path out = new_path("run");
+  const auto arguments = [&](const char* steps, const Words& more) {
+    return training_into(out, Words{"--global-batch", "16", "--steps", steps, "--resume", "auto"} + more);
+  };
+  ASSERT_EQ(run({.arguments = arguments("2", {})}).exit_code, 0);
+
+  const Outcome same = run({.arguments = arguments("3", {})});
+  const Outcome other = run({.ranks = 2, .arguments = arguments("4", {"--val-data", class_folders().string()})});
+
+  EXPECT_FALSE(same.says("the best is sought anew")) << same;
+  EXPECT_EQ(other.exit_code, 0) << other;
+  EXPECT_TRUE(other.says("the best is sought anew")) << other;
+  EXPECT_TRUE(other.says("(best so far)")) << other;
+}
+
 TEST(Resuming, AfterAClassFolderWasRenamedIsRefused) {
   const fs::path data = copy_of_demo_data(), out = new_path("run");
   const auto names = folder_names(data / "train");
