@@ -78,6 +78,8 @@ struct DataLoader::State {
   bool has_ended = false;    ///< `sequence` gave an empty batch
   bool is_stopping = false;
   std::exception_ptr error;
+  std::ptrdiff_t left = 0;                      ///< workers that have ended
+  bool is_left_behind = false;                  ///< the last of them deletes this
   std::vector<InWork> in_work;                  ///< of each worker
   std::map<std::int64_t, std::string> damaged;  ///< known to workers, with what is wrong
   std::set<std::int64_t> delivered_damage;      ///< Note [Damage counts when its batch is delivered]
@@ -106,7 +108,12 @@ struct DataLoader::State {
     }
     in_work.resize(static_cast<std::size_t>(options.workers));
     try {
-      for (int w = 0; w < options.workers; ++w) workers.emplace_back([this, w] { work(w); });
+      for (int w = 0; w < options.workers; ++w) {
+        workers.emplace_back([this, w] {
+          work(w);
+          leave();
+        });
+      }
     } catch (...) {  // the system gives no more threads: those that run must not wait for ever
       stop();
       throw;
@@ -122,6 +129,24 @@ struct DataLoader::State {
     }
     work_appeared.notify_all();
     workers.clear();  // joins
+  }
+
+  /// Of a worker, its last act: whoever is last of those that were left behind takes all of this along.
+  void leave() {
+    std::unique_lock lock(mutex);
+    ++left;
+    const bool is_last = is_left_behind && left == std::ssize(workers);
+    lock.unlock();
+    if (is_last) delete this;
+  }
+
+  /// The workers are on their own. Result: some still work, and this is theirs; else it is the caller's.
+  bool leave_behind() {
+    const std::lock_guard lock(mutex);
+    if (left == std::ssize(workers)) return false;
+    for (std::jthread& worker : workers) worker.detach();
+    is_left_behind = true;
+    return true;
   }
 
   /// Result: no worker is still with a sample.
@@ -394,8 +419,7 @@ DataLoader::DataLoader(const Dataset& dataset, LoaderOptions options, BatchSeque
 
 DataLoader::~DataLoader() {
   if (state_->come_to_rest_within(state_->is_abandoned ? 0.0 : kPatience_s)) return;
-  for (std::jthread& worker : state_->workers) worker.detach();
-  static_cast<void>(state_.release());  // theirs, until the process ends
+  if (state_->leave_behind()) static_cast<void>(state_.release());
 }
 
 const Batch& DataLoader::next() { return state_->next(); }
