@@ -32,6 +32,7 @@
 #include "trainer/run_directory.hpp"
 #include "trainer/run_ending.hpp"
 #include "trainer/schedule_table.hpp"
+#include "trainer/serving_rank.hpp"
 #include "trainer/shared_reading.hpp"
 #include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
@@ -40,30 +41,6 @@
 
 namespace dtrain {
 namespace {
-
-/// What a rank without data must know to make the same plan as the others.
-struct RunFacts {
-  std::int64_t samples = 0, classes = 0;
-  std::int64_t local_batch = 0;
-};
-
-void agree_with_servers(const RunFacts& facts, const RunPlan& plan, const Communicator& all) {
-  all.broadcast_value(facts);
-  all.require_equal({{"configuration", plan.recipe}});
-}
-
-/// The run of a rank that serves alone.
-int serve(const TrainConfig& config, const TrainingRanks& ranks, const RunEnvironment& environment) {
-  require_valid(validate(config, ranks.all().size()));
-  const RunFacts facts = ranks.all().broadcast_value(RunFacts{});
-  TrainConfig same = config;
-  same.local_batch = facts.local_batch;
-  const RunPlan plan =
-      plan_run(same, {.samples = facts.samples, .classes = facts.classes}, training_ranks(config, ranks.all().size()));
-  ranks.all().require_equal({{"configuration", plan.recipe}});
-  serve_training(plan, config, ranks, environment.memory_share_bytes);
-  return static_cast<int>(ExitCode::done);
-}
 
 /// What stays the same over a run, built in the order in which the members stand.
 class TrainingRun {
@@ -490,7 +467,7 @@ class TrainingRun {
 int run_training(const TrainConfig& asked, Communicator& communicator, const RunEnvironment& environment) {
   const TrainConfig config = with_initial_weights(asked, communicator);
   const TrainingRanks ranks(config, communicator);
-  return ranks.trains() ? TrainingRun(config, ranks, environment).run() : serve(config, ranks, environment);
+  return ranks.trains() ? TrainingRun(config, ranks, environment).run() : run_serving_rank(config, ranks, environment);
 }
 
 RankMemory plan_training_memory(const TrainConfig& config) {

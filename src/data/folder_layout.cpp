@@ -275,7 +275,7 @@ class LayoutDecision {
     }
     const Child* const best = only_best(named);
     if (best == nullptr) {
-      layout.no_validation = "several folders could be: " + names_of(named);
+      layout.no_validation = "it could be any of " + names_of(named) + ": --val-data DIR chooses";
     } else if (std::ranges::find(held_out, best) == held_out.end()) {
       layout.no_validation = best->path + " holds images, but no class folders";
     } else if (is_unlabelled(*best, classes)) {

@@ -132,7 +132,7 @@ TEST(FolderLayout, SaysWhyThereIsNoValidation) {
   EXPECT_NE(layout_of_splits({"train"}).no_validation.find("no folder val, valid, validation or test in D"), std::string::npos);
   EXPECT_NE(layout_of_splits({"other", "train"}).no_validation.find("D/other has class folders of the same names"),
             std::string::npos);
-  EXPECT_NE(layout_of_splits({"train", "val", "valid"}).no_validation.find("several folders could be: val, valid"),
+  EXPECT_NE(layout_of_splits({"train", "val", "valid"}).no_validation.find("it could be any of val, valid"),
             std::string::npos);
   EXPECT_NE((Tree{"train/cat/1.jpg", "train/dog/1.jpg", "test/1.jpg", "test/2.jpg"}.layout().no_validation.find(
                 "D/test holds images, but no class folders")),
