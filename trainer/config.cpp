@@ -15,6 +15,7 @@
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
 #include "schedules/presets.hpp"
+#include "schedules/text.hpp"
 #include "trainer/optimizer_options.hpp"
 #include "trainer/option_faults.hpp"
 #include "trainer/schedule_options.hpp"

@@ -1,6 +1,7 @@
 // Options of the optimizers: each with those that have it, defaults, and what a recipe says of them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
