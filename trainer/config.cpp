@@ -14,6 +14,7 @@
 #include "collectives/all_reduce.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
+#include "dtrain/preprocessing.hpp"
 #include "schedules/presets.hpp"
 #include "schedules/text.hpp"
 #include "trainer/optimizer_options.hpp"
