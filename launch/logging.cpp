@@ -57,6 +57,7 @@ spdlog::sink_ptr open_log_file(const std::filesystem::path& path) {
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), fault);
   try {
     if (fault) throw spdlog::spdlog_ex(fault.message());
+    if (std::filesystem::is_fifo(path, fault)) throw spdlog::spdlog_ex("a pipe, which would wait for a reader");
     return std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
   } catch (const spdlog::spdlog_ex& error) {
     throw DataError(Fault{.doing = "opening the log file " + path.string(),

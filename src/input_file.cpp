@@ -41,7 +41,9 @@ std::string weight_files_in(const std::filesystem::path& directory) {
 
 }  // namespace
 
-InputFile::InputFile(const std::filesystem::path& path) : InputFile(path, open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+InputFile::InputFile(const std::filesystem::path& path)
+    : InputFile(path, open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) {
+  // Opened without waiting for who writes to a FIFO, nor for a device: what it is shows next.
   if (descriptor_ < 0) fail("opening", errno);
   struct stat status {};
   if (fstat(descriptor_, &status) != 0) fail("looking at", errno);

@@ -2,12 +2,12 @@
 #include "trainer/class_indices.hpp"
 
 #include <charconv>
-#include <fstream>
 #include <map>
-#include <sstream>
+#include <optional>
 #include <utility>
 
 #include "dtrain/error.hpp"
+#include "trainer/text_file.hpp"
 
 namespace dtrain {
 namespace {
@@ -97,17 +97,15 @@ std::vector<std::int32_t> parse_class_indices(std::string_view text, const std::
 
 std::vector<std::int32_t> read_class_indices(const std::filesystem::path& path, const std::vector<std::string>& class_names,
                                              std::int64_t outputs) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  // A directory opens, and fails when it is read; an empty file sets failbit of `text` alone.
-  text << file.rdbuf();
-  if (!file.is_open() || file.bad() || std::filesystem::is_directory(path)) {
+  std::string fault;
+  const std::optional<std::string> text = read_text_file(path, fault);
+  if (!text) {
     throw DataError(Fault{.doing = "reading the class indices " + path.string(),
                           .expected = "a text file with lines \"folder index\"",
-                          .found = "none that can be read",
+                          .found = fault,
                           .remedy = "another --class-indices"});
   }
-  return parse_class_indices(text.str(), path.string(), class_names, outputs);
+  return parse_class_indices(*text, path.string(), class_names, outputs);
 }
 
 }  // namespace dtrain

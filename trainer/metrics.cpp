@@ -8,8 +8,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <sstream>
 
 #include "dtrain/error.hpp"
+#include "trainer/text_file.hpp"
 
 namespace dtrain {
 namespace {
@@ -80,7 +82,8 @@ MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t first_s
   if (path.empty()) return;
   std::string kept;
   if (first_step > 0) {
-    std::ifstream old(path);
+    std::string fault;  // of a pipe, say, of which nothing can be kept
+    std::istringstream old(read_text_file(path, fault).value_or(""));
     for (std::string line; std::getline(old, line);) {
       const Json entry = Json::parse(line, nullptr, false);
       if (!entry.is_object() || entry.value("step", std::int64_t{0}) > first_step) continue;
@@ -88,6 +91,7 @@ MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t first_s
       if (const auto known = parse_metrics_line(line); known && earlier != nullptr) earlier->add(*known);
     }
   }
+  const AwaitedReader reader(path, "--metrics");
   file_.open(path, std::ios::trunc);
   write_line(kept);
 }

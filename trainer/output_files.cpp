@@ -38,9 +38,14 @@ void require_writable_output(const NamedFile& file) {
     return try_to_create(file, file.path.string() + ".write-test-" + std::to_string(getpid()));
   }
   if (!is_there) return try_to_create(file, file.path);
-  // Not truncated: what is there stays until there is something to take its place. A pipe may have no reader yet.
+  // A reader of a pipe may not have come yet, and one that waits would find it closed again: looked at, not opened.
+  if (std::filesystem::is_fifo(status)) {
+    if (access(file.path.c_str(), W_OK) != 0) throw_unwritable(file, std::generic_category().message(errno));
+    return;
+  }
+  // Not truncated: what is there stays until there is something to take its place.
   const int descriptor = open(file.path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  if (descriptor < 0 && errno != ENXIO) throw_unwritable(file, std::generic_category().message(errno));
+  if (descriptor < 0) throw_unwritable(file, std::generic_category().message(errno));
   if (descriptor >= 0) close(descriptor);
 }
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "dtrain/error.hpp"
@@ -68,16 +68,18 @@ std::string summary_of(const RunHistory& run) {
 
 ReadRun read_run(const std::string& run) {
   const fs::path path = metrics_of(run);
-  std::ifstream file(path);
-  if (!file) {
+  std::string fault;
+  const std::optional<std::string> metrics = read_text_file(path, fault);
+  if (!metrics) {
     throw DataError(Fault{.doing = "reading the metrics of " + run,
                           .expected = path.string() + ", as a run with --out writes it",
-                          .found = "no such file, or one that cannot be read",
+                          .found = fault,
                           .remedy = "dtrain plot DIR with the DIR of --out, or the FILE of --metrics"});
   }
   LinesByStep steps, validations;
   std::int64_t unreadable = 0, not_finite = 0;
-  for (std::string text; std::getline(file, text);) {
+  std::istringstream lines(*metrics);
+  for (std::string text; std::getline(lines, text);) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     auto line = parse_metrics_line(text);
     if (!line) {

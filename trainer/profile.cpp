@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "dtrain/error.hpp"
+#include "trainer/text_file.hpp"
 
 namespace dtrain {
 namespace {
@@ -144,15 +144,7 @@ void write_profile(const std::filesystem::path& path, const RunPlan& plan, int t
                   {"triad_gb_per_s", profile.peaks.triad_gb_per_s},
                   {"totals", totals},
                   {"layers", layers}};
-  std::ofstream file(path);
-  file << json.dump(1) << "\n";
-  file.flush();
-  if (!file) {
-    throw DataError(Fault{.doing = "writing the profile " + path.string(),
-                          .expected = "a file that can be written",
-                          .found = "an error of the file system",
-                          .remedy = "another --profile"});
-  }
+  write_text_file(path, "--profile", json.dump(1) + "\n");
 }
 
 }  // namespace dtrain

@@ -2,11 +2,10 @@
 #include "trainer/report.hpp"
 
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "dtrain/error.hpp"
 #include "trainer/ensemble_report.hpp"
+#include "trainer/text_file.hpp"
 #include "trainer/version.hpp"
 
 namespace dtrain {
@@ -103,15 +102,8 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
                           {"damaged", damage_json(report.validation->left_out)}};
   }
   if (report.ensemble) put_ensemble(json, report.members, *report.ensemble);
-  std::ofstream file(path);
-  file << json.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
-  file.flush();
-  if (!file) {
-    throw DataError(Fault{.doing = "writing the report " + path.string(),
-                          .expected = "a file that can be written",
-                          .found = "an error of the file system",
-                          .remedy = "another --report or --out"});
-  }
+  write_text_file(path, "--report or --out",
+                  json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");  // paths need not be UTF-8
 }
 
 }  // namespace dtrain

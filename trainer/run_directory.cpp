@@ -8,8 +8,6 @@
 
 #include <array>
 #include <cerrno>
-#include <fstream>
-#include <iterator>
 #include <system_error>
 
 #include "dtrain/checkpoint.hpp"
@@ -114,8 +112,8 @@ bool RunDirectory::holds_earlier_run() const {
 }
 
 std::optional<RunStatus> RunDirectory::read_status() const {
-  std::ifstream file(status_path());
-  return parse_status({std::istreambuf_iterator<char>(file), {}});
+  std::string fault;
+  return parse_status(read_text_file(status_path(), fault).value_or(""));
 }
 
 void RunDirectory::write() {

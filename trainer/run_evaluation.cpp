@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
@@ -24,6 +24,7 @@
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
 #include "trainer/start.hpp"
+#include "trainer/text_file.hpp"
 #include "trainer/text_table.hpp"
 #include "trainer/weights_defaults.hpp"
 
@@ -92,16 +93,6 @@ std::size_t largest_bytes(const std::vector<std::string>& files) {
   return largest;
 }
 
-/// Errors: DataError: `file`, which is closed here, could not be written.
-void finish_file(std::ofstream& file, const std::string& doing, const std::string& option) {
-  file.close();
-  if (file) return;
-  throw DataError(Fault{.doing = doing,
-                        .expected = "a file that can be written",
-                        .found = "an error of the file system",
-                        .remedy = "another " + option});
-}
-
 void write_result(const std::string& path, const EvalConfig& config, const std::vector<std::string>& files,
                   const EnsembleResult& result, const Preprocessing& preprocessing,
                   const ClassAccuracies& per_class) {
@@ -125,9 +116,7 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
          {"damaged", accuracy.left_out},
          {"top1", accuracy.samples > 0 ? Json(top1_of(accuracy)) : Json()}});
   }
-  std::ofstream file(path);
-  file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";  // paths need not be UTF-8
-  finish_file(file, "writing the report " + path, "--report");
+  write_text_file(path, "--report", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");  // paths need not be UTF-8
 }
 
 /// The configuration with what the files say where it leaves something open. The root reads them. Collective.
@@ -250,9 +239,9 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
     print_classes(per_class);
   }
   if (!config.confusion.empty()) {
-    std::ofstream file(config.confusion);
-    write_confusion(file, predictions, folders, names_of_outputs(folders, class_indices, network.num_classes, weights.card.class_names));
-    finish_file(file, "writing " + config.confusion, "--confusion");
+    std::ostringstream table;
+    write_confusion(table, predictions, folders, names_of_outputs(folders, class_indices, network.num_classes, weights.card.class_names));
+    write_text_file(config.confusion, "--confusion", table.str());
   }
   if (!config.report.empty()) write_result(config.report, config, files, result, preprocessing_of(options.transform), per_class);
   print_result(config, files, result);

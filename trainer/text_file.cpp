@@ -1,14 +1,18 @@
-// Writing a file of text; see text_file.hpp.
+// Reading and writing files of text; see text_file.hpp.
 #include "trainer/text_file.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
 #include "dtrain/error.hpp"
 
@@ -33,10 +37,61 @@ int write_and_flush(const std::filesystem::path& path, std::string_view text) {
   return error_number;
 }
 
+std::string words(int error_number) { return std::generic_category().message(error_number); }
+
+/// Empty: a regular file.
+std::string kind_fault(const struct stat& status) {
+  if (S_ISREG(status.st_mode)) return "";
+  return S_ISDIR(status.st_mode) ? "a directory" : "a device, pipe or socket";
+}
+
 }  // namespace
+
+std::optional<std::string> read_text_file(const std::filesystem::path& path, std::string& fault) {
+  const int descriptor = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (descriptor < 0) {
+    fault = words(errno);
+    return std::nullopt;
+  }
+  struct stat status {};
+  fault = fstat(descriptor, &status) != 0 ? words(errno) : kind_fault(status);
+  std::string text;
+  std::array<char, 1 << 16> piece;
+  for (bool is_at_end = false; fault.empty() && !is_at_end;) {
+    const ssize_t length = read(descriptor, piece.data(), piece.size());
+    if (length > 0) text.append(piece.data(), static_cast<std::size_t>(length));
+    if (length < 0 && errno != EINTR) fault = words(errno);
+    is_at_end = length == 0;
+  }
+  close(descriptor);
+  if (!fault.empty()) return std::nullopt;
+  return text;
+}
+
+AwaitedReader::AwaitedReader(const std::filesystem::path& path, const std::string& option) {
+  std::error_code error;
+  if (!std::filesystem::is_fifo(path, error)) return;
+  constexpr std::chrono::milliseconds kPause{20};
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(kReaderTimeout_s);
+  while ((descriptor_ = open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)) < 0) {
+    if (errno == ENXIO && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(kPause);
+      continue;
+    }
+    throw DataError(Fault{.doing = "opening the pipe " + path.string() + " (" + option + ")",
+                          .expected = "a process that reads from it",
+                          .found = errno == ENXIO ? "none within 10 s" : words(errno),
+                          .remedy = "starting the reader first, or a file as " + option});
+  }
+}
+
+AwaitedReader::~AwaitedReader() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
 
 void write_text_file(const std::filesystem::path& path, const std::string& option, const std::string& text) {
   if (path.empty()) return;
+  const AwaitedReader reader(path, option);
   std::ofstream file(path);
   file << text;
   file.flush();
@@ -55,7 +110,7 @@ void replace_text_file(const std::filesystem::path& path, const std::string& opt
   unlink(temporary.c_str());
   throw DataError(Fault{.doing = "writing " + path.string() + " (" + option + ")",
                         .expected = "a file that can be written",
-                        .found = std::generic_category().message(error_number),
+                        .found = words(error_number),
                         .remedy = "another " + option + ", or free space there"});
 }
 

@@ -1,10 +1,29 @@
-// A text that a command leaves as a file.
+// Texts in files: those that a command reads whole, and those that it leaves.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace dtrain {
+
+/// All that a regular file holds. None: fault says why, as words for Fault::found. Does not wait: a FIFO or a device is no
+/// file to read.
+std::optional<std::string> read_text_file(const std::filesystem::path& path, std::string& fault);
+
+/// Waits until someone reads from the FIFO at the path, for kReaderTimeout_s at most; returns at once where it is none. To be
+/// held open while the path is opened for writing: a reader that came must not find the FIFO closed. Errors: DataError.
+class AwaitedReader {
+ public:
+  AwaitedReader(const std::filesystem::path& path, const std::string& option);
+  ~AwaitedReader();
+  AwaitedReader(const AwaitedReader&) = delete;
+  AwaitedReader& operator=(const AwaitedReader&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+inline constexpr double kReaderTimeout_s = 10.0;
 
 /// Writes it anew; nothing where the path is empty. option: which named the path, "--csv". Errors: DataError.
 void write_text_file(const std::filesystem::path& path, const std::string& option, const std::string& text);

@@ -1,6 +1,7 @@
 // Checkpoints and weights that are damaged or foreign, and disks that cannot take any: refused at once, and nothing is lost.
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -222,6 +223,21 @@ TEST(Disk, ThatFillsUpEndsAllRanksAndKeepsEveryEarlierCheckpoint) {
 
   EXPECT_EQ(resumed.exit_code, 0) << resumed;
   EXPECT_TRUE(resumed.says("after step " + std::to_string(saved.size()))) << resumed;
+}
+
+TEST(FaultyFiles, PipesAndDevicesAreRefusedAndNotWaitedFor) {
+  const fs::path pipe = new_path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const Words data{"--data", demo_data().string()};
+  for (const std::string& file : {pipe.string(), std::string("/dev/zero")}) {
+    SCOPED_TRACE(file);
+    for (const Words& arguments :
+         {Words{"inspect", file}, Words{"plot", file}, Words{"eval", "--weights", file} + data,
+          training({"--global-batch", "16", "--steps", "1", "--init-from", file}),
+          Words{"eval", "--weights", (finished_run() / "last.safetensors").string(), "--class-indices", file} + data}) {
+      expect_refused(run({.arguments = arguments}, kPromptlyS), {file, "a device, pipe or socket"});
+    }
+  }
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Standard streams that are closed, full, or read by nobody any more: a run trains on to its end, and a result that could not
 // be printed is not called a success.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
@@ -56,6 +57,18 @@ TEST_P(AReaderThatGoes, DoesNotEndTraining) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, AReaderThatGoes, testing::Values(0, 2));
+
+TEST(Streams, APipeWithANameWhoseReaderHasGoneHoldsUpNoRank) {
+  const fs::path pipe = new_path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const fs::path out = new_path("gone");
+
+  // The shell opens the pipe as soon as there is a reader, which ends at once.
+  const Outcome outcome = in_shell(2, many_lines(out), "> " + pipe.string() + " & : < " + pipe.string() + "; wait");
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  expect_whole_run(out);
+}
 
 TEST(Streams, ClosedOnesArePlacesOfNoFile) {
   for (const std::string closed : {">&-", ">&- 2>&-", "<&- >&- 2>&-"}) {
