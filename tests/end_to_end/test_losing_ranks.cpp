@@ -16,7 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kRanks = 4;
-constexpr std::int64_t kStepsPerSave = 10;
+constexpr std::int64_t kStepsPerSave = 100;
+/// Of a run to the signal: its first checkpoint is whole, no rank is busy with it, and the next is far.
+constexpr std::int64_t kStepsBefore = kStepsPerSave + 5;
 constexpr double kStallTimeoutS = 3.0;
 /// After the time-out a job is over within this.
 constexpr double kAfterwardsS = 5.0;
@@ -48,9 +50,13 @@ struct Ending {
   std::vector<pid_t> ranks;
 };
 
+bool has_saved_and_goes_on(const fs::path& out) {
+  return std::ssize(metrics_lines(out / "metrics.jsonl", "loss")) >= kStepsBefore;
+}
+
 /// Signals one rank of a job that has saved a checkpoint, and waits for the end.
 Ending end_of(Job& job, const fs::path& out, int victim, int signal) {
-  job.wait_until([&] { return fs::exists(checkpoint(out, kStepsPerSave)); });
+  job.wait_until([&] { return has_saved_and_goes_on(out); });
   Ending ending;
   ending.ranks = job.rank_processes();
   ending.victim = ending.ranks.at(static_cast<std::size_t>(victim));
@@ -208,7 +214,7 @@ TEST(LosingRanks, OneIsMissedInTheStatisticsOfBatchNormToo) {
 TEST(LosingRanks, OneThatIsContinuedInTimeIsForgiven) {
   const fs::path out = new_path("continued");
   Job job({.ranks = kRanks, .arguments = endless_run(out, {"--allreduce", "ring"})});
-  job.wait_until([&] { return fs::exists(checkpoint(out, kStepsPerSave)); });
+  job.wait_until([&] { return has_saved_and_goes_on(out); });
 
   job.signal_rank(2, SIGSTOP);
   const double stopped_s = now_s();

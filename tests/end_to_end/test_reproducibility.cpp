@@ -151,7 +151,7 @@ TEST(Reproducibility, AveragingTheWeightsChangesNoBitOfThem) {
 }
 
 // Gradients are rounded on the wire; the loss, its samples and requests to stop, which travel with them, are not: the first
-// step's loss, of the same weights, is that of an fp32 wire.
+// step's loss, of the same weights, is that of an fp32 wire, but for the order of three addends (bf16 would be off by 2⁻⁹ of it).
 TEST(Reproducibility, ABf16WireRoundsGradientsAloneAndGivesTheSameBitsTwice) {
   for (const std::string algorithm : {"ring", "hierarchical"}) {
     SCOPED_TRACE(algorithm);
@@ -161,7 +161,7 @@ TEST(Reproducibility, ABf16WireRoundsGradientsAloneAndGivesTheSameBitsTwice) {
     const Result rounded = with("bf16");
     const Result exact = with("fp32");
 
-    EXPECT_EQ(rounded.losses.front(), exact.losses.front());
+    EXPECT_NEAR(rounded.losses.front(), exact.losses.front(), 1e-6 * exact.losses.front());
     EXPECT_NE(rounded.fingerprint, exact.fingerprint);
     for (std::size_t step = 0; step < exact.losses.size(); ++step) {
       EXPECT_NEAR(rounded.losses[step], exact.losses[step], 0.05 * exact.losses[step]) << "step " << step + 1;
