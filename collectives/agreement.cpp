@@ -115,9 +115,17 @@ std::string to_rank_list(const std::vector<int>& ranks) {
 
 std::string describe_differences(const std::vector<RankValues>& ranks) {
   check(!ranks.empty(), "describe_differences: at least one rank");
-  // Ranks of different versions may compare different things; then their values do not correspond.
+  // Ranks of different versions, or with different commands, compare different things; then their values do not correspond,
+  // but for the first, where all have it: it may say why.
   std::string names = describe_one(ranks, "what is compared", names_of);
-  if (!names.empty()) return names;
+  if (!names.empty()) {
+    const auto name_of = [](const RankValues& rank) { return rank.values.empty() ? "" : rank.values.front().name; };
+    const std::string name = name_of(ranks.front());
+    if (!std::ranges::all_of(ranks, [&](const RankValues& rank) { return name_of(rank) == name; }) || name.empty())
+      return names;
+    const std::string why = describe_one(ranks, name, [](const RankValues& rank) { return rank.values.front().value; });
+    return why.empty() ? names : why;
+  }
 
   std::string text;
   for (std::size_t i = 0; i < ranks.front().values.size(); ++i) {

@@ -25,6 +25,7 @@
 #include "launch/memory_share.hpp"
 #include "launch/openmp_environment.hpp"
 #include "launch/rank_map.hpp"
+#include "launch/same_options.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/stop_signal.hpp"
 #include "trainer/run.hpp"
@@ -275,6 +276,7 @@ int run_on_ranks(const Config& config, const std::vector<std::string>& command, 
   MpiSession session(&argc, &argv);
   try {
     require_same_program();
+    require_same_options(common_options(config));
     Communicator communicator(ranks_per_node_of(config));
     self = {.rank = communicator.rank(), .size = communicator.size(), .host = host_name()};
     start_logging({.rank = self.rank, .host = self.host});

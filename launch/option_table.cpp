@@ -9,10 +9,12 @@
 #include <cxxopts.hpp>
 #include <filesystem>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "dtrain/error.hpp"
 #include "launch/habits.hpp"
+#include "schedules/text.hpp"
 #include "trainer/config.hpp"
 
 namespace dtrain {
@@ -32,6 +34,16 @@ bool read_number(const std::string& text, Number& number) {
   return true;
 }
 
+template <typename Number>
+std::string value_text(Number value) {
+  if constexpr (std::is_floating_point_v<Number>) return shortest_text(value);
+  return std::to_string(value);
+}
+template <typename Number>
+std::string value_text(const std::optional<Number>& value) {
+  return value ? value_text(*value) : "";
+}
+
 std::string shown(double value) {
   std::array<char, 32> buffer{};
   std::snprintf(buffer.data(), buffer.size(), "%g", value);
@@ -46,8 +58,12 @@ Option whole_row(std::string name, std::string text, std::int64_t lowest, Field&
     field = number;
     return {};
   };
-  return {
-      .name = std::move(name), .value = "N", .text = std::move(text), .default_text = std::move(default_text), .apply = apply};
+  return {.name = std::move(name),
+          .value = "N",
+          .text = std::move(text),
+          .default_text = std::move(default_text),
+          .apply = apply,
+          .now = [&field] { return value_text(field); }};
 }
 
 template <typename Number>
@@ -60,8 +76,12 @@ Option number_row(std::string name, std::string text, Number& field, std::string
     field = number;
     return {};
   };
-  return {
-      .name = std::move(name), .value = "F", .text = std::move(text), .default_text = std::move(default_text), .apply = apply};
+  return {.name = std::move(name),
+          .value = "F",
+          .text = std::move(text),
+          .default_text = std::move(default_text),
+          .apply = apply,
+          .now = [&field] { return value_text(field); }};
 }
 
 std::vector<std::string> option_names(const OptionTable& table) {
@@ -192,7 +212,8 @@ Option text_option(std::string name, std::string value, std::string text, std::s
             if (given.empty()) return "a value";
             field = given;
             return {};
-          }};
+          },
+          .now = [&field] { return field; }};
 }
 
 Option whole_option(std::string name, std::string text, std::int64_t lowest, std::int64_t& field, std::string default_text) {
@@ -217,7 +238,8 @@ Option seed_option(std::string text, std::uint64_t& field) {
           .default_text = std::to_string(field),
           .apply = [&field](const std::string& value) -> std::string {
             return read_number(value, field) ? "" : "a whole number from 0";
-          }};
+          },
+          .now = [&field] { return std::to_string(field); }};
 }
 
 Option number_option(std::string name, std::string text, double& field, std::string default_text) {
@@ -242,14 +264,19 @@ Option on_off_option(std::string name, std::string text, bool& field) {
             if (value != "on" && value != "off") return "on or off";
             field = value == "on";
             return {};
-          }};
+          },
+          .now = [&field]() -> std::string { return field ? "on" : "off"; }};
 }
 
 Option switch_option(std::string name, std::string text, bool& field) {
-  return {.name = std::move(name), .value = {}, .text = std::move(text), .apply = [&field](const std::string&) -> std::string {
+  return {.name = std::move(name),
+          .value = {},
+          .text = std::move(text),
+          .apply = [&field](const std::string&) -> std::string {
             field = true;
             return {};
-          }};
+          },
+          .now = [&field]() -> std::string { return field ? "given" : "not given"; }};
 }
 
 void add_group(OptionTable& table, const std::string& group, std::vector<Option> options) {
@@ -295,6 +322,12 @@ std::vector<std::string> apply_arguments(const OptionTable& table, const std::ve
   }
   for (const std::string& argument : stray) faults.push_back(stray_argument(table, argument));
   return faults;
+}
+
+std::vector<OptionValue> option_values(const OptionTable& table) {
+  std::vector<OptionValue> values;
+  for (const Option& option : table.options) values.push_back({.name = option.name, .value = option.now()});
+  return values;
 }
 
 std::string help_text(const OptionTable& table) {

@@ -18,7 +18,8 @@ struct Option {
   std::string default_text;  ///< shown in the help; empty: none
   std::string bare_value;    ///< value when the option stands alone; empty: a value must follow
   std::function<std::string(const std::string& value)>
-      apply;  ///< stores; result: what was expected, empty when the value is good
+      apply;                         ///< stores; result: what was expected, empty when the value is good
+  std::function<std::string()> now;  ///< the field's value, in one spelling; empty: none
 };
 
 /// What a command takes beside options.
@@ -56,6 +57,13 @@ void add_group(OptionTable& table, const std::string& group, std::vector<Option>
 /// Applies arguments (those behind the command's name) to the table's fields. Result: all faults: unknown options with the
 /// nearest name, missing values, values that cannot be read, arguments nobody wants.
 std::vector<std::string> apply_arguments(const OptionTable& table, const std::vector<std::string>& arguments);
+
+/// Every option of the table with its field's value now, given or not.
+struct OptionValue {
+  std::string name;  ///< without dashes
+  std::string value;
+};
+std::vector<OptionValue> option_values(const OptionTable& table);
 
 std::string help_text(const OptionTable& table);
 

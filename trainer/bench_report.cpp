@@ -141,6 +141,4 @@ std::string results_as_csv(const BenchSetting& setting, const std::vector<BenchR
   return text;
 }
 
-std::string options_text(const BenchConfig& config) { return options_json(config).dump(); }
-
 }  // namespace dtrain

@@ -55,7 +55,4 @@ std::string results_as_json(const BenchConfig& config, const BenchSetting& setti
 /// A heading and a line for each combination; figures of skipped ones are empty.
 std::string results_as_csv(const BenchSetting& setting, const std::vector<BenchResult>& results);
 
-/// The options that all combinations share, as JSON text: equal on all ranks, or they would measure different things.
-std::string options_text(const BenchConfig& config);
-
 }  // namespace dtrain

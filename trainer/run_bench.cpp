@@ -47,7 +47,6 @@ class Bench {
                  .command = environment.command} {}
 
   int run() {
-    ranks_.all().require_equal({{"options", options_text(config_)}});
     require_writable_files();
     print(environment_.placement.summary + "\n");
     for (const Combination& combination : combinations_of(config_)) {

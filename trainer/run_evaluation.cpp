@@ -178,10 +178,7 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   const std::vector<std::int32_t> class_indices = match_folders(config, *dataset, network, weights, communicator);
   const bool counts_classes = config.per_class || !config.confusion.empty();
   communicator.require_equal({{"precision", to_text(parse_precision(config.precision))},
-                              {"--local-batch", std::to_string(config.local_batch)},
                               {"data", describe_dataset(*dataset)},
-                              {"files of weights", std::to_string(files.size())},
-                              {"--per-class or --confusion", counts_classes ? "given" : "not given"},
                               {"class indices", listed(class_indices)}});
 
   const std::int64_t global_batch =

@@ -197,8 +197,6 @@ class TrainingRun {
   RunPlan agreed_plan() const {
     const RunPlan usual = plan_with(config_.local_batch);
     communicator_.require_equal({{"configuration", usual.recipe},
-                                 {"--local-batch", std::to_string(config_.local_batch)},
-                                 {"--resume", config_.resume == "auto" || config_.resume == "off" ? config_.resume : "a file"},
                                  {"training data", describe_dataset(*data_.train)},
                                  {"validation data", data_.validation ? describe_dataset(*data_.validation) : "none"}});
     const std::int64_t batch = choose_local_batch(

@@ -2,15 +2,11 @@
 #include "trainer/training_ranks.hpp"
 
 #include <algorithm>
-#include <string>
 #include <vector>
 
 namespace dtrain {
 
 TrainingRanks::TrainingRanks(const TrainConfig& config, const Communicator& all) : all_(all) {
-  // Ranks that part otherwise would wait for each other for good.
-  const std::string servers = uses_parameter_servers(config) ? std::to_string(config.parameter_servers) : "no servers";
-  all.require_equal({{"--parameter-servers", servers}});
   if (!uses_parameter_servers(config)) return;
   std::vector<int> node_of_rank;
   for (int rank = 0; rank < all.size(); ++rank) node_of_rank.push_back(all.node_of(rank));

@@ -11,8 +11,7 @@ namespace dtrain {
 
 class TrainingRanks {
  public:
-  /// Collective. The configuration is valid for all.size() ranks. all: outlives this. Errors: CommError: ranks are told of
-  /// different servers.
+  /// Collective. The configuration is valid for all.size() ranks, and the same on all of them. all: outlives this.
   TrainingRanks(const TrainConfig& config, const Communicator& all);
   TrainingRanks(const TrainingRanks&) = delete;
   TrainingRanks& operator=(const TrainingRanks&) = delete;

@@ -112,7 +112,6 @@ EvalConfig with_weights(EvalConfig config, const WeightsFacts& weights) {
 }
 
 TrainConfig with_initial_weights(const TrainConfig& config, const Communicator& communicator) {
-  communicator.require_equal({{"--init-from", config.init_from.empty() ? "not given" : "given"}});
   if (config.init_from.empty()) return config;
   WeightsFacts facts;
   TrainConfig named = config;

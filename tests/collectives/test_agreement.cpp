@@ -82,6 +82,17 @@ TEST(Agreement, NoticesThatRanksCompareDifferentThings) {
   EXPECT_NE(describe_differences(ranks).find("what is compared"), std::string::npos);
 }
 
+TEST(Agreement, NamesTheFirstValueThatAllHaveWhereTheOthersDoNotCorrespond) {
+  std::vector<RankValues> ranks = equal_ranks(2);
+  ranks[0].values = {{"command", "train"}, {"--steps", "7"}};
+  ranks[1].values = {{"command", "eval"}, {"--weights", "w"}};
+
+  const std::string text = describe_differences(ranks);
+
+  EXPECT_NE(text.find("command: \"train\" on rank 0"), std::string::npos) << text;
+  EXPECT_EQ(text.find("what is compared"), std::string::npos) << text;
+}
+
 TEST(Agreement, SurvivesTheWayAsTextWithAnyBytes) {
   const RankValues given{.host = "n:1", .values = {{"", ""}, {"a:b", std::string("3:\0x\n", 5)}, {"ü", "12:"}}};
 

@@ -33,6 +33,23 @@ TEST(FirstWords, ThatDifferAreAnErrorOnEveryRankThatNamesThemAndTheRemedy) {
   EXPECT_EQ(text.find("library"), std::string::npos) << text;
 }
 
+TEST(FirstWords, MayBeLongAndManyWhereTheVersionIsOne) {
+  const Communicator communicator;
+  const int last = communicator.size() - 1;
+  std::vector<Communicator::NamedValue> words;
+  for (int i = 0; i < 100; ++i) words.push_back({"--option-" + std::to_string(i), std::string(50, 'x')});
+  EXPECT_EQ(find_different_words(words), "");
+  EXPECT_EQ(find_different_words({}), "");
+  if (communicator.rank() == last) words[77].value += std::string(5000, 'y');
+
+  const std::string text = find_different_words(words);
+
+  EXPECT_EQ(text.empty(), communicator.size() == 1) << text;
+  if (communicator.size() == 1) return;
+  EXPECT_EQ(text.find("--option-77: \""), 0U) << text;
+  EXPECT_NE(text.find("ranks that differ: " + std::to_string(last) + " ("), std::string::npos) << text;
+}
+
 TEST(FirstWords, ThatAreMoreOrFewerAreNoticed) {
   const Communicator communicator;
   std::vector<Communicator::NamedValue> words{{"version", "1.2.3"}};

@@ -197,7 +197,7 @@ TEST(ParameterServers, AreTheSameOnAllRanks) {
                        here + Words{":", "-np", "2", DTRAIN_BINARY} + command + there},
               kPromptlyS);
 
-      EXPECT_EQ(outcome.exit_code, 4) << outcome;
+      EXPECT_EQ(outcome.exit_code, 2) << outcome;
       EXPECT_TRUE(outcome.says("ranks that differ: 1, 2")) << outcome;
     }
   }

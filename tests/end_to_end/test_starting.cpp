@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <utility>
+
 #include "dtrain/cpu.hpp"
 #include "tests/end_to_end/running.hpp"
 #include "tests/end_to_end/workspace.hpp"
@@ -96,6 +98,59 @@ TEST(Program, WithOtherLibrariesOnARankIsRefusedWithTheVersionsOfEach) {
       outcome, 4,
       {"oneDNN version: \"", "but \"1.0.7\" on rank 1", "MPI library: \"Open MPI v", "but \"Open MPI v1.0.7\" on rank 1"});
   EXPECT_FALSE(outcome.says("dtrain version: ")) << outcome;
+}
+
+/// Two ranks, of which the second is told otherwise.
+Outcome told_differently(const Words& first, const Words& second) {
+  return run({.ranks = 2,
+              .arguments = {},
+              .line = Words{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", "1", DTRAIN_BINARY} + first +
+                      Words{":", "-np", "1", DTRAIN_BINARY} + second},
+             kPromptlyS);
+}
+
+// Each of these decides when ranks meet, or what rank 0 does for all.
+TEST(Options, ThatDifferBetweenRanksAreRefusedByName) {
+  const std::vector<std::pair<Words, Words>> pairs{
+      {{"--shared-update", "off"}, {"--shared-update", "on"}},
+      {{"--checkpoint-every", "1"}, {"--checkpoint-every", "7"}},
+      {{"--eval-every", "off"}, {}},
+      {{"--overlap", "off"}, {"--overlap", "forward"}},
+      {{"--check-replicas", "off"}, {"--check-replicas", "3"}},
+      {{"--bind", "none"}, {}},
+      {{"--init-from", "one.safetensors"}, {"--init-from", "other.safetensors"}},
+      {{"--out", "one"}, {}},
+  };
+  Words here = training({"--steps", "2"});
+  Words there = here;
+  Words says{"comparing the options of the ranks"};
+  for (const auto& [first, second] : pairs) {
+    here = here + first;
+    there = there + second;
+    says.push_back(first.at(0) + ": \"" + first.at(1) + "\" on rank 0 (host ");
+  }
+
+  expect_refused_once(told_differently(here, there), 2, says);
+}
+
+// Ranks are split into nodes before they can say anything else to each other.
+TEST(Options, OfNodesAreComparedBeforeTheRanksAreSplit) {
+  const Outcome outcome = told_differently(training({"--ranks-per-node", "1"}), training({}));
+
+  expect_refused_once(outcome, 2, {"--ranks-per-node: \"1\" on rank 0 (host ", "ranks that differ: 1 (host "});
+}
+
+TEST(Options, OfAnotherCommandAreRefusedByIt) {
+  const Outcome outcome = told_differently(rank_commands().at(0), rank_commands().at(1));
+
+  expect_refused_once(outcome, 2, {"command: \"dtrain train\" on rank 0", "but \"dtrain eval\" on rank 1"});
+}
+
+TEST(Options, OfAHostMayDiffer) {
+  const Outcome outcome = told_differently(training({"--steps", "2", "--workers", "1"}),
+                                           training_on(copy_of_demo_data(), {"--steps", "2", "--workers", "2"}));
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
 }
 
 /// This CPU with the others' instructions.
