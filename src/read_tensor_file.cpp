@@ -17,6 +17,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr int kMostLevels = 3;  ///< of a header: tensors, their facts, shapes
+constexpr std::size_t kMostExtents = 64;  ///< as NumPy and PyTorch have
+constexpr std::size_t kMostQuoted = 200;
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& where, const std::string& expected,
                          const std::string& found) {
@@ -57,11 +60,36 @@ std::string read_header(const std::filesystem::path& path, const InputFile& file
   return header;
 }
 
+/// As much of a file's text as a message takes.
+std::string beginning_of(std::string_view text) {
+  return std::string(text.substr(0, kMostQuoted)) + (text.size() > kMostQuoted ? "…" : "");
+}
+
+std::string in_quotes(std::string_view text) { return "\"" + beginning_of(text) + "\""; }
+
+/// A number as it stands there, or what there is in place of one. Arrays and objects may be deep, and large.
+std::string found_text(const Json& json) {
+  if (json.is_number()) return json.dump();
+  return std::string(json.is_array() || json.is_object() ? "an " : "a ") + json.type_name();
+}
+
+/// Messages would end at a character of zero, and so would names in other programs.
+void require_no_zero(const std::filesystem::path& path, const std::string& text) {
+  const std::size_t at = text.find('\0');
+  if (at == std::string::npos) return;
+  refuse(path, "the header", "texts without the character of code 0", "one after " + in_quotes(text.substr(0, at)));
+}
+
 /// Parses the header and refuses keys that occur twice in one object, of which a JSON reader would silently take the last.
+/// Every check is made while it is read: nothing that is deeper than a header is ever held.
 Json parse_header(const std::filesystem::path& path, const std::string& header) {
   std::vector<std::set<std::string>> keys;
   std::optional<std::string> doubled;
-  const auto on_event = [&](int, Json::parse_event_t event, Json& value) {
+  const auto on_event = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (depth >= kMostLevels && (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start)) {
+      refuse(path, "the header", "at most " + std::to_string(kMostLevels) + " levels of objects and arrays", "more");
+    }
+    if (value.is_string()) require_no_zero(path, value.get_ref<const std::string&>());
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
@@ -71,19 +99,19 @@ Json parse_header(const std::filesystem::path& path, const std::string& header) 
   };
   try {
     Json json = Json::parse(header, on_event);
-    if (doubled) refuse(path, "the header", "names that occur once", "\"" + *doubled + "\" twice");
+    if (doubled) refuse(path, "the header", "names that occur once", in_quotes(*doubled) + " twice");
     return json;
   } catch (const Json::exception& error) {
-    refuse(path, "the header", "JSON", error.what());
+    refuse(path, "the header", "JSON", beginning_of(error.what()));
   }
 }
 
 std::map<std::string, std::string> read_metadata(const std::filesystem::path& path, const Json& json) {
   const std::string where = "the metadata";
-  if (!json.is_object()) refuse(path, where, "a JSON object", json.type_name());
+  if (!json.is_object()) refuse(path, where, "a JSON object", found_text(json));
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : json.items()) {
-    if (!value.is_string()) refuse(path, where, "a text under \"" + key + "\"", value.type_name());
+    if (!value.is_string()) refuse(path, where, "a text under " + in_quotes(key), found_text(value));
     metadata[key] = value.get<std::string>();
   }
   return metadata;
@@ -92,13 +120,13 @@ std::map<std::string, std::string> read_metadata(const std::filesystem::path& pa
 std::uint64_t read_unsigned(const std::filesystem::path& path, const std::string& where, const Json& json) {
   constexpr std::uint64_t kLargest = std::uint64_t{1} << 62;
   if (!json.is_number_unsigned() || json.get<std::uint64_t>() > kLargest) {
-    refuse(path, where, "a whole number from 0", json.dump(-1, ' ', false, Json::error_handler_t::replace));
+    refuse(path, where, "a whole number from 0", found_text(json));
   }
   return json.get<std::uint64_t>();
 }
 
 TensorEntry read_entry(const std::filesystem::path& path, const std::string& name, const Json& json) {
-  const std::string where = "tensor " + name;
+  const std::string where = "tensor " + beginning_of(name);
   if (!json.is_object() || json.size() != 3 || !json.contains("dtype") || !json.contains("shape") ||
       !json.contains("data_offsets") || !json["dtype"].is_string() || !json["shape"].is_array() ||
       !json["data_offsets"].is_array() || json["data_offsets"].size() != 2) {
@@ -109,6 +137,9 @@ TensorEntry read_entry(const std::filesystem::path& path, const std::string& nam
   const std::optional<std::uint64_t> bits = stored_bits(entry.stored_type);
   std::uint64_t size_bits = bits.value_or(0);
   bool overflows = false;
+  if (json["shape"].size() > kMostExtents) {
+    refuse(path, where, "a shape of at most " + std::to_string(kMostExtents) + " extents", std::to_string(json["shape"].size()));
+  }
   for (const Json& extent : json["shape"]) {
     const std::uint64_t value = read_unsigned(path, where, extent);
     entry.shape.push_back(static_cast<std::int64_t>(value));
@@ -123,7 +154,7 @@ TensorEntry read_entry(const std::filesystem::path& path, const std::string& nam
            overflows ? "a shape that fits into memory"
            : bits    ? "a range of " + std::to_string(size_bits / 8) + " bytes"
                      : "a range that does not end before it begins",
-           "shape " + to_text(entry.shape) + " of " + entry.stored_type + " at [" + std::to_string(entry.begin) + ", " +
+           "shape " + to_text(entry.shape) + " of " + beginning_of(entry.stored_type) + " at [" + std::to_string(entry.begin) + ", " +
                std::to_string(entry.end) + ")");
   }
   return entry;
@@ -141,11 +172,11 @@ std::vector<std::size_t> order_by_range(const std::filesystem::path& path, const
   for (const std::size_t i : order) {
     const TensorEntry& entry = entries[i];
     if (entry.begin != end) {
-      refuse(path, "tensor " + entry.name, "data that begins at " + std::to_string(end) + ", where the tensor before it ends",
+      refuse(path, "tensor " + beginning_of(entry.name), "data that begins at " + std::to_string(end) + ", where the tensor before it ends",
              "offset " + std::to_string(entry.begin));
     }
     if (entry.end > data_bytes) {
-      refuse(path, "tensor " + entry.name, "data up to offset " + std::to_string(entry.end),
+      refuse(path, "tensor " + beginning_of(entry.name), "data up to offset " + std::to_string(entry.end),
              "a file that ends at " + std::to_string(data_bytes));
     }
     end = entry.end;
@@ -174,7 +205,7 @@ std::optional<std::string> take_checksum(const std::filesystem::path& path, std:
   }
   const std::size_t digits = opening + kChecksumOpening.size();
   const std::string stated = header.substr(digits, kChecksumDigits);
-  if (stated != checksum->second) refuse(path, "the checksum", "16 hexadecimal digits", checksum->second);
+  if (stated != checksum->second) refuse(path, "the checksum", "16 hexadecimal digits", in_quotes(checksum->second));
   header.replace(digits, kChecksumDigits, kChecksumDigits, '0');
   metadata.erase(checksum);
   return stated;
@@ -260,7 +291,8 @@ TensorFile read_tensor_file(const std::filesystem::path& path) {
   const std::optional<std::string>& stated = header.stated_checksum;
   if (stated && *stated != checksum_text(hash)) refuse(path, "the checksum", *stated, checksum_text(hash));
   if (stated && contents.metadata.at(std::string(kVersionKey)) != kVersion) {
-    refuse(path, "the format", "dtrain.version " + std::string(kVersion), contents.metadata.at(std::string(kVersionKey)));
+    refuse(path, "the format", "dtrain.version " + std::string(kVersion),
+           in_quotes(contents.metadata.at(std::string(kVersionKey))));
   }
   return std::move(contents);
 }

@@ -176,6 +176,45 @@ TEST_F(ForeignTensorFile, IsRefusedWhenItsHeaderIsNotOne) {
       "xy", "twice");
 }
 
+TEST_F(ForeignTensorFile, IsRefusedWhenItsHeaderIsDeeperThanAHeader) {
+  const std::string deep = std::string(3000, '[') + std::string(3000, ']');
+  expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[[1]],\"data_offsets\":[0,1]}}", "x", "3 levels");
+  expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":" + deep + ",\"data_offsets\":[0,1]}}", "x", "3 levels");
+  expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,{\"b\":1}]}}", "x", "3 levels");
+  expect_fault("{\"a\":" + deep + "}", "x", "3 levels");
+  expect_fault("{\"__metadata__\":{\"a\":" + deep + "}}", "x", "3 levels");
+  expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[\"1\"],\"data_offsets\":[0,1]}}", "x", "found a string");
+  expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[null],\"data_offsets\":[0,1]}}", "x", "found a null");
+}
+
+TEST_F(ForeignTensorFile, IsRefusedInAMessageOfReadableLength) {
+  const std::string many(100'000, 'm');
+  std::string extents = "1";
+  for (int i = 0; i < 100'000; ++i) extents += ",1";
+  for (const std::string& header :
+       {"{\"" + many + "\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,1]}}",
+        "{\"" + many + "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
+        "{\"a\":{\"dtype\":\"" + many + "\",\"shape\":[2],\"data_offsets\":[1,0]}}",
+        "{\"a\":{\"dtype\":\"U8\",\"shape\":[" + extents + "],\"data_offsets\":[0,2]}}",
+        "{\"__metadata__\":{\"" + many + "\":1}}", "{\"a\":\"" + many, "{\"" + many + "\":1,\"" + many + "\":1}",
+        "{\"__metadata__\":{\"dtrain.version\":\"1\",\"dtrain.checksum\":\"" + many + "\"}}"}) {
+    const std::string text = fault(header, "x");
+    EXPECT_NE(text, "no error");
+    EXPECT_LT(text.size(), 1000u) << text.substr(0, 300);
+  }
+}
+
+TEST_F(ForeignTensorFile, IsRefusedWhenATextHoldsTheCharacterOfCode0) {
+  const auto one = [](const std::string& name, const std::string& type) {
+    return "{\"" + name + "\":{\"dtype\":\"" + type + "\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+  };
+  EXPECT_EQ(fault(one("conv", "U8"), "x"), "no error");
+  expect_fault(one("conv\\u0000.weight", "U8"), "x", "one after \"conv\"");
+  expect_fault(one("conv", "U8\\u0000"), "x", "code 0");
+  expect_fault("{\"__metadata__\":{\"model\\u0000\":\"lenet5\"}}", "", "code 0");
+  expect_fault("{\"__metadata__\":{\"model\":\"lenet5\\u0000\"}}", "", "code 0");
+}
+
 TEST_F(ForeignTensorFile, IsRefusedWhenItsHeaderIsLongerThanTheFileOrThanReason) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "a";
