@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -216,17 +217,43 @@ std::vector<std::string> texts_of_negative_variances(const ImportPlan& plan) {
   return texts;
 }
 
-/// "conv1.weight: 3 values are not finite" for each such tensor. Training finds them by itself, with the layer's name; an
-/// evaluation would give numbers.
+/// "conv1.weight: 3 values that are not finite" for each such tensor. An evaluation would give numbers; training would end at
+/// its first step, and after --init-partial with fresh layers named in place of the file.
 std::vector<std::string> texts_of_not_finite(const ImportPlan& plan) {
   std::vector<std::string> texts;
   for (const auto& [spec, tensor] : plan.assignments) {
     const auto count = std::count_if(tensor->f32.begin(), tensor->f32.end(), [](float value) { return !std::isfinite(value); });
-    if (count > 0)
-      texts.push_back(spec->name + ": " + std::to_string(count) + (count == 1 ? " value that is" : " values that are") +
-                      " not finite");
+    if (count > 0) texts.push_back(spec->name + ": " + counted(count, "value that is", "values that are") + " not finite");
   }
   return texts;
+}
+
+/// Weights of the right shape may still be no weights. Errors: DataError, with the tensors' names.
+void require_sound_values(const ImportPlan& plan) {
+  std::vector<std::string> texts = texts_of_not_finite(plan);
+  const std::string expected = texts.empty() ? "running variances from 0" : "values that are finite numbers";
+  if (texts.empty()) texts = texts_of_negative_variances(plan);
+  if (texts.empty()) return;
+  throw DataError(Fault{.doing = "taking over weights",
+                        .expected = expected,
+                        .found = list(texts, "; "),
+                        .remedy = "weights of an earlier step, from before the run diverged, or an undamaged copy; "
+                                  "`dtrain inspect` counts such values of each tensor"});
+}
+
+/// Errors: DataError: no number of batches, which training would go on counting from.
+std::optional<std::int64_t> batches_tracked_in(const TensorFile& file) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 62;
+  const auto tracked = std::ranges::find_if(file.tensors, [](const FileTensor& tensor) {
+    return tensor.name.ends_with(kTrackedSuffix) && tensor.i64.size() == 1;
+  });
+  if (tracked == file.tensors.end()) return std::nullopt;
+  const std::int64_t count = tracked->i64.front();
+  if (count >= 0 && count <= kMost) return count;
+  throw DataError(Fault{.doing = "taking over weights",
+                        .expected = "a number of batches from 0 in " + tracked->name,
+                        .found = std::to_string(count),
+                        .remedy = "an undamaged copy of the file"});
 }
 
 Faults find_faults(const ImportRequest& request, const ImportPlan& plan) {
@@ -274,13 +301,13 @@ ImportReport import_weights(const TensorFile& file, ParameterStore& parameters, 
   const std::vector<ParameterSpec> specs = specs_of(parameters);
   ImportPlan plan = plan_import(file, specs);
   if (request.mode != ImportMode::partial) {
-    Faults faults = find_faults(request, plan);
-    if (request.mode == ImportMode::exact && faults.empty()) faults.differing = texts_of_not_finite(plan);
-    if (faults.empty()) faults.differing = texts_of_negative_variances(plan);
+    const Faults faults = find_faults(request, plan);
     if (!faults.empty()) refuse(file, request, text_of(faults, plan));
   }
   leave_incomplete_heads(request, plan);
   leave_untrained_auxiliary(file, request, plan);
+  require_sound_values(plan);  // of what is taken alone
+  const std::optional<std::int64_t> tracked = batches_tracked_in(file);
   if (plan.assignments.empty()) {
     const std::vector<std::string> groups = group_names(plan.report.unused, {});
     refuse(file, request, groups.empty() ? "no tensor fits" : "no tensor fits; it has " + list(groups, ", "));
@@ -294,10 +321,7 @@ ImportReport import_weights(const TensorFile& file, ParameterStore& parameters, 
     copy_from_plain(slot.layout, assignment.tensor->f32, parameters.values(slot));
     plan.report.taken.push_back(assignment.spec->name);
   }
-  const auto tracked = std::find_if(file.tensors.begin(), file.tensors.end(), [](const FileTensor& tensor) {
-    return tensor.name.ends_with(kTrackedSuffix) && tensor.i64.size() == 1;
-  });
-  if (tracked != file.tensors.end()) parameters.batches_tracked = tracked->i64.front();
+  if (tracked) parameters.batches_tracked = *tracked;
   plan.report.is_partial = request.mode == ImportMode::partial;
   return std::move(plan.report);
 }

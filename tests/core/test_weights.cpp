@@ -122,16 +122,43 @@ TEST(ImportWeights, ExactlyRefusesTensorsThatAreLeftOver) {
   EXPECT_EQ(store.fingerprint(), before);
 }
 
-TEST(ImportWeights, ExactlyRefusesValuesThatAreNotFinite) {
+TEST(ImportWeights, RefuseValuesThatAreNoWeightsInEveryMode) {
+  for (const ImportMode mode : {ImportMode::exact, ImportMode::fine_tune, ImportMode::partial}) {
+    ParameterStore store = initialized(small_network(), 2);
+    const std::uint64_t before = store.fingerprint();
+    TensorFile not_finite = exported(small_network(), 1);
+    not_finite.tensors[3].f32[0] = std::numeric_limits<float>::quiet_NaN();
+    not_finite.tensors[3].f32[1] = -std::numeric_limits<float>::infinity();
+    TensorFile negative = exported(small_network(), 1);
+    negative.tensors[4].f32[2] = -1.0f;
+
+    const std::string text = import_fault(not_finite, store, mode);
+    const std::string other = import_fault(negative, store, mode);
+
+    EXPECT_NE(text.find("bn1.running_mean: 2 values that are not finite"), std::string::npos) << text;
+    EXPECT_NE(other.find("bn1.running_var: 1 value that is below 0"), std::string::npos) << other;
+    EXPECT_EQ(store.fingerprint(), before);
+  }
+}
+
+TEST(ImportWeights, AskNothingOfValuesThatAreNotTaken) {
+  ParameterStore store = initialized(small_network(4), 2);  // another head than the file's
+  TensorFile file = exported(small_network(3), 1);
+  file.tensors.back().f32[0] = std::numeric_limits<float>::quiet_NaN();
+
+  EXPECT_EQ(import_fault(file, store, ImportMode::fine_tune), "no error");
+}
+
+TEST(ImportWeights, RefuseACountOfBatchesThatIsNone) {
   ParameterStore store = initialized(small_network(), 2);
   TensorFile file = exported(small_network(), 1);
-  file.tensors[3].f32[0] = std::numeric_limits<float>::quiet_NaN();
-  file.tensors[3].f32[1] = -std::numeric_limits<float>::infinity();
+  for (const std::int64_t count : {std::int64_t{-1}, std::numeric_limits<std::int64_t>::max()}) {
+    file.tensors[5].i64 = {count};
 
-  const std::string text = import_fault(file, store, ImportMode::exact);
+    const std::string text = import_fault(file, store, ImportMode::exact);
 
-  EXPECT_NE(text.find("bn1.running_mean: 2 values that are not finite"), std::string::npos) << text;
-  EXPECT_EQ(import_fault(file, store, ImportMode::fine_tune), "no error") << "training names the layer itself";
+    EXPECT_NE(text.find("bn1.num_batches_tracked"), std::string::npos) << text;
+  }
 }
 
 TEST(ImportWeights, TakeNoNoticeOfWhatToolsAndOptimizersLeaveInFiles) {
