@@ -39,15 +39,19 @@ void EpochRows::add(const MetricsLine& line) {
   seconds_ += line.seconds;
   last_step_ = line.step;
   if (line.is_validation) {
+    last_validation_ = line;
     const bool is_best = line.top1 > (best_ ? best_->top1 : -1.0);
     if (is_best) best_ = {.top1 = line.top1, .epoch = line.epoch, .step = line.step};
     EpochRow* const row = open_ ? &*open_ : rows_.empty() ? nullptr : &rows_.back();
     if (row == nullptr || row->step != line.step) return;
     row->validation = line;
+    row->validation->left_out_images.clear();  // a row counts them
     row->is_best = is_best;
     row->seconds += line.seconds;
     return;
   }
+  if (!first_of_steps_) first_of_steps_ = line;
+  last_of_steps_ = line;
   const bool is_next = open_ && (is_whole_epoch(open_->epoch) || line.stage != open_->stage || line.epoch < open_->epoch);
   if (is_next) end_row();
   if (!open_) open_ = EpochRow{.stage = line.stage, .is_partial = std::exchange(begins_partial_, false)};

@@ -52,6 +52,10 @@ class EpochRows {
   std::span<const EpochRow> rows() const { return rows_; }
   const std::optional<BestEvaluation>& best() const { return best_; }
   std::int64_t last_step() const { return last_step_; }
+  // As far as the lines tell:
+  const std::optional<MetricsLine>& first_of_steps() const { return first_of_steps_; }
+  const std::optional<MetricsLine>& last_of_steps() const { return last_of_steps_; }
+  const std::optional<MetricsLine>& last_validation() const { return last_validation_; }
   /// Of all steps and evaluations.
   double seconds() const { return seconds_; }
 
@@ -62,6 +66,7 @@ class EpochRows {
   bool begins_partial_ = false;
   std::optional<BestEvaluation> best_;
   std::int64_t last_step_ = 0;
+  std::optional<MetricsLine> first_of_steps_, last_of_steps_, last_validation_;
   double seconds_ = 0.0;
 };
 

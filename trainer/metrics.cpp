@@ -1,14 +1,18 @@
 // Metrics file and statistics; see metrics.hpp.
 #include "trainer/metrics.hpp"
 
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <sstream>
+#include <optional>
+#include <system_error>
 
 #include "dtrain/error.hpp"
 #include "trainer/text_file.hpp"
@@ -39,6 +43,19 @@ double standard_deviation(const std::vector<double>& values) {
 
 /// NaN and infinity are not JSON: written as text.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(std::to_string(value)); }
+
+/// What has no number of a step is not a run's, and nobody's to remove.
+bool is_of_later_step(const Json& entry, std::int64_t step) {
+  const auto found = entry.find("step");
+  return found != entry.end() && found->is_number() && found->get<double>() > static_cast<double>(step);
+}
+
+[[noreturn]] void throw_unwritten(const std::filesystem::path& path, const std::string& found) {
+  throw DataError(Fault{.doing = "writing metrics to " + path.string(),
+                        .expected = "a file that can be written",
+                        .found = found,
+                        .remedy = "another --metrics or --out"});
+}
 
 }  // namespace
 
@@ -80,31 +97,44 @@ std::string total_line(const Throughput& throughput) {
 
 MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t first_step, EpochRows* earlier) : path_(path) {
   if (path.empty()) return;
-  std::string kept;
-  if (first_step > 0) {
-    std::string fault;  // of a pipe, say, of which nothing can be kept
-    std::istringstream old(read_text_file(path, fault).value_or(""));
-    for (std::string line; std::getline(old, line);) {
-      const Json entry = Json::parse(line, nullptr, false);
-      if (!entry.is_object() || entry.value("step", std::int64_t{0}) > first_step) continue;
-      kept += line + "\n";
-      if (const auto known = parse_metrics_line(line); known && earlier != nullptr) earlier->add(*known);
-    }
-  }
+  std::error_code error;
+  const bool goes_on = first_step > 0 && std::filesystem::is_regular_file(path, error);  // a pipe has no earlier lines
+  if (goes_on) keep_lines(first_step, earlier);
   const AwaitedReader reader(path, "--metrics");
-  file_.open(path, std::ios::trunc);
-  write_line(kept);
+  file_.open(path, goes_on ? std::ios::app : std::ios::trunc);
+  write_line("");
+}
+
+void MetricsFile::keep_lines(std::int64_t first_step, EpochRows* earlier) const {
+  std::string fault, kept;
+  const std::optional<std::string> read = read_text_file(path_, fault);
+  if (!read) throw_unwritten(path_, "that it cannot be read, for its earlier lines: " + fault);
+  const std::string& all = *read;
+  int foreign = 0;
+  for (std::size_t begin = 0; begin < all.size();) {
+    const std::size_t end = all.find('\n', begin);
+    if (end == std::string::npos) break;  // half a line, as a killed run leaves it
+    const std::string line = all.substr(begin, end - begin);
+    begin = end + 1;
+    const Json entry = Json::parse(line, nullptr, false);
+    if (!entry.is_object()) ++foreign;
+    if (!entry.is_object() || is_of_later_step(entry, first_step)) continue;
+    kept += line + "\n";
+    if (const auto known = parse_metrics_line(line); known && earlier != nullptr) earlier->add(*known);
+  }
+  if (foreign > 0) spdlog::warn("{}: left out {} that a run had not written", path_.string(), counted(foreign, "line"));
+  if (kept == all) return;
+  // Never empty in between: a run that is killed now has its earlier lines.
+  if (!all.starts_with(kept)) return replace_text_file(path_, "--metrics", kept);
+  std::error_code error;
+  std::filesystem::resize_file(path_, kept.size(), error);
+  if (error) throw_unwritten(path_, error.message());
 }
 
 void MetricsFile::write_line(const std::string& line) {
   if (path_.empty()) return;
   file_ << line;
-  if (!file_) {
-    throw DataError(Fault{.doing = "writing metrics to " + path_.string(),
-                          .expected = "a file that can be written",
-                          .found = "an error of the file system (full, read-only, or no such directory)",
-                          .remedy = "another --metrics or --out"});
-  }
+  if (!file_) throw_unwritten(path_, "an error of the file system (full, read-only, or no such directory)");
 }
 
 void MetricsFile::write(const StepReport& report, const std::string& stage) {
@@ -139,8 +169,9 @@ void MetricsFile::write_evaluation(const StepReport& step, const EvaluationResul
             {"val_samples", result.sums.samples},
             {"val_damaged", result.left_out.count()},
             {"val_s", result.seconds}};
+  if (result.left_out.count() > 0) line["val_damaged_images"] = result.left_out.names;
   if (!stage.empty()) line["stage"] = stage;
-  write_line(line.dump() + "\n");
+  write_line(line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");  // paths need not be UTF-8
   flush();
 }
 
@@ -148,6 +179,15 @@ void MetricsFile::flush() {
   if (path_.empty()) return;
   file_.flush();
   write_line("");
+}
+
+void MetricsFile::flush_to_disk() {
+  if (path_.empty()) return;
+  flush();
+  const int descriptor = open(path_.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  (void)fsync(descriptor);  // pipes and terminals have no disk
+  close(descriptor);
 }
 
 std::int64_t peak_rss_bytes() {

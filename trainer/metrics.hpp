@@ -33,8 +33,9 @@ Throughput throughput_of(std::span<const StepReport> steps);
 /// The line with which a measured run ends, and which people's scripts look for.
 std::string total_line(const Throughput& throughput);
 
-/// Metrics file: one JSON object a line, flushed with every log line. Lines of steps after `first_step` are dropped when a run
-/// resumes, so that the file holds every step once. Errors: DataError (cannot open, cannot write).
+/// Metrics file: one JSON object a line, flushed with every log line and before a checkpoint. Lines of steps after `first_step`
+/// are dropped when a run resumes, as is half a line at the end, so that the file holds every step once; so are, with a warning,
+/// lines that are no objects. Errors: DataError (cannot open, cannot write).
 class MetricsFile {
  public:
   /// Does nothing when path is empty. earlier: is given the lines that the file keeps.
@@ -45,8 +46,11 @@ class MetricsFile {
   /// Of the validation pictures, after a step.
   void write_evaluation(const StepReport& step, const EvaluationResult& result, const std::string& stage);
   void flush();
+  /// So that no step of a checkpoint is missing, also after a power cut.
+  void flush_to_disk();
 
  private:
+  void keep_lines(std::int64_t first_step, EpochRows* earlier) const;
   void write_line(const std::string& line);
   std::filesystem::path path_;
   std::ofstream file_;

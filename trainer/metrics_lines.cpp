@@ -43,6 +43,7 @@ MetricsLine line_of(const StepReport& step, const EvaluationResult& validation, 
           .top5 = validation.has_top5() ? std::optional(validation.top5()) : std::nullopt,
           .samples = validation.sums.samples,
           .left_out = validation.left_out.count(),
+          .left_out_images = validation.left_out.names,
           .seconds = validation.seconds};
 }
 
@@ -63,6 +64,11 @@ std::optional<MetricsLine> parse_metrics_line(const std::string& text) {
   read.left_out = static_cast<std::int64_t>(number_of(line, "val_damaged").value_or(0.0));
   read.seconds = number_of(line, read.is_validation ? "val_s" : "step_s").value_or(0.0);
   read.learning_rate = number_of(line, "lr").value_or(0.0);
+  if (const auto images = line.find("val_damaged_images"); images != line.end() && images->is_array()) {
+    for (const auto& image : *images) {
+      if (image.is_string()) read.left_out_images.push_back(image.get<std::string>());
+    }
+  }
   if (const auto stage = line.find("stage"); stage != line.end() && stage->is_string()) read.stage = stage->get<std::string>();
   return read;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "trainer/evaluation.hpp"
 #include "trainer/trainer.hpp"
@@ -21,6 +22,7 @@ struct MetricsLine {
   std::optional<double> top5{};  ///< of validation, where it means something
   std::int64_t samples = 0;
   std::int64_t left_out = 0;  ///< of validation: images that cannot be read
+  std::vector<std::string> left_out_images{};  ///< the first ten of them
   double seconds = 0.0;
   double learning_rate = 0.0;  ///< of a step
 };

@@ -117,6 +117,7 @@ class TrainingRun {
       if (pause.evaluates) run_evaluation(step, ends_row, metrics, progress);
       if (ends_row && communicator_.is_root()) end_row(progress);
       if (pause.ends_stage) end_stage(training_.stage(), replica_, training_.optimizer(), keeper_, communicator_);
+      if (pause.saves && communicator_.is_root()) metrics.flush_to_disk();
       if (pause.saves) keeper_.save(replica_, training_.optimizer(), step.step, training_.damage().images().samples);
       if (pause.saves && environment_.directory != nullptr) environment_.directory->saved(step.step, step.epoch);
       if (pause.stops) {
