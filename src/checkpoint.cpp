@@ -21,6 +21,7 @@ namespace {
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kExtension = ".safetensors";
 constexpr std::string_view kOptimizerPrefix = "optimizer.";
+constexpr std::string_view kAveragePrefix = "optimizer.weight_average.";
 /// Of shape (ranks); a batch-norm's statistics have a dot in their names.
 constexpr const char* kRankImages = "rank_statistics.images";
 
@@ -223,6 +224,17 @@ void take_averages(const OptimizerState& average, const TensorFile& states, Tens
   }
 }
 
+/// Whether a file of weights has a checkpoint's, or what that has in their place under the prefix. Errors: DataError: it cannot be
+/// read.
+bool has_weights_of(const std::filesystem::path& path, const TensorFile& checkpoint, std::string_view prefix) {
+  const TensorFile weights = read_tensor_file(path);
+  return !weights.tensors.empty() && std::ranges::all_of(weights.tensors, [&](const FileTensor& tensor) {
+    const FileTensor* saved = checkpoint.find(std::string(prefix) + tensor.name);
+    if (saved == nullptr) saved = checkpoint.find(tensor.name);  // statistics have no average
+    return saved != nullptr && saved->shape == tensor.shape && saved->f32 == tensor.f32 && saved->i64 == tensor.i64;
+  });
+}
+
 /// Step of a checkpoint's file name; nullopt for other files.
 std::optional<std::int64_t> step_of(const std::filesystem::path& file) {
   const std::string name = file.filename().string();
@@ -332,6 +344,8 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
   append_rank_statistics(parameters, position.rank_statistics, file);
   put_position(position, file.metadata);
   write_tensor_file(paths.checkpoint(position.step), file);
+  // Before the weights: whoever finds those of this step knows that there is nothing left to do (is_saved_whole).
+  prune_checkpoints(paths, position.step, keep);
   const auto behind = file.tensors.begin() + weight_tensors;
   TensorFile states{.tensors = {std::move_iterator(behind), std::move_iterator(file.tensors.end())}, .metadata = {}};
   file.tensors.erase(behind, file.tensors.end());
@@ -341,7 +355,16 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
     take_averages(optimizer.states().back(), states, file);
     write_tensor_file(paths.average(), file);
   }
-  prune_checkpoints(paths, position.step, keep);
+}
+
+bool is_saved_whole(const CheckpointPaths& paths, std::int64_t step, bool has_average) {
+  try {
+    const TensorFile checkpoint = read_tensor_file(paths.checkpoint(step));
+    return has_weights_of(paths.last(), checkpoint, "") &&
+           (!has_average || has_weights_of(paths.average(), checkpoint, kAveragePrefix));
+  } catch (const DataError&) {
+    return false;
+  }
 }
 
 std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::vector<std::string>& skipped) {

@@ -100,6 +100,13 @@ StepPosition next_position(const RunPlan& plan, std::int64_t step) {
 
 }  // namespace
 
+double epochs_done(const RunPlan& plan, std::int64_t step) {
+  if (step == 0) return 0.0;
+  const PlannedStage& stage = plan.stages[stage_at(plan.stages, step - 1)];
+  const StepPosition done = step_position(stage.position(step - 1), plan.samples, plan.global_batch);
+  return static_cast<double>(done.epoch) + static_cast<double>(done.positions.end) / static_cast<double>(plan.samples);
+}
+
 CheckpointKeeper::CheckpointKeeper(const TrainConfig& config, const RunPlan& plan, const Communicator& communicator)
     : resume_(config.resume),
       paths_{.out = config.out},
@@ -237,6 +244,12 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
                                      .rank_statistics = std::move(own)},
                     {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1});
   });
+}
+
+bool CheckpointKeeper::is_saved_whole(std::int64_t step, bool has_average) const {
+  bool is_whole = false;
+  on_root(communicator_, [&] { is_whole = dtrain::is_saved_whole(paths_, step, has_average); });
+  return communicator_.broadcast_value(is_whole);
 }
 
 void CheckpointKeeper::keep_member(Replica& replica, const PlannedStage& branch) const {

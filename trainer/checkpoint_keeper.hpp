@@ -14,6 +14,9 @@
 
 namespace dtrain {
 
+/// Epochs of its stage done after so many steps of a run.
+double epochs_done(const RunPlan& plan, std::int64_t step);
+
 class CheckpointKeeper {
  public:
   /// out: empty: nothing is saved. resume: "off", "auto" or a file.
@@ -34,6 +37,8 @@ class CheckpointKeeper {
   /// Saves with the ranks' average of batch-norm's statistics, and with their own for going on; collective. damaged: training
   /// images met so far. Errors: DataError on the root.
   void save(Replica& replica, const Optimizer& optimizer, std::int64_t step, const std::vector<std::int64_t>& damaged);
+  /// Whether save() after this step was not ended in the middle. Collective.
+  bool is_saved_whole(std::int64_t step, bool has_average) const;
   /// Keeps a branch's weights, or the average in their place, under its name. Statistics averaged before. Collective. Errors:
   /// DataError.
   void keep_member(Replica& replica, const PlannedStage& branch) const;

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "trainer/ensemble_report.hpp"
 #include "trainer/text_file.hpp"
@@ -48,10 +49,21 @@ Json preprocessing_json(const Preprocessing& preprocessing) {
           {"std", preprocessing.stddev}};
 }
 
+bool is_report_of(const std::filesystem::path& path, std::int64_t steps, std::uint64_t fingerprint, bool has_ensemble) {
+  std::string fault;
+  const std::optional<std::string> text = read_text_file(path, fault);
+  if (!text) return false;
+  const Json report = Json::parse(*text, nullptr, false);
+  if (!report.is_object()) return false;
+  return report.value("steps", Json()) == Json(steps) && report.value("fingerprint", Json()) == Json(hex(fingerprint)) &&
+         report.contains("ensemble") == has_ensemble;
+}
+
 void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator) {
   const auto peak_rss = static_cast<std::int64_t>(communicator.max(static_cast<double>(peak_rss_bytes())));
   if (path.empty() || !communicator.is_root()) return;
   const RunPlan& plan = *report.plan;
+  const std::optional<MetricsLine>&first = report.epochs.first_of_steps(), &last = report.epochs.last_of_steps();
   const Throughput throughput = throughput_of(without_warmup(report.steps));
   const std::int64_t flops = training_flops(plan.network);
   Json json{{"model", plan.network.name},
@@ -61,13 +73,13 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
             {"threads_per_rank", report.threads_per_rank},
             {"global_batch", plan.global_batch},
             {"local_batch", plan.local_batch},
-            {"steps", report.steps.empty() ? 0 : report.steps.back().step},
+            {"steps", last ? last->step : 0},
             {"images_per_s", {{"mean", throughput.mean}, {"median", throughput.median}, {"jitter", throughput.jitter}}},
             {"step_s", {{"median", throughput.step_median_s}, {"p10", throughput.step_p10_s}, {"p90", throughput.step_p90_s}}},
             {"phases_s", phase_sums(report.steps)},
-            {"loss_first", report.steps.empty() ? Json() : Json(report.steps.front().loss)},
-            {"loss_last", report.steps.empty() ? Json() : Json(report.steps.back().loss)},
-            {"train", {{"top1_last_step", report.steps.empty() ? Json() : Json(report.steps.back().top1)}}},
+            {"loss_first", first ? Json(first->loss) : Json()},
+            {"loss_last", last ? Json(last->loss) : Json()},
+            {"train", {{"top1_last_step", last ? Json(last->top1) : Json()}}},
             {"damaged", damage_json(report.damaged)},
             {"validation", Json()},
             {"class_names", plan.card.class_names},
@@ -93,17 +105,17 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
   double exposed_s = 0.0;
   for (const StepReport& step : report.steps) exposed_s += step.phases.exchange;
   json["exposed_comm_s"] = exposed_s;
-  if (report.validation) {
-    json["validation"] = {{"step", report.validation_step},
-                          {"loss", report.validation->loss()},
-                          {"top1", report.validation->top1()},
-                          {"top5", top5_json(*report.validation)},
-                          {"samples", report.validation->sums.samples},
-                          {"damaged", damage_json(report.validation->left_out)}};
+  if (const auto& validation = report.epochs.last_validation()) {
+    json["validation"] = {{"step", validation->step},
+                          {"loss", validation->loss},
+                          {"top1", validation->top1},
+                          {"top5", validation->top5 ? Json(*validation->top5) : Json()},
+                          {"samples", validation->samples},
+                          {"damaged", {{"count", validation->left_out}, {"images", validation->left_out_images}}}};
   }
   if (report.ensemble) put_ensemble(json, report.members, *report.ensemble);
-  write_text_file(path, "--report or --out",
-                  json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");  // paths need not be UTF-8
+  // Paths need not be UTF-8.
+  save_text_file(path, "--report or --out", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace dtrain

@@ -21,8 +21,6 @@ struct RunReport {
   const RunPlan* plan = nullptr;
   std::vector<StepReport> steps;  ///< of this process's run, in order
   DamagedImages damaged;  ///< of training
-  std::optional<EvaluationResult> validation;
-  std::int64_t validation_step = 0;  ///< after which it was
   std::vector<std::string> members;        ///< files of weights that branches left
   std::optional<EnsembleResult> ensemble;  ///< of those
   std::string allreduce;
@@ -42,5 +40,8 @@ nlohmann::ordered_json preprocessing_json(const Preprocessing& preprocessing);
 
 /// Gathers what only the ranks know (peak memory), and writes on the root. Collective. Errors: DataError.
 void write_report(const std::filesystem::path& path, const RunReport& report, const Communicator& communicator);
+
+/// Whether the file is the whole report of a run that had done so many steps and had these weights.
+bool is_report_of(const std::filesystem::path& path, std::int64_t steps, std::uint64_t fingerprint, bool has_ensemble);
 
 }  // namespace dtrain

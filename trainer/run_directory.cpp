@@ -121,10 +121,10 @@ void RunDirectory::write() {
   replace_text_file(status_path(), "--out", status_json(status_));
 }
 
-void RunDirectory::begin(std::int64_t step, std::int64_t total_steps) {
+void RunDirectory::begin(std::int64_t step, double epoch, std::int64_t total_steps) {
   is_own_ = true;
-  if (step != status_.step || total_steps != status_.total_steps) status_.epoch = 0.0;  // of another run
   status_.step = step;
+  status_.epoch = epoch;
   status_.total_steps = total_steps;
   if (is_root_) write();
 }

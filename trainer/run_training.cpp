@@ -21,7 +21,6 @@
 #include "trainer/load_weights.hpp"
 #include "trainer/local_batch.hpp"
 #include "trainer/metrics.hpp"
-#include "trainer/output_files.hpp"
 #include "trainer/parameter_serving.hpp"
 #include "trainer/plan_doubts.hpp"
 #include "trainer/profile.hpp"
@@ -31,6 +30,7 @@
 #include "trainer/run.hpp"
 #include "trainer/run_directory.hpp"
 #include "trainer/run_ending.hpp"
+#include "trainer/run_outputs.hpp"
 #include "trainer/schedule_table.hpp"
 #include "trainer/serving_rank.hpp"
 #include "trainer/shared_reading.hpp"
@@ -65,24 +65,22 @@ class TrainingRun {
                data_.is_synthetic ? nullptr : data_.train.get());
     }
     keeper_.prepare(replica_.parameters().parameter_count(), std::ssize(replica_.parameters().statistics()));
-    if (communicator_.is_root()) require_sound_outputs(outputs(), {{.option = "--init-from", .path = config_.init_from}});
+    if (communicator_.is_root()) {
+      require_sound_outputs(training_outputs(config_), {{.option = "--init-from", .path = config_.init_from}});
+    }
     compile();
     const std::int64_t first_step = load_weights();
-    if (environment_.directory != nullptr) environment_.directory->begin(first_step, plan_.total_steps);
+    if (environment_.directory != nullptr) {
+      environment_.directory->begin(first_step, epochs_done(plan_, first_step), plan_.total_steps);
+    }
     log_start();
     training_.start(*data_.train, first_step, environment_.stop_requested);
     report_.allreduce = training_.exchange_text();
     training_.damage().restore(damaged_before_);
     if (first_step < plan_.total_steps && first_step == training_.stage().begin) enter_stage();
-    if (first_step == plan_.total_steps) {
-      training_.finish();
-      log_root(communicator_,
-               "nothing left to do: all of its " + counted(first_step, "step") + (first_step == 1 ? " is done" : " are done"));
-      return static_cast<int>(ExitCode::done);
-    }
+    if (first_step == plan_.total_steps) return end_again(first_step);
 
-    MetricsFile metrics(communicator_.is_root() ? output_file(config_.metrics, "metrics.jsonl") : "", first_step,
-                        &report_.epochs);
+    MetricsFile metrics(communicator_.is_root() ? metrics_path(config_) : "", first_step, &report_.epochs);
     begin_epochs(first_step);
     Progress progress(plan_.total_steps, first_step, config_.log_every,
                       static_cast<double>(data_steps(plan_.stages)) / static_cast<double>(plan_.steps_per_epoch));
@@ -170,6 +168,31 @@ class TrainingRun {
     if (pause.evaluates || pause.saves || pause.compares || pause.shares_damage) training_.settle();
     if (training_.waits_between_steps()) step.add_wait(seconds() - begin_s);
     return pause;
+  }
+
+  /// All steps are done, by a run that ended, or that was killed after its last checkpoint: then some files are still missing.
+  int end_again(std::int64_t step) {
+    const bool is_saved = !keeper_.is_enabled() || keeper_.is_saved_whole(step, averages());
+    if (!is_saved) {
+      training_.gather_optimizer_state();
+      keeper_.save(replica_, training_.optimizer(), step, training_.damage().images().samples);
+    }
+    if (environment_.directory != nullptr) environment_.directory->saved(step, epochs_done(plan_, step));
+    training_.finish();
+    const std::filesystem::path report = report_path(config_);
+    const bool is_reported = communicator_.broadcast_value(
+        report.empty() || !communicator_.is_root() ||
+        is_report_of(report, step, replica_.parameters().fingerprint(), evaluates_members()));
+    const std::string steps = counted(step, "step") + (step == 1 ? " is done" : " are done");
+    log_root(communicator_, is_saved && is_reported ? "nothing left to do: all of its " + steps
+                                                    : "all of its " + steps + "; it ended before its last files, which follow");
+    if (is_reported) return static_cast<int>(ExitCode::done);
+
+    MetricsFile(communicator_.is_root() ? metrics_path(config_) : "", step, &report_.epochs);
+    begin_epochs(step);
+    (void)report_.epochs.end_row();
+    finish();
+    return static_cast<int>(ExitCode::done);
   }
 
   RankWork work(const RunPlan& plan) const {
@@ -272,24 +295,6 @@ class TrainingRun {
     return position.step;
   }
 
-  std::vector<NamedFile> outputs() const {
-    std::vector<NamedFile> files{{.option = "--report", .path = output_file(config_.report, "report.json")},
-                                 {.option = "--profile", .path = config_.profile},
-                                 {.option = "--metrics", .path = output_file(config_.metrics, "metrics.jsonl")}};
-    if (config_.out.empty()) return files;
-    const CheckpointPaths& paths = keeper_.paths();
-    for (const auto& path : {paths.last(), paths.best(), paths.average()}) {
-      files.push_back({.option = "--out", .path = path, .is_replaced = true});
-    }
-    files.push_back({.option = "--out", .path = paths.out / "log.txt"});
-    return files;
-  }
-
-  std::filesystem::path output_file(const std::string& asked, const char* default_name) const {
-    if (!asked.empty()) return asked;
-    return config_.out.empty() ? std::filesystem::path() : std::filesystem::path(config_.out) / default_name;
-  }
-
   /// Signals reach ranks at different times: the flag travels with the gradients, so that all stop after the same step. Where
   /// it does not, they ask each other now and then.
   bool stop_requested(const StepReport& step) {
@@ -320,15 +325,14 @@ class TrainingRun {
 
   void run_evaluation(const StepReport& step, bool ends_row, MetricsFile& metrics, Progress& progress) {
     const AveragedStatistics statistics(replica_, communicator_);
-    const std::vector<std::int64_t> named = report_.validation ? report_.validation->left_out.samples : std::vector<std::int64_t>();
     bool is_best = false;
+    EvaluationResult result;
     with_averaged_weights(replica_, training_.optimizer(), [&] {
-      report_.validation_step = step.step;
-      report_.validation = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
-      is_best = keeper_.keep_best(replica_, report_.validation->top1(), step.step);
+      result = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
+      is_best = keeper_.keep_best(replica_, result.top1(), step.step);
     });
-    const EvaluationResult& result = *report_.validation;
-    if (result.left_out.samples != named) warn_of_left_out(result.left_out, "validation", communicator_);
+    if (result.left_out.samples != named_left_out_) warn_of_left_out(result.left_out, "validation", communicator_);
+    named_left_out_ = result.left_out.samples;
     if (!communicator_.is_root()) return;
     progress.finish_line();
     metrics.write_evaluation(step, result, stage_name());
@@ -347,12 +351,18 @@ class TrainingRun {
     spdlog::warn("{}", text);
   }
 
+  /// Whether branches' weights are evaluated together in the end.
+  bool evaluates_members() const {
+    const auto is_branch = [](const PlannedStage& stage) { return stage.stage.is_branch; };
+    return std::ranges::count_if(plan_.stages, is_branch) > 1 && data_.validation && !plan_.eval_every.is_off();
+  }
+
   /// Of the whole run, when it is done: the branches' weights together. Takes the replica's place.
   void evaluate_members() {
     for (const PlannedStage& stage : plan_.stages) {
       if (stage.stage.is_branch) report_.members.push_back(keeper_.paths().member(stage.stage.name).string());
     }
-    if (report_.members.size() < 2 || !data_.validation || plan_.eval_every.is_off()) return;
+    if (!evaluates_members()) return;
     report_.ensemble = evaluate_ensemble(replica_, report_.members, *data_.validation, evaluation_options(), communicator_,
                                          environment_.placement);
     if (!communicator_.is_root()) return;
@@ -431,15 +441,15 @@ class TrainingRun {
     report_.command = environment_.command;
     if (training_.steps_done() == plan_.total_steps) evaluate_members();
     describe_ending();
-    write_report(output_file(config_.report, "report.json"), report_, communicator_);
+    write_report(report_path(config_), report_, communicator_);
     if (!communicator_.is_root()) return;
     if (keeper_.is_enabled()) {
       const std::string average = averages() ? "   averaged: " + keeper_.paths().average().string() : "";
       spdlog::info("weights: {}{}   checkpoints: {}   metrics: {}", keeper_.paths().last().string(), average,
-                   keeper_.paths().checkpoints().string(), output_file(config_.metrics, "metrics.jsonl").string());
+                   keeper_.paths().checkpoints().string(), metrics_path(config_).string());
     }
     for (const std::string& line : ending_lines(report_.ending)) spdlog::info("{}", line);
-    if (launcher_stream_has_reader(STDOUT_FILENO))
+    if (!report_.steps.empty() && launcher_stream_has_reader(STDOUT_FILENO))
       std::fputs(total_line(throughput_of(without_warmup(report_.steps))).c_str(), stdout);
     std::fflush(stdout);
   }
@@ -454,6 +464,7 @@ class TrainingRun {
   RunPlan plan_;
   CheckpointKeeper keeper_;
   std::vector<std::int64_t> damaged_before_;  ///< training images, by the run that is resumed
+  std::vector<std::int64_t> named_left_out_;  ///< validation images that the last evaluation could not read
   LearningWatch learning_;
   Training training_;
   Replica& replica_;

@@ -114,4 +114,13 @@ void replace_text_file(const std::filesystem::path& path, const std::string& opt
                         .remedy = "another " + option + ", or free space there"});
 }
 
+void save_text_file(const std::filesystem::path& path, const std::string& option, const std::string& text) {
+  std::error_code error;
+  const std::filesystem::file_type type = std::filesystem::symlink_status(path, error).type();
+  const bool is_file = type == std::filesystem::file_type::regular || type == std::filesystem::file_type::not_found;
+  const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
+  if (is_file && access(directory.c_str(), W_OK) == 0) return replace_text_file(path, option, text);
+  write_text_file(path, option, text);
+}
+
 }  // namespace dtrain

@@ -109,11 +109,15 @@ bool is_training_state(std::string_view tensor_name);
 
 /// Saves a resumable checkpoint (weights, averaged statistics, the optimizer's states as "optimizer.<state>.<name>", the ranks'
 /// own statistics as "rank_statistics.<name>" of shape (ranks, channels), position)
-/// at checkpoints/step-…, then last.safetensors (weights only) and, where weights are averaged, average.safetensors (the
-/// averages in their place), then removes the checkpoints up to this step that are not to be kept. Checkpoints of later steps
-/// belong to another run and are left alone. Errors: DataError; then every earlier checkpoint is still there.
+/// at checkpoints/step-…, then removes the checkpoints up to this step that are not to be kept, then writes last.safetensors
+/// (weights only) and, where weights are averaged, average.safetensors (the averages in their place). Checkpoints of later steps
+/// belong to another run and are left alone. Errors: DataError; then this checkpoint or every earlier one is there.
 void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
                      const Optimizer& optimizer, const TrainingPosition& position, const CheckpointsToKeep& keep);
+
+/// Whether the checkpoint of this step is there, and the weights (and, if they are averaged, the averages) beside it are of it. A
+/// run that was killed between two of these files leaves older ones.
+bool is_saved_whole(const CheckpointPaths& paths, std::int64_t step, bool has_average);
 
 /// Checkpoint of the highest step below paths.checkpoints() that verifies (it is read in full); damaged ones are skipped and
 /// listed in `skipped`, with the reason. Empty path: none.

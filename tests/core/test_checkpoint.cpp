@@ -167,6 +167,32 @@ TEST(Checkpoint, HasTheAverageOfTheWeightsInAFileOfItsOwnToo) {
             average.find("fc.weight")->f32);
 }
 
+TEST(Checkpoint, IsSavedWholeOnceTheWeightsBesideItAreItsOwn) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  TrainingRun run(StoreLayout::blocked, 3, 0.5);
+  run.train(1);
+  run.save(paths);
+  std::filesystem::copy_file(paths.last(), paths.out / "last-1");
+  std::filesystem::copy_file(paths.average(), paths.out / "average-1");
+  run.train(1);
+  run.save(paths);
+  const auto put_back = [&](const char* file, const std::filesystem::path& place) {
+    std::filesystem::copy_file(paths.out / file, place, std::filesystem::copy_options::overwrite_existing);
+  };
+
+  EXPECT_TRUE(is_saved_whole(paths, 2, true));
+  EXPECT_FALSE(is_saved_whole(paths, 1, true));
+  EXPECT_FALSE(is_saved_whole(paths, 3, true)) << "there is none";
+  put_back("average-1", paths.average());
+  EXPECT_FALSE(is_saved_whole(paths, 2, true));
+  EXPECT_TRUE(is_saved_whole(paths, 2, false));
+  put_back("last-1", paths.last());
+  EXPECT_FALSE(is_saved_whole(paths, 2, false));
+  std::filesystem::remove(paths.last());
+  EXPECT_FALSE(is_saved_whole(paths, 2, false));
+}
+
 TEST(Checkpoint, KeepsTheNewestOnly) {
   const TemporaryDirectory directory;
   const CheckpointPaths paths{directory.path()};
