@@ -11,14 +11,28 @@
 #include "launch/command_options.hpp"
 #include "launch/habits.hpp"
 #include "launch/option_table.hpp"
+#include "trainer/option_faults.hpp"
 #include "trainer/version.hpp"
 
 namespace dtrain {
 namespace {
 
+constexpr std::int64_t kMostDemoPictures = 1'000'000;  ///< of a class
+
 std::vector<std::string> check_init(const InitConfig& c) {
-  if (!c.out.empty()) return {};
-  return {to_text(Fault{.doing = "--out", .expected = "a file to write", .found = "none", .remedy = "--out FILE.safetensors"})};
+  Faults faults;
+  faults.within(c.num_classes, 0, kMostClasses, "--num-classes");
+  if (c.out.empty()) {
+    faults.add({.doing = "--out", .expected = "a file to write", .found = "none", .remedy = "--out FILE.safetensors"});
+  }
+  return faults.take();
+}
+
+std::vector<std::string> check_make_demo(const MakeDemoConfig& c) {
+  Faults faults;
+  faults.within(c.options.train_per_class, 1, kMostDemoPictures, "--train-per-class");
+  faults.within(c.options.val_per_class, 1, kMostDemoPictures, "--val-per-class");
+  return faults.take();
 }
 
 std::vector<std::string> check_models(const ModelsConfig& c) {
@@ -162,7 +176,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, int ranks)
   if (name == "init") return parse<InitConfig>(init_table, rest, check_init);
   if (name == "models") return parse<ModelsConfig>(models_table, rest, check_models);
   if (name == "topo") return parse<TopoConfig>(topo_table, rest, [&](const auto& c) { return check_topo(c, ranks); });
-  if (name == "make-demo") return parse<MakeDemoConfig>(make_demo_table, rest, no_more);
+  if (name == "make-demo") return parse<MakeDemoConfig>(make_demo_table, rest, check_make_demo);
   if (name == "inspect") return parse<InspectConfig>(inspect_table, rest, no_more);
   if (name == "plot") return parse<PlotConfig>(plot_table, rest, no_more);
   refuse_command(name);

@@ -9,6 +9,7 @@
 
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
+#include "dtrain/models.hpp"
 #include "src/tensor_format.hpp"
 
 namespace dtrain {
@@ -22,7 +23,6 @@ constexpr const char* kInterpolation = "interpolation";
 constexpr const char* kMean = "mean";
 constexpr const char* kStddev = "std";
 constexpr const char* kLearningRate = "learning_rate";
-constexpr std::int64_t kLargestSide = 1 << 16;
 
 std::string list_text(const std::array<float, 3>& values) { return "[" + to_text(values) + "]"; }
 

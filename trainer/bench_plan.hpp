@@ -29,7 +29,6 @@ struct Combination {
 
 /// Batches of a list. Errors: ConfigError: as parse_list, or a part is not a whole number from 1 to kLargestBatch.
 std::vector<std::int64_t> parse_batches(const std::string& text);
-inline constexpr std::int64_t kLargestBatch = 10'000'000;
 
 /// All faults, each with its option, those that combinations have in common once; empty when it can run on `ranks` ranks. No
 /// I/O.

@@ -26,6 +26,7 @@ namespace {
 
 constexpr int kMostThreads = 4096;
 constexpr int kMostWorkers = 1024;
+constexpr int kMostKept = 1'000'000;
 constexpr float kSmallestDeviation = 1e-6f;
 constexpr double kShortestStall_s = 1.0;  ///< a roll call of many ranks takes a second
 
@@ -49,13 +50,13 @@ void check_precision(const std::string& value, bool allow_slow, Faults& faults) 
 /// What training and evaluation are told alike.
 template <typename Config>
 void check_shared(const Config& config, int ranks, Faults& faults) {
-  if (config.num_classes != 0) faults.at_least(config.num_classes, 2, "--num-classes");
+  if (config.num_classes != 0) faults.within(config.num_classes, 2, kMostClasses, "--num-classes");
   check_precision(config.precision, config.allow_slow, faults);
   faults.one_of(config.conv, {"auto", "direct"}, "--conv");
 
   faults.one_of(config.data_format, {"auto", "imagefolder"}, "--data-format");
-  faults.at_least(config.resize, 0, "--resize");
-  faults.at_least(config.crop, 0, "--crop");
+  faults.within(config.resize, 0, kLargestSide, "--resize");
+  faults.within(config.crop, 0, kLargestSide, "--crop");
   if (config.resize > 0 && config.crop > config.resize) {
     faults.add({.doing = "--resize",
                 .expected = "at least --crop " + std::to_string(config.crop),
@@ -66,13 +67,12 @@ void check_shared(const Config& config, int ranks, Faults& faults) {
   if (!config.mean.empty()) faults.collect("--mean", [&] { parse_channels(config.mean, 0.0f); });
   if (!config.stddev.empty()) faults.collect("--std", [&] { parse_channels(config.stddev, kSmallestDeviation); });
   faults.within(config.workers, 0, kMostWorkers, "--workers");
-  faults.at_least(config.max_damaged, 0, "--max-damaged");
-  faults.require(std::isfinite(config.data_timeout_s) && config.data_timeout_s >= kShortestStall_s, "--data-timeout",
-                 "a number from " + option_number(kShortestStall_s), option_number(config.data_timeout_s));
-  faults.at_least(config.synthetic_size, 1, "--synthetic-size");
+  faults.within(config.max_damaged, 0, kMostCounted, "--max-damaged");
+  faults.number_within(config.data_timeout_s, kShortestStall_s, kLongestTimeout_s, "--data-timeout");
+  faults.within(config.synthetic_size, 1, kMostImages, "--synthetic-size");
 
-  faults.at_least(config.global_batch, 0, "--global-batch");
-  faults.at_least(config.local_batch, 0, "--local-batch");
+  faults.within(config.global_batch, 0, kLargestGlobalBatch, "--global-batch");
+  faults.within(config.local_batch, 0, kLargestBatch, "--local-batch");
   if (config.global_batch > 0 && config.global_batch < ranks) {
     faults.add({.doing = "--global-batch",
                 .expected = "at least one sample for each of the " + counted(ranks, "rank"),
@@ -118,8 +118,8 @@ void check_output(const TrainConfig& config, Faults& faults) {
   faults.collect("--checkpoint-every", [&] { parse_interval(config.checkpoint_every); });
   faults.collect("--check-replicas", [&] { parse_interval(config.check_replicas); });
   faults.collect("--eval-every", [&] { parse_interval(config.eval_every); });
-  faults.at_least(config.keep_checkpoints, 1, "--keep-checkpoints");
-  faults.at_least(config.log_every, 1, "--log-every");
+  faults.within(config.keep_checkpoints, 1, kMostKept, "--keep-checkpoints");
+  faults.within(config.log_every, 1, kMostCounted, "--log-every");
   if (config.images_per_s) faults.positive(*config.images_per_s, "--images-per-s");
   if (!config.dry_run.empty() && uses_parameter_servers(config) && !config.images_per_s) {
     faults.add({.doing = "--dry-run",
@@ -137,9 +137,12 @@ void check_output(const TrainConfig& config, Faults& faults) {
 
 /// Gradients that are summed by the ranks themselves, or sent to servers.
 void check_exchange(const TrainConfig& config, int ranks, Faults& faults) {
-  if (config.fusion_mb) faults.positive(*config.fusion_mb, "--fusion-mb");
-  faults.require(std::isfinite(config.stall_timeout_s) && config.stall_timeout_s >= kShortestStall_s, "--stall-timeout",
-                 "a number from " + option_number(kShortestStall_s), option_number(config.stall_timeout_s));
+  if (config.fusion_mb) {
+    faults.positive(*config.fusion_mb, "--fusion-mb");
+    faults.require(!(*config.fusion_mb > kMostFusion_mb), "--fusion-mb", "at most " + option_number(kMostFusion_mb),
+                   option_number(*config.fusion_mb));
+  }
+  faults.number_within(config.stall_timeout_s, kShortestStall_s, kLongestTimeout_s, "--stall-timeout");
   faults.one_of(config.overlap, {"on", "forward", "backward", "off"}, "--overlap");
   faults.one_of(config.shared_update, {"auto", "on", "off"}, "--shared-update");
   faults.one_of(config.wire_dtype, {"fp32", "bf16"}, "--wire-dtype");
@@ -240,8 +243,9 @@ void check_batch_norm(const TrainConfig& config, const ModelOptions& options, Fa
 }
 
 ModelOptions model_options(std::int64_t num_classes, std::int64_t crop) {
-  return {.num_classes = std::max<std::int64_t>(num_classes, 0),
-          .image_size = std::max<std::int64_t>(crop, 0),
+  // What is out of bounds is named with its option.
+  return {.num_classes = std::clamp<std::int64_t>(num_classes, 0, kMostClasses),
+          .image_size = std::clamp<std::int64_t>(crop, 0, kLargestSide),
           .zero_init_last_norm = false,
           .dropout = std::nullopt};
 }

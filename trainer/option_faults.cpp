@@ -25,6 +25,11 @@ std::string option_number(double value) {
   return buffer.data();
 }
 
+void Faults::number_within(double value, double lowest, double highest, const char* option) {
+  require(value >= lowest && value <= highest, option,
+          "a number from " + option_number(lowest) + " to " + option_number(highest), option_number(value));
+}
+
 void Faults::positive(double value, const char* option) {
   require(std::isfinite(value) && value > 0.0, option, "a number above 0", option_number(value));
 }

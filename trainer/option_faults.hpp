@@ -31,6 +31,9 @@ class Faults {
             "a whole number from " + std::to_string(lowest) + " to " + std::to_string(highest), std::to_string(value));
   }
 
+  /// Both included; not a number is outside.
+  void number_within(double value, double lowest, double highest, const char* option);
+
   void positive(double value, const char* option);
 
   void not_negative(double value, const char* option);

@@ -102,13 +102,13 @@ void check_rate(const TrainConfig& config, Faults& faults) {
   check_curves(config, faults);
 
   if (config.epochs != 0.0) faults.positive(config.epochs, "--epochs");
-  faults.require(config.epochs <= kMostStageEpochs, "--epochs", "at most " + option_number(kMostStageEpochs),
+  faults.require(!(config.epochs > kMostStageEpochs), "--epochs", "at most " + option_number(kMostStageEpochs),
                  option_number(config.epochs));
   faults.within(config.steps, 0, kMostStageSteps, "--steps");
   if (config.epochs != 0.0 && config.steps != 0) {
     faults.add({.doing = "--epochs and --steps", .expected = "one of them", .found = "both", .remedy = "leave one out"});
   }
-  faults.not_negative(config.warmup_epochs, "--warmup-epochs");
+  faults.number_within(config.warmup_epochs, 0.0, kMostStageEpochs, "--warmup-epochs");
   faults.not_negative(config.warmup_start_lr, "--warmup-start-lr");
   const double epochs = config.epochs > 0.0 ? config.epochs : kDefaultEpochs;
   if (config.steps == 0 && config.preset.empty() && config.stages.empty() && config.warmup_epochs > epochs) {

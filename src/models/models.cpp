@@ -208,16 +208,17 @@ std::string names_with_aux_heads() {
 
 void require_honourable(const Model& model, const ModelOptions& options) {
   const std::string doing = "building model " + model.entry.name;
-  if (options.num_classes < 0) {
+  if (options.num_classes < 0 || options.num_classes > kMostClasses) {
     throw ConfigError(Fault{.doing = doing,
-                            .expected = "at least one class",
+                            .expected = "1 to " + std::to_string(kMostClasses) + " classes",
                             .found = std::to_string(options.num_classes),
                             .remedy = "--num-classes " + std::to_string(model.entry.num_classes)});
   }
-  if (options.image_size != 0 && options.image_size < model.min_image_size) {
-    const std::string least = std::to_string(model.min_image_size);
+  const bool is_too_large = options.image_size > kLargestSide;
+  if (options.image_size != 0 && (options.image_size < model.min_image_size || is_too_large)) {
+    const std::string bound = std::to_string(is_too_large ? kLargestSide : model.min_image_size);
     throw ConfigError(Fault{.doing = doing,
-                            .expected = "pictures of at least " + least + "×" + least,
+                            .expected = "pictures of at " + std::string(is_too_large ? "most " : "least ") + bound + "×" + bound,
                             .found = std::to_string(options.image_size),
                             .remedy = "--crop " + std::to_string(model.entry.image_size)});
   }

@@ -67,7 +67,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"UnknownModelsAndEmptyBatch",
                 {"bench", "--models", "resnt50,lenet5,vgg61", "--batches", "16,,32"},
                 {"3 faults", "--models: ", "'resnt50'", "try: --models resnet50", "'vgg61'", "--batches: ", "an empty part"}},
-        Mistake{"ZeroInBatches", {"bench", "--batches", "16,0"}, {"--batches: ", "whole numbers from 1 to 10000000", "'0'"}},
+        Mistake{"ZeroInBatches", {"bench", "--batches", "16,0"}, {"--batches: ", "whole numbers from 1 to 65536", "'0'"}},
         Mistake{"InitWithoutOut", {"init", "--model", "resnet20"}, {"--out"}},
         Mistake{"MakeDemoWithoutDirectory", {"make-demo"}, {"DIR"}},
         Mistake{"ZeroPictures", {"make-demo", "x", "--train-per-class", "0"}, {"--train-per-class", "'0'"}}),

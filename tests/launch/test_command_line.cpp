@@ -1,8 +1,11 @@
 // From arguments to configurations: every option arrives, every fault is found, and the contract's names exist.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "dtrain/error.hpp"
 #include "launch/command_line.hpp"
+#include "launch/command_options.hpp"
 
 namespace dtrain {
 namespace {
@@ -258,6 +261,32 @@ TEST(CommandLine, ANumberMustBeANumberToItsEnd) {
   }
   EXPECT_NE(error_of({"--seed", "-1"}), "");
   EXPECT_NE(error_of({"--threads", "3000000000"}), "");
+}
+
+TEST(CommandLine, EveryWholeNumberHasABound) {
+  const std::string most = std::to_string(std::numeric_limits<std::int64_t>::max());
+  const auto expect_bounds = [&](const OptionTable& table, const std::vector<std::string>& command) {
+    for (const Option& option : table.options) {
+      if (option.value != "N" || option.name == "seed") continue;
+      std::vector<std::string> words = command;
+      words.insert(words.end(), {"--" + option.name, most});
+      expect_error(words, {"--" + option.name + ": expected "});
+    }
+  };
+  TrainConfig train;
+  EvalConfig eval;
+  BenchConfig bench;
+  InitConfig init;
+  ModelsConfig models;
+  TopoConfig topo;
+  MakeDemoConfig demo;
+  expect_bounds(train_table(train), {"train"});
+  expect_bounds(eval_table(eval), {"eval", "--weights", "w", "--data", "d"});
+  expect_bounds(bench_table(bench), {"bench"});
+  expect_bounds(init_table(init), {"init", "--out", "w"});
+  expect_bounds(models_table(models), {"models", "--plan", "lenet5"});
+  expect_bounds(topo_table(topo), {"topo"});
+  expect_bounds(make_demo_table(demo), {"make-demo", "d"});
 }
 
 TEST(CommandLine, ZeroIsRefusedWhereItMeansNothing) {

@@ -267,6 +267,8 @@ TEST(Models, RefuseWhatTheyCannotHonour) {
   EXPECT_NE(fault_of("resnet50", {.dropout = 0.5f}).find("dropout"), std::string::npos);
   EXPECT_NE(fault_of("resnet50", {.num_classes = -1}).find("-1"), std::string::npos);
   EXPECT_NE(fault_of("resnet50", {.image_size = 31}).find("at least 32×32"), std::string::npos);
+  EXPECT_NE(fault_of("resnet50", {.image_size = 65537}).find("at most 65536×65536"), std::string::npos);
+  EXPECT_NE(fault_of("resnet50", {.num_classes = std::int64_t{1} << 62}).find("1 to 2147483647 classes"), std::string::npos);
   EXPECT_NE(fault_of("resnet50", {.image_size = -224}).find("-224"), std::string::npos);
   EXPECT_NE(fault_of("lenet5", {.image_size = 11}).find("at least 12×12"), std::string::npos);
   const std::string no_heads = fault_of("resnet50", {.aux_heads = true});
