@@ -137,10 +137,12 @@ class CurveParser {
   std::string faults_;
 };
 
+/// More than any run has, and a whole number in 64 bits.
+constexpr double kMostSteps = 0x1.0p62;
+
 /// First step at or after `epochs`. A hair of tolerance, so that 0.1 epochs of 10 steps are one step although 0.1 is inexact.
 std::int64_t first_step_at(double epochs, std::int64_t steps_per_epoch) {
-  const double steps = epochs * static_cast<double>(steps_per_epoch);
-  if (steps >= 0x1.0p62) return std::int64_t{1} << 62;
+  const double steps = std::min(epochs * static_cast<double>(steps_per_epoch), kMostSteps);
   return static_cast<std::int64_t>(std::ceil(steps * (1.0 - 1e-12)));
 }
 
@@ -236,7 +238,9 @@ std::int64_t epoch_steps(const RatePlan& plan) {
 }
 
 std::int64_t warmup_steps(const RatePlan& plan) {
-  return std::llround(plan.warmup_epochs * static_cast<double>(epoch_steps(plan)));
+  const double steps = plan.warmup_epochs * static_cast<double>(epoch_steps(plan));
+  check(steps >= 0.0 && steps <= kMostSteps, "a warm-up has a number of steps that can be counted");
+  return std::llround(steps);
 }
 
 double learning_rate(const RatePlan& plan, std::int64_t step) {

@@ -17,13 +17,18 @@ namespace {
       Fault{.doing = "planning the stage " + quoted(stage.name), .expected = expected, .found = found, .remedy = remedy});
 }
 
+/// Bounds come before any arithmetic: what counts steps stays far inside 64 bits.
 std::int64_t steps_of(const Stage& stage, std::int64_t epoch_steps) {
-  if (stage.steps > 0) return stage.steps;
-  if (stage.epochs <= 0.0) refuse_stage(stage, "a length", "none", "epochs=F or steps=N");
-  if (stage.epochs > kMostStageEpochs || stage.warmup_epochs > kMostStageEpochs) {
-    refuse_stage(stage, "at most " + shortest_text(kMostStageEpochs) + " epochs", shortest_text(stage.epochs), "fewer");
+  for (const double epochs : {stage.epochs, stage.warmup_epochs}) {
+    if (epochs <= kMostStageEpochs) continue;
+    refuse_stage(stage, "at most " + shortest_text(kMostStageEpochs) + " epochs", shortest_text(epochs), "fewer");
   }
-  return std::max<std::int64_t>(1, std::llround(stage.epochs * static_cast<double>(epoch_steps)));
+  if (stage.steps == 0 && stage.epochs <= 0.0) refuse_stage(stage, "a length", "none", "epochs=F or steps=N");
+  const double steps = stage.steps > 0 ? static_cast<double>(stage.steps) : stage.epochs * static_cast<double>(epoch_steps);
+  if (steps > static_cast<double>(kMostStageSteps)) {
+    refuse_stage(stage, "at most " + std::to_string(kMostStageSteps) + " steps", shortest_text(steps), "a shorter stage");
+  }
+  return stage.steps > 0 ? stage.steps : std::max<std::int64_t>(1, std::llround(steps));
 }
 
 /// A run of a single stage may end inside its warm-up: it is a rehearsal of a longer one.
@@ -65,6 +70,10 @@ std::vector<PlannedStage> plan_stages(const std::vector<Stage>& stages, std::int
                          .rate_kept = stage.keeps_momentum ? trunk_rate : 0.0};
     planned.rate.total_steps = steps_of(stage, epoch_steps(planned.rate));
     planned.end = executed + planned.rate.total_steps;
+    if (planned.end > kMostStageSteps) {
+      refuse_stage(stage, "a run of at most " + std::to_string(kMostStageSteps) + " steps",
+                   std::to_string(planned.end) + " up to the end of this stage", "shorter stages");
+    }
     require_room_for_warmup(planned, stages.size());
     if (const double last = rates_at(planned, planned.end - 1).momentum; last >= 1.0) {
       refuse_stage(stage, "a momentum below 1 to its end", shortest_text(last), "another momentum-schedule");

@@ -27,6 +27,18 @@ std::vector<PlannedStage> branching_run() {
                      kSamples, kBatch);
 }
 
+TEST(Stages, CountTheirStepsWithinBounds) {
+  EXPECT_EQ(fault_of_stages("a: steps=1000000000000"), "no error");
+  for (const char* text :
+       {"x: steps=10 warmup-epochs=9223372036854775807 schedule=poly; y: epochs=1", "x: steps=10 warmup-epochs=1e300",
+        "x: epochs=1e300", "x: epochs=1e6; y: steps=999999999999", "x: steps=1000000000000; y: steps=1 branch=on"}) {
+    EXPECT_NE(fault_of_stages(text).find("planning the stage"), std::string::npos) << text;
+    EXPECT_NE(fault_of_stages(text).find("expected a"), std::string::npos) << text;
+  }
+  const std::vector<Stage> many_steps{{.epochs = 90.0}};
+  EXPECT_THROW((void)plan_stages(many_steps, std::int64_t{1} << 40, 1), ConfigError);
+}
+
 TEST(Stages, LieOneBehindTheOtherAsExecuted) {
   const auto stages = branching_run();
 
