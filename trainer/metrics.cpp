@@ -59,11 +59,7 @@ bool is_of_later_step(const Json& entry, std::int64_t step) {
 
 }  // namespace
 
-std::int64_t warmup_steps_of(std::int64_t steps) { return steps < 2 ? 0 : std::clamp<std::int64_t>(steps / 5, 1, 10); }
-
-std::span<const StepReport> without_warmup(std::span<const StepReport> steps) {
-  return steps.subspan(static_cast<std::size_t>(warmup_steps_of(std::ssize(steps))));
-}
+std::int64_t warmup_steps_of(std::int64_t steps) { return steps < 2 ? 0 : std::clamp<std::int64_t>(steps / 5, 1, kMostWarmupSteps); }
 
 Throughput throughput_of(std::span<const StepReport> steps) {
   std::vector<double> rates;

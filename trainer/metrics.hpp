@@ -23,11 +23,10 @@ struct Throughput {
   double step_median_s = 0.0, step_p10_s = 0.0, step_p90_s = 0.0;
 };
 
+inline constexpr std::int64_t kMostWarmupSteps = 10;
 /// Steps at the start of a run (after compiling or resuming) that statistics leave out: a fifth of the run, at most 10, at
 /// least one when there are two or more.
 std::int64_t warmup_steps_of(std::int64_t steps);
-/// The steps of a run after that.
-std::span<const StepReport> without_warmup(std::span<const StepReport> steps);
 /// Pure. Of all these steps; zeros when there are none.
 Throughput throughput_of(std::span<const StepReport> steps);
 /// The line with which a measured run ends, and which people's scripts look for.

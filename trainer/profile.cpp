@@ -15,18 +15,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double mean(const StepProfile& profile, double (*seconds_of)(const StepReport&)) {
-  double sum = 0.0;
-  for (const StepReport& step : profile.steps) sum += seconds_of(step);
-  return sum / static_cast<double>(profile.steps.size());
-}
+/// Of one step.
+double mean(const StepProfile& profile, double sum) { return sum / static_cast<double>(profile.steps.steps); }
 
-double step_seconds(const StepProfile& profile) {
-  return mean(profile, [](const StepReport& step) { return step.step_s; });
-}
+double step_seconds(const StepProfile& profile) { return mean(profile, profile.steps.seconds); }
 
 double compute_seconds(const StepProfile& profile) {
-  return mean(profile, [](const StepReport& step) { return step.phases.forward + step.phases.backward; });
+  return mean(profile, profile.steps.phases.forward + profile.steps.phases.backward);
 }
 
 class Totals {
@@ -75,21 +70,21 @@ Json rates(const DirectionProfile& direction, double steps, double step_s, const
 }  // namespace
 
 std::vector<ProfileShare> profile_shares(const StepProfile& profile) {
-  check(!profile.steps.empty(), "a profile has steps");
+  check(profile.steps.steps > 0, "a profile has steps");
   using Kind = InstructionProfile::Kind;
-  Totals totals(static_cast<double>(profile.steps.size()));
+  Totals totals(static_cast<double>(profile.steps.steps));
   for (const InstructionProfile& instruction : profile.instructions) {
     const std::string kind = to_text(instruction.kind);
     const bool has_directions = instruction.kind == Kind::convolution || instruction.kind == Kind::linear;
     totals.add(has_directions ? kind + " forward" : kind, instruction.forward, 1.0);
     totals.add(has_directions ? kind + " backward data" : kind, instruction.backward_data, 1.0);
     totals.add(has_directions ? kind + " backward weights" : kind, instruction.backward_weights, 1.0);
-    totals.add("bringing weights", instruction.bring_weights_s / static_cast<double>(profile.steps.size()));
+    totals.add("bringing weights", instruction.bring_weights_s / static_cast<double>(profile.steps.steps));
   }
   totals.add("loss and calls", compute_seconds(profile) - totals.sum());
-  totals.add("waiting for data", mean(profile, [](const StepReport& step) { return step.phases.data; }));
-  totals.add("waiting for the exchange", mean(profile, [](const StepReport& step) { return step.phases.exchange; }));
-  totals.add("update", mean(profile, [](const StepReport& step) { return step.phases.update; }));
+  totals.add("waiting for data", mean(profile, profile.steps.phases.data));
+  totals.add("waiting for the exchange", mean(profile, profile.steps.phases.exchange));
+  totals.add("update", mean(profile, profile.steps.phases.update));
   return totals.largest_first();
 }
 
@@ -114,7 +109,7 @@ std::string profile_text(const StepProfile& profile) {
 }
 
 void write_profile(const std::filesystem::path& path, const RunPlan& plan, int threads, const StepProfile& profile) {
-  const double steps = static_cast<double>(profile.steps.size());
+  const double steps = static_cast<double>(profile.steps.steps);
   const double step_s = step_seconds(profile);
   Json totals = Json::array();
   for (const ProfileShare& share : profile_shares(profile)) {
@@ -138,7 +133,7 @@ void write_profile(const std::filesystem::path& path, const RunPlan& plan, int t
                   {"precision", to_text(plan.compile.precision)},
                   {"threads", threads},
                   {"local_batch", plan.local_batch},
-                  {"steps", profile.steps.size()},
+                  {"steps", profile.steps.steps},
                   {"step_ms", step_s * 1e3},
                   {"matmul_gflops", profile.peaks.matmul_gflops},
                   {"triad_gb_per_s", profile.peaks.triad_gb_per_s},

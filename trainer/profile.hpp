@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "trainer/run_plan.hpp"
-#include "trainer/trainer.hpp"
+#include "trainer/step_statistics.hpp"
 
 namespace dtrain {
 
 struct StepProfile {
   MachinePeaks peaks;
   std::vector<InstructionProfile> instructions;  ///< in execution order, over all profiled steps
-  std::vector<StepReport> steps;                 ///< those that were profiled
+  StepTotals steps;                              ///< those that were profiled
 };
 
 /// Seconds a step and what they were spent on; flops and bytes a step, 0 where they do not apply.

@@ -20,12 +20,7 @@ std::string hex(std::uint64_t value) {
   return text;
 }
 
-Json phase_sums(const std::vector<StepReport>& steps) {
-  StepPhases sums;
-  for (const StepReport& step : steps) {
-    sums.data += step.phases.data, sums.forward += step.phases.forward, sums.backward += step.phases.backward;
-    sums.exchange += step.phases.exchange, sums.update += step.phases.update;
-  }
+Json phase_sums(const StepPhases& sums) {
   return {{"data", sums.data},
           {"forward", sums.forward},
           {"backward", sums.backward},
@@ -64,7 +59,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
   if (path.empty() || !communicator.is_root()) return;
   const RunPlan& plan = *report.plan;
   const std::optional<MetricsLine>&first = report.epochs.first_of_steps(), &last = report.epochs.last_of_steps();
-  const Throughput throughput = throughput_of(without_warmup(report.steps));
+  const Throughput throughput = report.steps.throughput();
   const std::int64_t flops = training_flops(plan.network);
   Json json{{"model", plan.network.name},
             {"precision", to_text(plan.compile.precision)},
@@ -76,7 +71,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
             {"steps", last ? last->step : 0},
             {"images_per_s", {{"mean", throughput.mean}, {"median", throughput.median}, {"jitter", throughput.jitter}}},
             {"step_s", {{"median", throughput.step_median_s}, {"p10", throughput.step_p10_s}, {"p90", throughput.step_p90_s}}},
-            {"phases_s", phase_sums(report.steps)},
+            {"phases_s", phase_sums(report.steps.totals().phases)},
             {"loss_first", first ? Json(first->loss) : Json()},
             {"loss_last", last ? Json(last->loss) : Json()},
             {"train", {{"top1_last_step", last ? Json(last->top1) : Json()}}},
@@ -102,9 +97,7 @@ void write_report(const std::filesystem::path& path, const RunReport& report, co
             {"versions", {{"dtrain", version_text()}}},
             {"host", host_name()},
             {"command", report.command}};
-  double exposed_s = 0.0;
-  for (const StepReport& step : report.steps) exposed_s += step.phases.exchange;
-  json["exposed_comm_s"] = exposed_s;
+  json["exposed_comm_s"] = report.steps.totals().phases.exchange;
   if (const auto& validation = report.epochs.last_validation()) {
     json["validation"] = {{"step", validation->step},
                           {"loss", validation->loss},

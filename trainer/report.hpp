@@ -14,12 +14,13 @@
 #include "trainer/rank_memory.hpp"
 #include "trainer/run_ending.hpp"
 #include "trainer/run_plan.hpp"
+#include "trainer/step_statistics.hpp"
 
 namespace dtrain {
 
 struct RunReport {
   const RunPlan* plan = nullptr;
-  std::vector<StepReport> steps;  ///< of this process's run, in order
+  StepStatistics steps;  ///< of this process's run
   DamagedImages damaged;  ///< of training
   std::vector<std::string> members;        ///< files of weights that branches left
   std::optional<EnsembleResult> ensemble;  ///< of those

@@ -14,6 +14,7 @@
 #include "trainer/run.hpp"
 #include "trainer/output_files.hpp"
 #include "trainer/start.hpp"
+#include "trainer/step_statistics.hpp"
 #include "trainer/text_file.hpp"
 #include "trainer/training.hpp"
 
@@ -84,22 +85,27 @@ class Bench {
     training.start(*data.train, 0, nullptr);
     setting_.allreduce = training.exchange_text();
 
-    const std::vector<StepReport> steps = measured_steps(training);
+    const auto [throughput, loss] = measured_steps(training);
     training.finish();
-    const Throughput throughput = throughput_of(steps);
     print(total_line(throughput));
     return {.combination = combination,
             .excess = std::nullopt,
             .global_batch = plan.global_batch,
             .throughput = throughput,
             .gflops = static_cast<double>(training_flops(plan.network)) * throughput.mean / 1e9,
-            .loss = steps.back().loss,
+            .loss = loss,
             .planned_bytes = static_cast<std::size_t>(communicator_.max(static_cast<double>(memory.total_bytes())))};
   }
 
-  std::vector<StepReport> measured_steps(Training& training) {
+  struct Measured {
+    Throughput throughput;
+    double loss = 0.0;  ///< of the last step
+  };
+
+  Measured measured_steps(Training& training) {
     print(kStepColumns);
-    std::vector<StepReport> steps;
+    StepStatistics steps(0);  // without more warm-up
+    double loss = 0.0;
     // Counted as the run counts them: a rank for which others did not wait makes fewer itself, but always the last one.
     while (training.steps_done() < config_.warmup + config_.steps) {
       StepReport report = training.step();
@@ -110,10 +116,11 @@ class Bench {
         training.settle();
         report.add_wait(seconds() - begin_s);
       }
-      steps.push_back(report);
-      if (has_line(step, config_.steps)) print(step_line(step, throughput_of(steps), steps.back().loss));
+      steps.add(report);
+      loss = report.loss;
+      if (has_line(step, config_.steps)) print(step_line(step, steps.throughput(), loss));
     }
-    return steps;
+    return {.throughput = steps.throughput(), .loss = loss};
   }
 
   int workers() const { return training_ranks(config_.training, ranks_.all().size()); }

@@ -97,8 +97,8 @@ class TrainingRun {
       }
       StepReport step = training_.step();
       const Pause pause = pause_after(step);
-      report_.steps.push_back(step);
-      if (has_profile_begun) profile_.steps.push_back(step);
+      report_.steps.add(step);
+      if (has_profile_begun) profile_.steps.add(step);
       if (communicator_.is_root()) {
         metrics.write(step, stage_name());
         report_.epochs.add(line_of(step, stage_name()));
@@ -256,7 +256,7 @@ class TrainingRun {
   bool profiles() const { return !config_.profile.empty(); }
 
   void finish_profile() {
-    if (!profiles() || !communicator_.is_root() || profile_.steps.empty()) return;
+    if (!profiles() || !communicator_.is_root() || profile_.steps.steps == 0) return;
     profile_.instructions = replica_.largest_training_graph().profile();
     write_profile(config_.profile, plan_, environment_.placement.threads, profile_);
     std::istringstream lines(profile_text(profile_));
@@ -449,8 +449,8 @@ class TrainingRun {
                    keeper_.paths().checkpoints().string(), metrics_path(config_).string());
     }
     for (const std::string& line : ending_lines(report_.ending)) spdlog::info("{}", line);
-    if (!report_.steps.empty() && launcher_stream_has_reader(STDOUT_FILENO))
-      std::fputs(total_line(throughput_of(without_warmup(report_.steps))).c_str(), stdout);
+    if (report_.steps.totals().steps > 0 && launcher_stream_has_reader(STDOUT_FILENO))
+      std::fputs(total_line(report_.steps.throughput()).c_str(), stdout);
     std::fflush(stdout);
   }
 

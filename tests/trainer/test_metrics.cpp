@@ -45,17 +45,12 @@ TEST(Throughput, OfOneStepHasNoSpread) {
 
 TEST(Throughput, OfNoStepsIsZero) { EXPECT_EQ(throughput_of({}).mean, 0.0); }
 
-TEST(WithoutWarmup, LeavesOutAFifthOfTheStepsAndTenAtMost) {
-  const auto first_of = [](std::size_t steps) {
-    const std::vector<StepReport> all = steps_at(std::vector<double>(steps, 1.0));
-    return without_warmup(all).front().step;
-  };
-
-  EXPECT_EQ(first_of(1), 1);
-  EXPECT_EQ(first_of(2), 2);
-  EXPECT_EQ(first_of(12), 3);
-  EXPECT_EQ(first_of(1000), 11);
-  EXPECT_TRUE(without_warmup({}).empty());
+TEST(WarmupSteps, AreAFifthOfARunAndTenAtMost) {
+  EXPECT_EQ(warmup_steps_of(0), 0);
+  EXPECT_EQ(warmup_steps_of(1), 0);
+  EXPECT_EQ(warmup_steps_of(2), 1);
+  EXPECT_EQ(warmup_steps_of(12), 2);
+  EXPECT_EQ(warmup_steps_of(1000), 10);
 }
 
 Json written(const StepReport& report) {

@@ -24,7 +24,7 @@ StepProfile two_steps() {
   StepReport step;
   step.step_s = 0.1;
   step.phases = {.data = 0.002, .forward = 0.04, .backward = 0.05, .exchange = 0.003, .update = 0.005};
-  profile.steps = {step, step};
+  for (int k = 0; k < 2; ++k) profile.steps.add(step);
   return profile;
 }
 
