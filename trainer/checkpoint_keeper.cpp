@@ -10,6 +10,7 @@
 #include "trainer/averaged_statistics.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
+#include "trainer/same_images.hpp"
 #include "trainer/shared_reading.hpp"
 
 namespace dtrain {
@@ -207,8 +208,11 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
     messages.push_back("the checkpoint has batch-norm's running statistics of " + counted(sets, "rank") +
                        ": each rank goes on from their average");
   }
-  const bool has_other_validation = !position.validation.empty() && position.validation != plan_.validation;
-  if (has_other_validation && position.best_top1 >= 0.0 && !plan_.validation.empty()) {
+  const bool is_compared = is_digest_text(position.validation);
+  if (!is_compared && position.best_top1 >= 0.0 && !plan_.validation.empty()) {
+    messages.push_back("the checkpoint is of an older dtrain and does not say which images validation was on: the best stays the best");
+  }
+  if (is_compared && position.validation != plan_.validation && position.best_top1 >= 0.0 && !plan_.validation.empty()) {
     position.best_top1 = -1.0;
     messages.push_back("validation is on other images than before: the best is sought anew, and best.safetensors will be replaced");
   }

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "dtrain/error.hpp"
+#include "dtrain/parameters.hpp"
 
 namespace dtrain {
 namespace {
@@ -46,6 +48,11 @@ class RelabelledDataset final : public Dataset {
   const std::vector<std::string>& class_names() const override { return classes_; }
   std::int32_t label(std::int64_t sample) const override { return places_[static_cast<std::size_t>(dataset_->label(sample))]; }
   std::string sample_name(std::int64_t sample) const override { return dataset_->sample_name(sample); }
+  std::uint64_t digest() const override {
+    std::uint64_t digest = hash_bytes(std::as_bytes(std::span(places_)), dataset_->digest());
+    for (const std::string& name : classes_) digest = hash_bytes(std::as_bytes(std::span(name)), digest);
+    return digest;
+  }
   PictureSize picture_size(std::int64_t sample) const override { return dataset_->picture_size(sample); }
   void decode(std::int64_t sample, const DecodeHint& hint, Picture& picture) const override {
     dataset_->decode(sample, hint, picture);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -181,19 +180,6 @@ EvaluationData open_evaluation_data(const DataSelection& selection) {
   }
   data.summary.classes = data.images->class_names();
   return data;
-}
-
-std::string describe_dataset(const Dataset& dataset) {
-  std::ostringstream text;
-  text << counted(dataset.size(), "sample");
-  for (const std::string& name : dataset.class_names()) text << ", " << name;
-  if (dataset.size() > 0) {
-    // Paths may differ between nodes (local copies); file names and labels may not.
-    for (const std::int64_t sample : {std::int64_t{0}, dataset.size() - 1}) {
-      text << "; " << fs::path(dataset.sample_name(sample)).filename().string() << "=" << dataset.label(sample);
-    }
-  }
-  return text.str();
 }
 
 }  // namespace dtrain

@@ -39,7 +39,4 @@ struct EvaluationData {
 /// Errors: DataError: as above, or DIR has no folder for validation.
 EvaluationData open_evaluation_data(const DataSelection& selection);
 
-/// Text in which two ranks' data sets are equal: size, class names, names of the first and last sample.
-std::string describe_dataset(const Dataset& dataset);
-
 }  // namespace dtrain

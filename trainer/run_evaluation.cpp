@@ -23,6 +23,7 @@
 #include "trainer/report.hpp"
 #include "trainer/run.hpp"
 #include "trainer/run_plan.hpp"
+#include "trainer/same_images.hpp"
 #include "trainer/start.hpp"
 #include "trainer/text_file.hpp"
 #include "trainer/text_table.hpp"
@@ -170,6 +171,7 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
                             .synthetic_classes = config.num_classes > 0 ? config.num_classes : model.num_classes,
                             .picture_size = crop});
   const Dataset* const dataset = data.images.get();
+  require_same_images("evaluation", dataset, data.summary.validation.folder, communicator);
   if (communicator.is_root()) log_data(data.summary, {}, config.data == "synthetic" ? nullptr : dataset);
   std::size_t file_bytes = 0;
   on_root(communicator, [&] { file_bytes = largest_bytes(files); });
@@ -178,7 +180,6 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   const std::vector<std::int32_t> class_indices = match_folders(config, *dataset, network, weights, communicator);
   const bool counts_classes = config.per_class || !config.confusion.empty();
   communicator.require_equal({{"precision", to_text(parse_precision(config.precision))},
-                              {"data", describe_dataset(*dataset)},
                               {"class indices", listed(class_indices)}});
 
   const std::int64_t global_batch =

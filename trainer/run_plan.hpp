@@ -21,7 +21,7 @@ struct DataFacts {
   std::int64_t samples = 0;
   std::int64_t classes = 0;
   std::vector<std::string> class_names{};  ///< of the classes' folders; empty: they have none
-  std::string validation{};                ///< digest of describe_dataset; empty: there is none
+  std::string validation{};                ///< digest_text; empty: there is none
 };
 
 struct RunPlan {

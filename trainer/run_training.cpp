@@ -33,6 +33,7 @@
 #include "trainer/run_outputs.hpp"
 #include "trainer/schedule_table.hpp"
 #include "trainer/serving_rank.hpp"
+#include "trainer/same_images.hpp"
 #include "trainer/shared_reading.hpp"
 #include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
@@ -219,10 +220,10 @@ class TrainingRun {
 
   /// The plan, after all ranks have shown that they are about to do the same; the local batch fits the memory of each.
   RunPlan agreed_plan() const {
+    require_same_images("training", data_.train.get(), data_.summary.training.folder, communicator_);
+    require_same_images("validation", data_.validation.get(), data_.summary.validation.folder, communicator_);
     const RunPlan usual = plan_with(config_.local_batch);
-    communicator_.require_equal({{"configuration", usual.recipe},
-                                 {"training data", describe_dataset(*data_.train)},
-                                 {"validation data", data_.validation ? describe_dataset(*data_.validation) : "none"}});
+    communicator_.require_equal({{"configuration", usual.recipe}});
     const std::int64_t batch = choose_local_batch(
         {.asked = config_.local_batch,
          .usual = usual.local_batch,

@@ -10,6 +10,7 @@
 #include "trainer/bucket_names.hpp"
 #include "trainer/parameter_serving.hpp"
 #include "trainer/rank_memory.hpp"
+#include "trainer/same_images.hpp"
 #include "trainer/start.hpp"
 
 namespace dtrain {
@@ -41,10 +42,7 @@ RunData open_training_data(const TrainConfig& config, int ranks) {
 DataFacts facts_of(const RunData& data) {
   DataFacts facts{.samples = data.train->size(), .classes = std::ssize(data.train->class_names())};
   if (!data.is_synthetic) facts.class_names = data.train->class_names();
-  if (data.validation) {
-    const std::string description = describe_dataset(*data.validation);
-    facts.validation = std::to_string(hash_bytes(std::as_bytes(std::span(description))));
-  }
+  if (data.validation) facts.validation = digest_text(*data.validation);
   return facts;
 }
 

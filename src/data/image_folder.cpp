@@ -1,6 +1,7 @@
 // A directory of class folders as a data set. Names are kept in one string: a million files cost about 30 MB a rank.
 #include <algorithm>
 #include <filesystem>
+#include <span>
 #include <string_view>
 #include <system_error>
 
@@ -10,6 +11,7 @@
 #include "folder_entries.hpp"
 #include "picture_file.hpp"
 #include "png.hpp"
+#include "src/running_hash.hpp"
 
 namespace dtrain {
 namespace {
@@ -118,6 +120,7 @@ class FolderDataset final : public Dataset {
       add_class(name, images);
     }
     if (size() == 0) throw_layout(root_, "no image in any of its folders", "folders of JPEG or PNG images");
+    digest_ = digest_of_names();
   }
 
   std::int64_t size() const override { return static_cast<std::int64_t>(name_begins_.size()) - 1; }
@@ -133,6 +136,8 @@ class FolderDataset final : public Dataset {
     const std::string_view file = std::string_view(names_).substr(name_begins_[i], name_begins_[i + 1] - name_begins_[i]);
     return root_ + '/' + class_names_[static_cast<std::size_t>(label(sample))] + '/' + std::string(file);
   }
+
+  std::uint64_t digest() const override { return digest_; }
 
   PictureSize picture_size(std::int64_t sample) const override {
     const std::string path = sample_name(sample);
@@ -173,11 +178,21 @@ class FolderDataset final : public Dataset {
     }
   }
 
+  std::uint64_t digest_of_names() const {
+    RunningHash hash;
+    hash.absorb(std::as_bytes(std::span(names_)));
+    hash.absorb(std::as_bytes(std::span(name_begins_)));
+    hash.absorb(std::as_bytes(std::span(class_begins_)));
+    for (const std::string& name : class_names_) hash.absorb(std::as_bytes(std::span(name.c_str(), name.size() + 1)));
+    return hash.value(class_names_.size());
+  }
+
   std::string root_;
   std::vector<std::string> class_names_;
   std::vector<std::int64_t> class_begins_;      ///< first sample of each class
   std::string names_;                           ///< all file names, without separators
   std::vector<std::size_t> name_begins_ = {0};  ///< of each sample in names_, and the end
+  std::uint64_t digest_ = 0;
 };
 
 }  // namespace

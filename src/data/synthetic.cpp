@@ -1,11 +1,13 @@
 // Random pictures with random labels, for measurements without files.
 #include <array>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "dtrain/data.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/random.hpp"
+#include "src/running_hash.hpp"
 
 namespace dtrain {
 namespace {
@@ -39,6 +41,14 @@ class SyntheticDataset final : public Dataset {
     return static_cast<std::int32_t>(random.below(options_.num_classes));
   }
   std::string sample_name(std::int64_t sample) const override { return "synthetic picture " + std::to_string(sample); }
+  std::uint64_t digest() const override {
+    const std::array<std::uint64_t, 5> what{
+        static_cast<std::uint64_t>(RandomPurpose::synthetic_pictures), static_cast<std::uint64_t>(options_.size),
+        static_cast<std::uint64_t>(options_.num_classes), static_cast<std::uint64_t>(options_.image_size), options_.seed};
+    RunningHash hash;
+    hash.absorb(std::as_bytes(std::span(what)));
+    return hash.value(0);
+  }
   PictureSize picture_size(std::int64_t) const override { return {options_.image_size, options_.image_size}; }
   void decode(std::int64_t sample, const DecodeHint&, Picture& picture) const override {
     picture = pool_[static_cast<std::size_t>(sample % kPoolSize)];

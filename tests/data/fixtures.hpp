@@ -74,6 +74,7 @@ class FlatDataset final : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   std::int32_t label(std::int64_t sample) const override { return static_cast<std::int32_t>(sample % 7); }
   std::string sample_name(std::int64_t sample) const override { return "flat/" + std::to_string(sample); }
+  std::uint64_t digest() const override { return 0; }
   PictureSize picture_size(std::int64_t) const override { return {extent_, extent_}; }
   void decode(std::int64_t sample, const DecodeHint&, Picture& picture) const override {
     if (delay.count() > 0) std::this_thread::sleep_for(delay);

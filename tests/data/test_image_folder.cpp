@@ -45,6 +45,22 @@ TEST(ImageFolder, LabelsByClassFolderInByteOrder) {
   }
 }
 
+std::uint64_t digest_of(const std::vector<std::string>& files) {
+  const TemporaryDirectory root;
+  for (const std::string& file : files) write_bytes(root.path() / file, small_jpeg());
+  return open_image_folder(root.path())->digest();
+}
+
+TEST(ImageFolder, HasADigestOfAllNamesAndLabelsWhereverItLies) {
+  const std::uint64_t digest = digest_of({"a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg"});
+
+  EXPECT_EQ(digest_of({"a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg"}), digest);
+  EXPECT_NE(digest_of({"a/1.jpg", "a/2.jpg", "a/3.jpg", "b/4.jpg"}), digest) << "in another class";
+  EXPECT_NE(digest_of({"a/1.jpg", "a/2x.jpg", "b/3.jpg", "b/4.jpg"}), digest) << "renamed in the middle";
+  EXPECT_NE(digest_of({"a/1.jpg", "a/2.jp", "b/g3.jpg", "b/4.jpg"}), digest) << "divided otherwise";
+  EXPECT_NE(digest_of({"a/1.jpg", "a/2.jpg", "c/3.jpg", "c/4.jpg"}), digest) << "another class";
+}
+
 TEST(ImageFolder, DecodesByContentAndKnowsSizes) {
   const TemporaryDirectory root;
   const Picture png = noise_picture(7, 3, 1);

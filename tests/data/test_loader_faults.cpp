@@ -279,6 +279,7 @@ class BrokenDataset final : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   std::int32_t label(std::int64_t) const override { return 0; }
   std::string sample_name(std::int64_t) const override { return "broken"; }
+  std::uint64_t digest() const override { return 0; }
   PictureSize picture_size(std::int64_t) const override { return {4, 4}; }
   void decode(std::int64_t, const DecodeHint&, Picture&) const override { throw std::out_of_range("a bug"); }
 

@@ -31,6 +31,18 @@ TEST(Synthetic, RepeatsAPoolOfSixtyFourPictures) {
   EXPECT_EQ(decode(*dataset, 0).rgb.size(), 16u * 16u * 3u);
 }
 
+TEST(Synthetic, HasADigestOfAllThatItIsMadeOf) {
+  const auto digest_of = [](const SyntheticOptions& options) { return make_synthetic(options)->digest(); };
+  const SyntheticOptions plain{.size = 100, .num_classes = 10, .image_size = 8, .seed = 3};
+  const std::uint64_t digest = digest_of(plain);
+
+  EXPECT_EQ(digest_of(plain), digest);
+  EXPECT_NE(digest_of({.size = 101, .num_classes = 10, .image_size = 8, .seed = 3}), digest);
+  EXPECT_NE(digest_of({.size = 100, .num_classes = 11, .image_size = 8, .seed = 3}), digest);
+  EXPECT_NE(digest_of({.size = 100, .num_classes = 10, .image_size = 9, .seed = 3}), digest);
+  EXPECT_NE(digest_of({.size = 100, .num_classes = 10, .image_size = 8, .seed = 4}), digest);
+}
+
 TEST(Synthetic, DependsOnTheSeedAlone) {
   const auto first = make_synthetic({.size = 100, .num_classes = 1000, .image_size = 8, .seed = 3});
   const auto same = make_synthetic({.size = 100, .num_classes = 1000, .image_size = 8, .seed = 3});

@@ -24,6 +24,7 @@ class OnePicture final : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   std::int32_t label(std::int64_t) const override { return 0; }
   std::string sample_name(std::int64_t) const override { return "the picture"; }
+  std::uint64_t digest() const override { return 0; }
   PictureSize picture_size(std::int64_t) const override { return {picture_.width, picture_.height}; }
   void decode(std::int64_t, const DecodeHint& asked, Picture& picture) const override {
     hint = asked;
@@ -217,6 +218,7 @@ class WholePictures final : public Dataset {
   const std::vector<std::string>& class_names() const override { return files_.class_names(); }
   std::int32_t label(std::int64_t sample) const override { return files_.label(sample); }
   std::string sample_name(std::int64_t sample) const override { return files_.sample_name(sample); }
+  std::uint64_t digest() const override { return files_.digest(); }
   PictureSize picture_size(std::int64_t sample) const override { return files_.picture_size(sample); }
   void decode(std::int64_t sample, const DecodeHint& hint, Picture& picture) const override {
     files_.decode(sample, {.min_width = hint.min_width, .min_height = hint.min_height}, picture);

@@ -266,6 +266,23 @@ TEST(Resuming, WithOtherValidationSeeksTheBestAnew) {
   EXPECT_TRUE(other.says("(best so far)")) << other;
 }
 
+TEST(Resuming, WithoutKnowingTheValidationOfAnOlderVersionKeepsTheBestAndSaysSo) {
+  const fs::path out = new_path("run");
+  const auto arguments = [&](const char* steps) {
+    return training_into(out, Words{"--global-batch", "16", "--steps", steps, "--resume", "auto"});
+  };
+  ASSERT_EQ(run({.arguments = arguments("2")}).exit_code, 0);
+  TensorFile saved = read_tensor_file(checkpoint(out, 2));
+  saved.metadata.at("dtrain.validation") = "16045690984503098046";  // of size, classes, and the first and last name
+  write_tensor_file(checkpoint(out, 2), saved);
+
+  const Outcome outcome = run({.arguments = arguments("3")});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(outcome.count("does not say which images validation was on"), 1) << outcome;
+  EXPECT_FALSE(outcome.says("the best is sought anew")) << outcome;
+}
+
 TEST(Resuming, AfterAClassFolderWasRenamedIsRefused) {
   const fs::path data = copy_of_demo_data(), out = new_path("run");
   const auto names = folder_names(data / "train");

@@ -75,6 +75,50 @@ TEST(FaultyData, ClassesThatDifferBetweenTrainingAndValidationAreNamed) {
                  {"\"" + folder.filename().string() + "\" in training alone", "\"unicorn\" in validation alone"});
 }
 
+/// Two hosts, each with a copy of the data.
+Outcome with_copies(const Words& arguments, const fs::path& first, const fs::path& second) {
+  const Words line{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", "1", DTRAIN_BINARY};
+  return run({.ranks = 2,
+              .arguments = {},
+              .line = line + arguments + Words{"--data", first.string(), ":", "-np", "1", DTRAIN_BINARY} + arguments +
+                      Words{"--data", second.string()}},
+             kPromptlyS);
+}
+
+/// Path below the data set's train or val.
+std::string below(const fs::path& picture) { return (picture.parent_path().filename() / picture.filename()).string(); }
+
+// As many images, and the same first and last one: sample numbers stand for others in the middle alone.
+TEST(FaultyData, CopiesThatDifferBetweenHostsAreRefusedWithTheFirstImageThatDoes) {
+  const Words arguments{"train", "--model", "resnet20", "--threads", "1", "--global-batch", "16", "--steps", "2"};
+  const fs::path moved = copy_of_demo_data(), renamed = copy_of_demo_data();
+  const fs::path last_of_class = demo_picture(moved, "train", 4, 7), first_of_next = demo_picture(moved, "train", 5, 0);
+  fs::rename(last_of_class, first_of_next.parent_path() / "0000-.jpg");
+  fs::rename(demo_picture(renamed, "val", 3, 1), demo_picture(renamed, "val", 3, 1).replace_filename("0001x.jpg"));
+
+  const Outcome training = with_copies(arguments, demo_data(), moved);
+  const Outcome validation = with_copies(arguments, demo_data(), renamed);
+
+  expect_refused(
+      training, {"comparing the images for training", "image 39: \"" + below(last_of_class) + " in class 4, ",
+                 "but \"" + below(first_of_next.parent_path() / "0000-.jpg") + " in class 5, ", "ranks that differ: 1 (host "});
+  expect_refused(validation,
+                 {"comparing the images for validation", "image 7: \"" + below(demo_picture(demo_data(), "val", 3, 1)),
+                  "0001x.jpg in class 3, ", "ranks that differ: 1 (host "});
+}
+
+TEST(FaultyData, CopiesOfOtherSizesAreRefusedByEvalToo) {
+  const fs::path weights = new_path("w.safetensors"), smaller = copy_of_demo_data();
+  ASSERT_EQ(run({.arguments = {"init", "--model", "resnet20", "--num-classes", "10", "--out", weights.string()}}).exit_code, 0);
+  fs::remove(demo_picture(smaller, "val", 9, 1));
+
+  const Outcome outcome =
+      with_copies({"eval", "--model", "resnet20", "--threads", "1", "--weights", weights.string()}, demo_data(), smaller);
+
+  expect_refused(outcome, {"comparing the images for evaluation", "images: \"20\" on rank 0", "but \"19\" on rank 1",
+                           "but \"none\" on rank 1"});
+}
+
 TEST(FaultyData, AMissingValidationFolderIsNamed) {
   expect_refused(run({.arguments = training({"--steps", "1", "--val-data", "/nonexistent/val"})}), {"/nonexistent/val"});
 }

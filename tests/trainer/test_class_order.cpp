@@ -39,5 +39,15 @@ TEST(ClassOrder, RelabelledSamplesHaveTheLabelsOfTheOtherList) {
   EXPECT_EQ(dataset->picture_size(3).width, 8);
 }
 
+TEST(ClassOrder, RelabelledSamplesHaveADigestOfTheirNewLabels) {
+  const auto digest_of = [](const Names& classes, const std::vector<std::int32_t>& places) {
+    return relabelled(make_synthetic({.size = 50, .num_classes = 2, .image_size = 8}), classes, places)->digest();
+  };
+
+  EXPECT_EQ(digest_of({"a", "b", "c"}, {2, 0}), digest_of({"a", "b", "c"}, {2, 0}));
+  EXPECT_NE(digest_of({"a", "b", "c"}, {2, 0}), digest_of({"a", "b", "c"}, {0, 2}));
+  EXPECT_NE(digest_of({"a", "b", "c"}, {2, 0}), digest_of({"a", "d", "c"}, {2, 0}));
+}
+
 }  // namespace
 }  // namespace dtrain
