@@ -27,11 +27,16 @@ template <typename Element>
 std::vector<LayerParameter> ChannelNorm<Element>::parameters() const {
   using Kind = ParameterSpec::Kind;
   const Shape shape{channels_};
-  const auto entry = [&](const char* suffix, Kind kind) {
-    return LayerParameter{{name_ + suffix, shape, kind}, plain_layout(shape)};
+  std::vector<LayerParameter> all;  // see Note [Parameters are listed one by one]
+  const auto add = [&](const char* suffix, Kind kind) {
+    all.emplace_back().spec = {name_ + suffix, shape, kind};
+    all.back().wish = plain_layout(shape);
   };
-  return {entry(".weight", Kind::norm_weight), entry(".bias", Kind::norm_bias), entry(".running_mean", Kind::running_mean),
-          entry(".running_var", Kind::running_var)};
+  add(".weight", Kind::norm_weight);
+  add(".bias", Kind::norm_bias);
+  add(".running_mean", Kind::running_mean);
+  add(".running_var", Kind::running_var);
+  return all;
 }
 
 template <typename Element>

@@ -110,9 +110,12 @@ class ConvolutionLayer final : public Layer {
 
   std::vector<LayerParameter> parameters() const override {
     using Kind = ParameterSpec::Kind;
-    std::vector<LayerParameter> all{{{context_.name + ".weight", weight_shape_, Kind::conv_weight}, layout_of(master_wish_)}};
+    std::vector<LayerParameter> all;  // see Note [Parameters are listed one by one]
+    all.emplace_back().spec = {context_.name + ".weight", weight_shape_, Kind::conv_weight};
+    all.back().wish = layout_of(master_wish_);
     if (!problem_.bias.empty()) {
-      all.push_back({{context_.name + ".bias", problem_.bias, Kind::bias}, plain_layout(problem_.bias)});
+      all.emplace_back().spec = {context_.name + ".bias", problem_.bias, Kind::bias};
+      all.back().wish = plain_layout(problem_.bias);
     }
     return all;
   }

@@ -60,10 +60,17 @@ class LinearLayer final : public Layer {
     return needs;
   }
 
+  // Note [Parameters are listed one by one]
+  // In a braced list whose second element finds no memory, GCC 12 destroys the first one twice. What allocates is therefore
+  // put into a list, and into a structure, one after the other; test_allocations.cpp has every allocation fail once.
   std::vector<LayerParameter> parameters() const override {
     using Kind = ParameterSpec::Kind;
-    return {{{context_.name + ".weight", weights_dims_, Kind::linear_weight}, layout_of(master_wish_)},
-            {{context_.name + ".bias", bias_dims_, Kind::bias}, plain_layout(bias_dims_)}};
+    std::vector<LayerParameter> all;
+    all.emplace_back().spec = {context_.name + ".weight", weights_dims_, Kind::linear_weight};
+    all.back().wish = layout_of(master_wish_);
+    all.emplace_back().spec = {context_.name + ".bias", bias_dims_, Kind::bias};
+    all.back().wish = plain_layout(bias_dims_);
+    return all;
   }
 
   void connect(const LayerConnections& to) override {

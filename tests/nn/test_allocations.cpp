@@ -1,5 +1,6 @@
 // A step allocates nothing: forward, loss, backward and update, once the graph is compiled. Every allocation is counted whose
-// caller is code of ours, inlined library code included; what oneDNN and OpenMP do inside their own libraries is theirs.
+// caller is code of ours, inlined library code included; what oneDNN and OpenMP do inside their own libraries is theirs. And
+// each that fails while a graph is planned ends as an exception.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
@@ -20,6 +21,7 @@ namespace {
 
 std::atomic<bool> counting{false};
 std::atomic<int> allocations{0};
+std::atomic<int> failing{0};  ///< the number of the one that finds no memory; 0: none
 
 /// Whether an address lies in this program and not in a shared library.
 bool is_ours(const void* address) {
@@ -33,7 +35,7 @@ bool is_ours(const void* address) {
 }
 
 void* counted_allocation(std::size_t size, std::size_t alignment, const void* caller) {
-  if (counting.load(std::memory_order_relaxed) && is_ours(caller)) ++allocations;
+  if (counting.load(std::memory_order_relaxed) && is_ours(caller) && ++allocations == failing) throw std::bad_alloc();
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, size == 0 ? 1 : size) != 0) throw std::bad_alloc();
   return memory;
@@ -102,6 +104,29 @@ TEST(Allocations, OfAStepAreNone) {
     }
     if (bf16_support() == Bf16Support::none) continue;
     EXPECT_EQ(allocations_of_a_step(network, {.batch = 4, .precision = Precision::bf16}), 0) << network.name << " in bf16";
+  }
+}
+
+/// Allocations until the plan was made or one failed. Result: how many.
+int plan_with_failing(const NetworkSpec& network, int number) {
+  allocations = 0;
+  failing = number;
+  counting = true;
+  try {
+    (void)Graph::plan_parameters(network, {.batch = 2}, false);
+  } catch (const std::bad_alloc&) {
+    // What was there before is gone again, once.
+  }
+  counting = false;
+  failing = 0;
+  return allocations;
+}
+
+TEST(Allocations, OfAPlanMayFailAtAnyPlace) {
+  for (const NetworkSpec& network : {convolutions_and_linear(), residual_chain()}) {
+    (void)plan_with_failing(network, 0);  // what is allocated once
+    const int all = plan_with_failing(network, 0);
+    for (int number = 1; number <= all; ++number) EXPECT_EQ(plan_with_failing(network, number), number);
   }
 }
 
