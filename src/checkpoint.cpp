@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <iterator>
 #include <optional>
 #include <sstream>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "dtrain/error.hpp"
@@ -32,7 +34,7 @@ constexpr const char* kSamplesKey = "dtrain.samples_in_epoch";
 constexpr const char* kSeedKey = "dtrain.seed";
 constexpr const char* kBestKey = "dtrain.best_top1";
 constexpr const char* kValidationKey = "dtrain.validation";  // missing: unknown
-constexpr const char* kDamagedKey = "dtrain.damaged";  // missing: none
+constexpr const char* kDamagedKey = "dtrain.damaged";        // missing: none
 constexpr const char* kRecipeKey = "dtrain.recipe";
 constexpr const char* kModelKey = "model";
 
@@ -108,12 +110,18 @@ class PositionReader {
   template <typename Number>
   void read_number(const char* key, const std::string& value, Number& number) const {
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error != std::errc() || end != value.data() + value.size()) {
-      throw DataError(Fault{.doing = "reading the position of a run from " + path_.string(),
-                            .expected = std::string("a number under ") + key,
-                            .found = "\"" + value + "\"",
-                            .remedy = "an earlier checkpoint"});
+    if (error != std::errc() || end != value.data() + value.size()) refuse(key, "a number", value);
+    if (std::is_floating_point_v<Number> ? !std::isfinite(static_cast<double>(number)) : number < Number{}) {
+      refuse(key, std::is_floating_point_v<Number> ? "a finite number" : "a number from 0", value);
     }
+  }
+
+  [[noreturn]] void refuse(const char* key, const std::string& expected, const std::string& value) const {
+    constexpr std::size_t kMostQuoted = 40;
+    throw DataError(Fault{.doing = "reading the position of a run from " + path_.string(),
+                          .expected = expected + " under " + key,
+                          .found = "\"" + value.substr(0, kMostQuoted) + (value.size() > kMostQuoted ? "…\"" : "\""),
+                          .remedy = "an earlier checkpoint"});
   }
 
   const std::filesystem::path& path_;
@@ -195,6 +203,14 @@ RankStatistics find_rank_statistics(const std::filesystem::path& path, const Ten
                                     const ParameterStore& parameters) {
   const FileTensor* const images = file.find(kRankImages);
   if (images == nullptr) return {};
+  const bool are_counts = images->type == ElementType::i64 && images->shape.size() == 1 && !images->i64.empty() &&
+                          std::ranges::all_of(images->i64, [](std::int64_t count) { return count >= 0; });
+  if (!are_counts) {
+    throw DataError(Fault{.doing = "restoring " + std::string(kRankImages) + " from " + path.string(),
+                          .expected = "a number of images from 0 for each rank",
+                          .found = "something else, of shape " + to_text(images->shape),
+                          .remedy = "an earlier checkpoint"});
+  }
   const std::size_t ranks = images->i64.size();
   const std::int64_t row_size = std::ssize(parameters.statistics());
   RankStatistics statistics{.images = images->i64, .values = std::vector<float>(ranks * static_cast<std::size_t>(row_size))};

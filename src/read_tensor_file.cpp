@@ -17,7 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
-constexpr int kMostLevels = 3;  ///< of a header: tensors, their facts, shapes
+constexpr int kMostLevels = 3;            ///< of a header: tensors, their facts, shapes
 constexpr std::size_t kMostExtents = 64;  ///< as NumPy and PyTorch have
 constexpr std::size_t kMostQuoted = 200;
 
@@ -138,7 +138,8 @@ TensorEntry read_entry(const std::filesystem::path& path, const std::string& nam
   std::uint64_t size_bits = bits.value_or(0);
   bool overflows = false;
   if (json["shape"].size() > kMostExtents) {
-    refuse(path, where, "a shape of at most " + std::to_string(kMostExtents) + " extents", std::to_string(json["shape"].size()));
+    refuse(path, where, "a shape of at most " + std::to_string(kMostExtents) + " extents",
+           std::to_string(json["shape"].size()));
   }
   for (const Json& extent : json["shape"]) {
     const std::uint64_t value = read_unsigned(path, where, extent);
@@ -154,8 +155,8 @@ TensorEntry read_entry(const std::filesystem::path& path, const std::string& nam
            overflows ? "a shape that fits into memory"
            : bits    ? "a range of " + std::to_string(size_bits / 8) + " bytes"
                      : "a range that does not end before it begins",
-           "shape " + to_text(entry.shape) + " of " + beginning_of(entry.stored_type) + " at [" + std::to_string(entry.begin) + ", " +
-               std::to_string(entry.end) + ")");
+           "shape " + to_text(entry.shape) + " of " + beginning_of(entry.stored_type) + " at [" + std::to_string(entry.begin) +
+               ", " + std::to_string(entry.end) + ")");
   }
   return entry;
 }
@@ -172,7 +173,8 @@ std::vector<std::size_t> order_by_range(const std::filesystem::path& path, const
   for (const std::size_t i : order) {
     const TensorEntry& entry = entries[i];
     if (entry.begin != end) {
-      refuse(path, "tensor " + beginning_of(entry.name), "data that begins at " + std::to_string(end) + ", where the tensor before it ends",
+      refuse(path, "tensor " + beginning_of(entry.name),
+             "data that begins at " + std::to_string(end) + ", where the tensor before it ends",
              "offset " + std::to_string(entry.begin));
     }
     if (entry.end > data_bytes) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: installs what is missing, builds release and runs all of ctest; then, under AddressSanitizer and
-# UndefinedBehaviorSanitizer, the fast tests and two whole runs, and under ThreadSanitizer the comm thread's and the watch's. Ends
-# with ctest's closing line of each.
+# UndefinedBehaviorSanitizer, the fast tests, two whole runs and 20 000 damaged weight files, and under ThreadSanitizer the comm
+# thread's and the watch's. Ends with ctest's closing line of each.
 #   bash tests/run.sh [--without-asan] [--without-tsan] [--jobs N]
 # DTRAIN_TEST_DATA=DIR     directory of real data; tests that need one skip, saying so, without it
 # DTRAIN_TEST_PYTORCH=1    also holds dtrain against PyTorch (installs Debian's python3-torch)
@@ -65,6 +65,7 @@ if [ "$asan" = yes ]; then
   cmake --preset debug -DDTRAIN_TEST_PYTORCH=OFF >/dev/null
   cmake --build --preset debug --parallel "$jobs"
   run_ctest debug ctest --preset debug --label-exclude slow --parallel "$jobs"
+  run_ctest mutations ctest --preset debug --label-regex mutations
 fi
 
 if [ "$tsan" = yes ]; then
