@@ -10,6 +10,7 @@
 #include "trainer/averaged_statistics.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
+#include "trainer/run_directory.hpp"
 #include "trainer/same_images.hpp"
 #include "trainer/shared_reading.hpp"
 
@@ -157,8 +158,18 @@ void CheckpointKeeper::prepare(std::int64_t parameters, std::int64_t statistics)
   });
 }
 
+bool CheckpointKeeper::begins_over_best() const {
+  const bool is_alone = fs::exists(paths_.best()) && !fs::exists(paths_.last());  // which is written after every checkpoint
+  return is_alone && has_never_saved(paths_.out);
+}
+
 void CheckpointKeeper::require_nothing_finished() const {
-  for (const fs::path& weights : {paths_.last(), paths_.best()}) {
+  std::vector<fs::path> all{paths_.last(), paths_.average()};
+  if (!begins_over_best()) all.push_back(paths_.best());
+  for (const PlannedStage& stage : plan_.stages) {
+    if (stage.stage.is_branch) all.push_back(paths_.member(stage.stage.name));
+  }
+  for (const fs::path& weights : all) {
     if (!fs::exists(weights)) continue;
     throw ConfigError(Fault{.doing = "resuming in " + paths_.out.string(),
                             .expected = "a checkpoint, or a directory without an earlier run's weights",
@@ -193,8 +204,15 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
     for (const std::string& text : skipped) messages.push_back("skipped a damaged checkpoint: " + text);
     file = communicator_.broadcast_text(newest);
     if (file.empty()) {
-      on_root(communicator_, [&] { require_nothing_finished(); });
+      bool replaces_best = false;
+      on_root(communicator_, [&] {
+        require_nothing_finished();
+        replaces_best = begins_over_best();
+      });
       messages.push_back("nothing to resume in " + paths_.checkpoints().string() + ": starting from the beginning");
+      if (replaces_best) {  // the root's messages are shown
+        messages.push_back(paths_.best().string() + " is of a run that ended before its first checkpoint, and will be replaced");
+      }
       return {};
     }
   }

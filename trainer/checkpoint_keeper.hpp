@@ -59,6 +59,8 @@ class CheckpointKeeper {
   std::int64_t go_on_with(const RankStatistics& statistics, Replica& replica) const;
   /// On the root. Errors: ConfigError: weights of an earlier run, of which there is no checkpoint.
   void require_nothing_finished() const;
+  /// On the root: the best weights are all that is there, of a run that was ended before its first checkpoint.
+  bool begins_over_best() const;
   /// The output directory has a run that the new one would not continue.
   bool holds_another_run() const;
   /// A run that goes on after `step`, from `file`, needs the trunk where it is in a branch, and the members of branches that

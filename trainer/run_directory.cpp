@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <system_error>
@@ -34,6 +35,13 @@ void make_run_directory(const std::filesystem::path& out) {
 
 std::string holder_text(const std::string& started) {
   return "process " + std::to_string(getpid()) + " on " + host_name() + ", since " + started;
+}
+
+constexpr const char* kStatusName = "status.json";
+
+std::optional<RunStatus> read_status(const std::filesystem::path& out) {
+  std::string fault;
+  return parse_status(read_text_file(out / kStatusName, fault).value_or(""));
 }
 
 }  // namespace
@@ -66,6 +74,11 @@ std::string FileLock::holder() const {
   return length > 0 ? std::string(text.data(), static_cast<std::size_t>(length)) : "";
 }
 
+bool has_never_saved(const std::filesystem::path& out) {
+  const std::optional<RunStatus> status = read_status(out);
+  return status && status->step == 0;
+}
+
 RunDirectory::RunDirectory(const Run& run, const Communicator& communicator) : out_(run.out), is_root_(communicator.is_root()) {
   status_.ranks = communicator.size();
   status_.version = version_text();
@@ -89,8 +102,10 @@ RunDirectory::RunDirectory(const Run& run, const Communicator& communicator) : o
     } else {
       lock_->describe_holder(holder_text(status_.started));
     }
-    is_own_ = run.resumes || !holds_earlier_run();
-    if (const auto earlier = read_status(); earlier && run.resumes) {
+    const std::optional<RunStatus> earlier = read_status(out_);
+    // A new status says that nothing was saved: not beside weights that may be of a finished run.
+    is_own_ = (run.resumes && earlier) || !holds_earlier_run();
+    if (earlier && run.resumes) {
       status_.step = earlier->step;
       status_.total_steps = earlier->total_steps;
       status_.epoch = earlier->epoch;
@@ -107,13 +122,9 @@ bool RunDirectory::holds_earlier_run() const {
   const CheckpointPaths paths{.out = out_};
   std::error_code none;
   const std::filesystem::directory_iterator checkpoints(paths.checkpoints(), none);
-  return std::filesystem::exists(status_path()) || std::filesystem::exists(paths.last()) ||
+  const auto is_there = [](const std::filesystem::path& file) { return std::filesystem::exists(file); };
+  return std::ranges::any_of(std::array{status_path(), paths.last(), paths.best(), paths.average()}, is_there) ||
          (!none && checkpoints != std::filesystem::directory_iterator());
-}
-
-std::optional<RunStatus> RunDirectory::read_status() const {
-  std::string fault;
-  return parse_status(read_text_file(status_path(), fault).value_or(""));
 }
 
 void RunDirectory::write() {
@@ -138,7 +149,7 @@ void RunDirectory::saved(std::int64_t step, double epoch) {
 void RunDirectory::end(int exit_code, const std::string& reason) noexcept {
   if (!is_own_) return;
   try {
-    const std::optional<RunStatus> present = read_status();
+    const std::optional<RunStatus> present = read_status(out_);
     const bool is_at_work = present && present->state == RunState::running && present->host == status_.host &&
                             present->pid == status_.pid && present->started == status_.started;
     const bool has_failed =

@@ -35,6 +35,10 @@ class FileLock {
   State state_ = State::not_supported;
 };
 
+/// Whether status.json says that the run in a directory has ended, or was killed, before its first checkpoint. False: it says
+/// something else, or nothing.
+bool has_never_saved(const std::filesystem::path& out);
+
 class RunDirectory {
  public:
   struct Run {
@@ -59,7 +63,6 @@ class RunDirectory {
 
  private:
   std::filesystem::path status_path() const { return out_ / "status.json"; }
-  std::optional<RunStatus> read_status() const;
   bool holds_earlier_run() const;
   void write();
 

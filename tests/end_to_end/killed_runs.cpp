@@ -94,7 +94,7 @@ const Undisturbed& undisturbed(const KillableRun& kind) {
 const KillableRun& branching_run() {
   static const KillableRun kind{
       .name = "branches",
-      .options = {"--ema", "0.5", "--checkpoint-every", "2", "--eval-every", "3", "--stages",
+      .options = {"--ema", "0.5", "--checkpoint-every", "2", "--eval-every", "1", "--stages",
                   "one: steps=4 lr=0.02; a: steps=3 lr=0.01 branch=on; two: steps=2 lr=0.02; b: steps=3 lr=0.01 branch=on"}};
   return kind;
 }
