@@ -1,6 +1,8 @@
 // Saving and resuming; see checkpoint_keeper.hpp.
 #include "trainer/checkpoint_keeper.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -179,6 +181,21 @@ void CheckpointKeeper::require_nothing_finished() const {
   }
 }
 
+void CheckpointKeeper::set_average_aside() const {
+  if (!fs::exists(paths_.average())) return;
+  fs::path aside = paths_.out / "average-earlier.safetensors";
+  for (int k = 2; fs::exists(aside); ++k) aside = paths_.out / ("average-earlier-" + std::to_string(k) + ".safetensors");
+  std::error_code error;
+  fs::rename(paths_.average(), aside, error);
+  if (error) {
+    throw DataError(Fault{.doing = "renaming " + paths_.average().string() + ", which does not belong to the new last weights",
+                          .expected = "a directory that can be written",
+                          .found = error.message(),
+                          .remedy = "another --out, or move that file away"});
+  }
+  spdlog::warn("{} is of the run before it went on without --ema: renamed {}", paths_.average().string(), aside.string());
+}
+
 TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer, std::vector<std::string>& messages) const {
   if (resume_ == "off") return {};
   on_root(communicator_, [&] {
@@ -253,6 +270,7 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
   save_on_root(paths_.checkpoint(step), [&] {
     const StepPosition next = next_position(plan_, step);
     const PlannedStage* const branch = open_branch(plan_, step);
+    if (optimizer.weight_average().empty()) set_average_aside();
     save_checkpoint(paths_, replica.parameters(), replica.tensor_names(), optimizer,
                     TrainingPosition{.step = step,
                                      .samples_in_epoch = next.positions.begin,

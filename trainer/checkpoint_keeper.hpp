@@ -61,6 +61,8 @@ class CheckpointKeeper {
   void require_nothing_finished() const;
   /// On the root: the best weights are all that is there, of a run that was ended before its first checkpoint.
   bool begins_over_best() const;
+  /// On the root, before a save without an average: one of earlier must not look as if it belonged to the new weights.
+  void set_average_aside() const;
   /// The output directory has a run that the new one would not continue.
   bool holds_another_run() const;
   /// A run that goes on after `step`, from `file`, needs the trunk where it is in a branch, and the members of branches that

@@ -60,5 +60,21 @@ TEST(EarlierWeights, OfARunThatWasKilledBeforeItsFirstCheckpointAreMadeAgain) {
   EXPECT_TRUE(weights_in(out) == weights_in(whole));
 }
 
+TEST(EarlierWeights, OfAnAverageThatIsNoLongerMadeGetAnotherName) {
+  const fs::path out = new_path("no-average");
+  ASSERT_EQ(run({.arguments = run_into(out, "2", {"--ema", "0.5"})}).exit_code, 0);
+  const std::string average = read_text(out / "average.safetensors");
+
+  const Outcome done = run({.arguments = run_into(out, "2")});
+  EXPECT_TRUE(done.says("nothing left to do")) << done;
+  EXPECT_EQ(read_text(out / "average.safetensors"), average) << "still that of the last weights";
+  const Outcome gone_on = run({.arguments = run_into(out, "3")});
+
+  ASSERT_EQ(gone_on.exit_code, 0) << gone_on;
+  EXPECT_TRUE(gone_on.says("average-earlier.safetensors")) << gone_on;
+  EXPECT_FALSE(fs::exists(out / "average.safetensors"));
+  EXPECT_EQ(read_text(out / "average-earlier.safetensors"), average);
+}
+
 }  // namespace
 }  // namespace dtrain
