@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "collectives/agreement.hpp"
+#include "collectives/call_watch.hpp"
 #include "collectives/exchange.hpp"
 #include "collectives/joining.hpp"
 #include "collectives/last_words.hpp"
@@ -26,9 +27,18 @@
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
 
+// Note [Ranks meet before they wait inside MPI]
+// A rank may be late for good reasons: it writes files, or lists millions of them. Waits of our own allow for that and name who
+// does not answer; a wait inside MPI does neither. So ranks meet in a barrier of their own before each call that waits inside
+// MPI for all of them, unless they have just met: what the call then takes is its own work, and CallWatch ends it where it takes
+// longer than a time-out.
+
 namespace dtrain {
 
 namespace {
+
+/// Processes of a job need not be started together: time-outs within which the last one comes.
+constexpr double kSlowStart = 5.0;
 
 /// Ranks finalize within moments of each other, once they have met in a barrier.
 constexpr double kFinalize_s = 60.0;
@@ -188,14 +198,18 @@ void send_segments_at_once() {
 
 }  // namespace
 
-MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::uncaught_exceptions()) {
+MpiSession::MpiSession(int* argc, char*** argv, CallWatch* calls)
+    : exceptions_at_start_(std::uncaught_exceptions()), calls_(calls) {
   check(!mpi_is_running(), "MpiSession: one per process");
   refuse_unjoinable();
   send_segments_at_once();
   // Pauses between polls then last about as long as they say, not 50 µs more. Threads to come inherit it.
   prctl(PR_SET_TIMERSLACK, 1000UL);
   int provided = MPI_THREAD_SINGLE;
-  check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  {
+    const CallWatch::Scope scope(calls_, "calling MPI_Init_thread", kSlowStart);
+    check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  }
   if (provided < MPI_THREAD_SERIALIZED) {
     MPI_Finalize();
     throw CommError(Fault{.doing = "initialising MPI",
@@ -213,7 +227,8 @@ MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::unca
 MpiSession::~MpiSession() {
   if (std::uncaught_exceptions() > exceptions_at_start_) abort(static_cast<int>(ExitCode::communication));
   // Waits for the peers without a limit of its own.
-  end_process_after(kFinalize_s, static_cast<int>(ExitCode::communication));
+  if (calls_ == nullptr) end_process_after(kFinalize_s, static_cast<int>(ExitCode::communication));
+  const CallWatch::Scope scope(calls_, "ending MPI in MPI_Finalize, with all work done,");
   MPI_Finalize();
 }
 
@@ -233,47 +248,55 @@ void MpiSession::abort(int exit_code) {
   _exit(exit_code);
 }
 
-Communicator::Communicator(int ranks_per_node) : handles_(std::make_unique<Handles>()) {
+Communicator::Communicator(int ranks_per_node, CallWatch* calls) : handles_(std::make_unique<Handles>()), calls_(calls) {
   check(ranks_per_node >= 0, "Communicator: ranks_per_node >= 0");
   handles_->exceptions_at_start = std::uncaught_exceptions();
-  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->world), "MPI_Comm_dup");
-  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->exchange), "MPI_Comm_dup");
-  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->notices), "MPI_Comm_dup");
+  check_watched(calls_, "calling MPI_Comm_dup", [&] { return MPI_Comm_dup(MPI_COMM_WORLD, &handles_->world); });
+  check_watched(calls_, "calling MPI_Comm_dup", [&] { return MPI_Comm_dup(MPI_COMM_WORLD, &handles_->exchange); });
+  check_watched(calls_, "calling MPI_Comm_dup", [&] { return MPI_Comm_dup(MPI_COMM_WORLD, &handles_->notices); });
   check_mpi(MPI_Comm_rank(handles_->world, &rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(handles_->world, &size_), "MPI_Comm_size");
   refuse_alone(size_);
 
   MPI_Comm machine = MPI_COMM_NULL;
   int machine_rank = 0;
-  check_mpi(MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine), "MPI_Comm_split_type");
+  check_watched(calls_, "calling MPI_Comm_split_type", [&] { return MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine); });
   check_mpi(MPI_Comm_rank(machine, &machine_rank), "MPI_Comm_rank");
   int machine_root = rank_;  // a machine is known by its lowest rank
-  check_mpi(MPI_Bcast(&machine_root, 1, MPI_INT, 0, machine), "MPI_Bcast");
+  check_watched(calls_, "calling MPI_Bcast", [&] { return MPI_Bcast(&machine_root, 1, MPI_INT, 0, machine); });
   const int part = ranks_per_node > 0 ? machine_rank / ranks_per_node : 0;
-  check_mpi(MPI_Comm_split(machine, part, 0, &handles_->node), "MPI_Comm_split");
-  check_mpi(MPI_Comm_free(&machine), "MPI_Comm_free");
+  check_watched(calls_, "calling MPI_Comm_split", [&] { return MPI_Comm_split(machine, part, 0, &handles_->node); });
+  check_watched(calls_, "calling MPI_Comm_free", [&] { return MPI_Comm_free(&machine); });
 
   const Group all{handles_->world, rank_, size_, nullptr};
+  std::vector<StallWatch::WatchedRank> ranks;
+  {
+    const CallWatch::Scope scope(calls_, "asking who the ranks are");
+    ranks = watched_ranks(all, machine_root);
+  }
   mail_ = std::make_unique<NoticeMail>(handles_->notices, size_);
   own_watch_ = std::make_unique<StallWatch>(
-      rank_, watched_ranks(all, machine_root),
+      rank_, std::move(ranks),
       StallWatch::Links{
           .send = [mail = mail_.get()](int rank, std::span<const std::uint32_t> table) { return mail->send(rank, table); },
           .receive = [mail = mail_.get()](std::span<std::uint32_t> table) { return mail->receive(table); },
           .hush = NoticeMail::hush});
   last_words_ = std::make_unique<LastWords>([watch = own_watch_.get()] { watch->tell_of_broken_connection(); });
   watch_ = own_watch_.get();
+  if (calls_ != nullptr) watch_->end_waits_for_stopped_after(calls_->timeout_s());
   find_places();
   job_ranks_.resize(static_cast<std::size_t>(size_));
   std::iota(job_ranks_.begin(), job_ranks_.end(), 0);
 }
 
-Communicator::Communicator(const Communicator& whole, int part) : handles_(std::make_unique<Handles>()), watch_(whole.watch_) {
+Communicator::Communicator(const Communicator& whole, int part)
+    : handles_(std::make_unique<Handles>()), watch_(whole.watch_), calls_(whole.calls_) {
   check(part >= 0, "Communicator: part >= 0");
   handles_->exceptions_at_start = std::uncaught_exceptions();
-  check_mpi(MPI_Comm_split(whole.handles().world, part, 0, &handles_->world), "MPI_Comm_split");
-  check_mpi(MPI_Comm_split(whole.handles().node, part, 0, &handles_->node), "MPI_Comm_split");
-  check_mpi(MPI_Comm_dup(handles_->world, &handles_->exchange), "MPI_Comm_dup");
+  whole.barrier();  // Note [Ranks meet before they wait inside MPI]
+  check_watched(calls_, "calling MPI_Comm_split", [&] { return MPI_Comm_split(whole.handles().world, part, 0, &handles_->world); });
+  check_watched(calls_, "calling MPI_Comm_split", [&] { return MPI_Comm_split(whole.handles().node, part, 0, &handles_->node); });
+  check_watched(calls_, "calling MPI_Comm_dup", [&] { return MPI_Comm_dup(handles_->world, &handles_->exchange); });
   find_places();
   const int job_rank = whole.job_rank(whole.rank());
   job_ranks_ = gather_all<int>(group_of_all(*this), {&job_rank, 1}, MPI_INT);
@@ -320,11 +343,22 @@ Communicator::~Communicator() {
     }
     return;
   }
+  if (!own_watch_) meet_at_end();
   last_words_.reset();
   own_watch_.reset();
   mail_.reset();
   for (MPI_Comm* comm : {&handles_->notices, &handles_->node, &handles_->exchange, &handles_->world}) {
+    const CallWatch::Scope scope(calls_, "calling MPI_Comm_free");
     if (*comm != MPI_COMM_NULL) MPI_Comm_free(comm);
+  }
+}
+
+void Communicator::meet_at_end() const {
+  if (calls_ == nullptr) return;
+  try {
+    barrier();
+  } catch (const Error& error) {
+    calls_->give_up(error.what());
   }
 }
 

@@ -12,16 +12,18 @@
 
 namespace dtrain {
 
+class CallWatch;
 class LastWords;
 class NoticeMail;
 class StallWatch;
 
 /// Initialises MPI (THREAD_SERIALIZED or better) and finalises it; one per process. Catch errors inside its life, say what
 /// happened and call abort(): a session that an exception unwinds ends the job, since finalising would wait for the peers.
+/// calls: watches over the start and the end of MPI; outlives this; may be null.
 /// Errors: CommError: MPI cannot be had at that thread level; NotJoinedError (collectives/joining.hpp).
 class MpiSession {
  public:
-  MpiSession(int* argc, char*** argv);
+  MpiSession(int* argc, char*** argv, CallWatch* calls = nullptr);
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
@@ -35,6 +37,7 @@ class MpiSession {
 
  private:
   int exceptions_at_start_;
+  CallWatch* calls_;
 };
 
 class Communicator {
@@ -42,7 +45,9 @@ class Communicator {
   /// Splits MPI_COMM_WORLD. ranks_per_node > 0: every so many consecutive ranks of a machine count as a node (several "nodes"
   /// on one machine). Errors: CommError: MPI; NotJoinedError (collectives/joining.hpp): a launcher started N processes that do
   /// not see each other (size 1 here, but the environment of mpirun, srun or Hydra says N > 1).
-  explicit Communicator(int ranks_per_node = 0);
+  /// calls: watches over calls that wait inside MPI, here and in windows, and its time-out is that of watch() for stopped ranks;
+  /// outlives this; may be null.
+  explicit Communicator(int ranks_per_node = 0, CallWatch* calls = nullptr);
   /// Those ranks of `whole` that give the same part, in their order; nodes are those of `whole`. Collective over all of it; it
   /// outlives this, and its watch is watch(). Errors: CommError: MPI.
   Communicator(const Communicator& whole, int part);
@@ -71,6 +76,8 @@ class Communicator {
   /// Watches over the waits of these ranks for each other: those of the collectives below, and those that name it in their
   /// WaitPolicy. A rank whose process has ended ends all of them at once with a LostRanksError.
   StallWatch& watch() const { return *watch_; }
+  /// Null: nobody watches over calls that wait inside MPI.
+  CallWatch* calls() const { return calls_; }
 
   /// The MPI communicators, for collectives/ alone (collectives/mpi_handles.hpp defines them).
   struct Handles;
@@ -81,6 +88,9 @@ class Communicator {
   // Threads: one of the process's threads in MPI at a time, so never while a CommThread has jobs to do.
 
   void barrier() const;
+  /// The same in destructors, which cannot throw: the watch over calls ends the process in place of an error. Nothing where
+  /// calls() is null.
+  void meet_at_end() const;
   void broadcast(std::span<std::byte> bytes, int root = 0) const;
   /// Of a value that is nothing but its bytes.
   template <typename Value>
@@ -120,6 +130,7 @@ class Communicator {
   std::unique_ptr<NoticeMail> mail_;
   std::unique_ptr<StallWatch> own_watch_;
   StallWatch* watch_ = nullptr;  ///< that of the whole, in a part of it
+  CallWatch* calls_ = nullptr;
   std::unique_ptr<LastWords> last_words_;
   int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_index_ = 0, nodes_ = 1, lanes_ = 1;
   std::vector<int> ranks_by_node_, lane_ranks_, node_of_, job_ranks_;

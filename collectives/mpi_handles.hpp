@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "collectives/call_watch.hpp"
 #include "collectives/communicator.hpp"
 #include "collectives/waiting.hpp"
 
@@ -26,6 +27,12 @@ struct Communicator::Handles {
 
 /// Throws CommError naming the call when an MPI status is not MPI_SUCCESS.
 void check_mpi(int status, const char* call);
+/// The same of a call that waits for other ranks inside MPI: watch (may be null) ends the process where that never ends.
+template <typename Call>
+void check_watched(CallWatch* watch, const char* doing, Call call) {
+  const CallWatch::Scope scope(watch, doing);
+  check_mpi(call(), doing);
+}
 /// Narrows a count for MPI. Errors: CommError when it does not fit.
 int mpi_count(std::int64_t count);
 

@@ -68,14 +68,18 @@ struct SharedMemory {
 };
 
 /// Segments of at least `bytes`, each at a page. Collective over `node`. Empty where MPI refuses.
-std::optional<SharedMemory> allocate_shared(MPI_Comm node, int node_size, std::size_t bytes) {
+std::optional<SharedMemory> allocate_shared(MPI_Comm node, int node_size, std::size_t bytes, CallWatch* calls) {
   MPI_Info info = MPI_INFO_NULL;
   check_mpi(MPI_Info_create(&info), "MPI_Info_create");
   check_mpi(MPI_Info_set(info, "alloc_shared_noncontig", "true"), "MPI_Info_set");  // segments on pages of their own
   SharedMemory memory;
   void* own = nullptr;
   const std::size_t with_alignment = bytes > 0 ? bytes + page_bytes() : 0;
-  const int status = MPI_Win_allocate_shared(static_cast<MPI_Aint>(with_alignment), 1, info, node, &own, &memory.window);
+  int status = MPI_SUCCESS;
+  {
+    const CallWatch::Scope scope(calls, "calling MPI_Win_allocate_shared");  // all of the node agreed on it just now
+    status = MPI_Win_allocate_shared(static_cast<MPI_Aint>(with_alignment), 1, info, node, &own, &memory.window);
+  }
   MPI_Info_free(&info);
   if (status != MPI_SUCCESS) return std::nullopt;
   for (int rank = 0; rank < node_size; ++rank) {
@@ -88,6 +92,18 @@ std::optional<SharedMemory> allocate_shared(MPI_Comm node, int node_size, std::s
     memory.segments.push_back(static_cast<std::byte*>(segment) + (into_page > 0 ? page_bytes() - into_page : 0));
   }
   return memory;
+}
+
+/// Note [Ranks meet before they wait inside MPI]: in a destructor, which cannot throw.
+void meet_before_freeing(const Communicator& communicator) {
+  if (communicator.calls() == nullptr) return;
+  try {
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Ibarrier(communicator.handles().node, &request), "MPI_Ibarrier");
+    wait_for_collective(request, "MPI_Ibarrier", &communicator.watch());
+  } catch (const Error& error) {
+    communicator.calls()->give_up(error.what());
+  }
 }
 
 std::string first_reason(const std::vector<std::string>& reasons) {
@@ -155,7 +171,7 @@ bool NodeWindow::State::share() {
   if (!agree(lack_of_room(all_bytes))) return false;
 
   const auto allocate = [&](SharedMemory& memory, std::size_t bytes, const char* what) {
-    std::optional<SharedMemory> allocated = allocate_shared(node, node_size, bytes);
+    std::optional<SharedMemory> allocated = allocate_shared(node, node_size, bytes, communicator.calls());
     if (!agree(allocated ? "" : std::string("MPI_Win_allocate_shared refused ") + what + " on " + host_name())) {
       return false;  // a window that not all ranks have cannot be freed
     }
@@ -196,6 +212,7 @@ void NodeWindow::State::stay_private() {
 }
 
 void NodeWindow::State::free_shared(SharedMemory& memory) {
+  const CallWatch::Scope scope(communicator.calls(), "calling MPI_Win_free");
   if (memory.window != MPI_WIN_NULL) MPI_Win_free(&memory.window);
   memory.segments.clear();
 }
@@ -224,6 +241,8 @@ NodeWindow::~NodeWindow() {
   int is_finalized = 0;
   MPI_Finalized(&is_finalized);
   if (is_finalized != 0) return;
+  if (state_->data.window == MPI_WIN_NULL) return;
+  meet_before_freeing(state_->communicator);
   state_->free_shared(state_->flags);
   state_->free_shared(state_->data);
 }

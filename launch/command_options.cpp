@@ -96,7 +96,7 @@ Option mixed_cpus_option(std::string& field) {
 
 Option stall_timeout_option(double& field) {
   return number_option("stall-timeout",
-                       "Seconds by which a bucket of gradients may be late before all ranks say who is missing and end.",
+                       "Seconds by which ranks may keep each other waiting before all of them say who is missing and end.",
                        field);
 }
 
@@ -293,7 +293,7 @@ OptionTable eval_table(EvalConfig& c) {
   std::vector<Option> placement = placement_options(c.threads, c.comm_cores, c.bind, c.workers, c.ranks_per_node);
   std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged
   add_group(table, "Placement", std::move(placement));
-  add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus)});
+  add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus), stall_timeout_option(c.stall_timeout_s)});
   add_group(table, "Output",
             {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
              text_option("logits", "FILE.safetensors",

@@ -14,6 +14,7 @@
 #include <utility>
 #include <variant>
 
+#include "collectives/call_watch.hpp"
 #include "collectives/communicator.hpp"
 #include "collectives/joining.hpp"
 #include "collectives/stall_watch.hpp"
@@ -258,30 +259,43 @@ int ranks_per_node_of(const Config& config) {
   }
 }
 
-/// None: the command has no such option.
+/// Where the command has no such option: its default.
 template <typename Config>
-std::optional<double> stall_timeout_of(const Config& config) {
+double stall_timeout_of(const Config& config) {
   if constexpr (requires { config.stall_timeout_s; }) {
     return config.stall_timeout_s;
   } else if constexpr (requires { config.training.stall_timeout_s; }) {
     return config.training.stall_timeout_s;
   } else {
-    return std::nullopt;
+    return TrainConfig{}.stall_timeout_s;
   }
+}
+
+/// Of a call inside MPI that does not come back. Every rank that is left sees so for itself.
+[[noreturn]] void end_stuck(const std::string& text, const Identity& self) {
+  constexpr int kCode = static_cast<int>(ExitCode::communication);
+  end_with({.exit_code = kCode, .text = text, .is_met_by_all = true}, self);
+  MpiSession::abort(kCode);
 }
 
 /// Runs a command on all ranks, under MPI.
 template <typename Config>
 int run_on_ranks(const Config& config, const std::vector<std::string>& command, int argc, char** argv, Identity& self) {
-  MpiSession session(&argc, &argv);
+  CallWatch calls(stall_timeout_of(config), [&self](const std::string& text) { end_stuck(text, self); });
+  MpiSession session(&argc, &argv, &calls);
   try {
-    require_same_program();
-    require_same_options(common_options(config));
-    Communicator communicator(ranks_per_node_of(config));
+    {
+      const CallWatch::Scope scope(&calls, "waiting for all ranks to say which dtrain they are (an old one does not)");
+      require_same_program();
+    }
+    {
+      const CallWatch::Scope scope(&calls, "waiting for all ranks to say their options");
+      require_same_options(common_options(config));
+    }
+    Communicator communicator(ranks_per_node_of(config), &calls);
     self = {.rank = communicator.rank(), .size = communicator.size(), .host = host_name()};
     start_logging({.rank = self.rank, .host = self.host});
     communicator.watch().on_warning([](const std::string& text) { spdlog::warn("{}", text); });
-    if (const auto seconds = stall_timeout_of(config)) communicator.watch().end_waits_for_stopped_after(*seconds);
     const int exit_code = run(config, communicator, command);
     communicator.barrier();  // watched, which MPI's own meeting at the end is not
     return exit_code;

@@ -316,6 +316,7 @@ std::vector<std::string> validate(const EvalConfig& config, int ranks) {
   if (config.data.empty()) {
     faults.add({.doing = "--data", .expected = "a directory of class folders", .found = "nothing", .remedy = "--data DIR"});
   }
+  faults.number_within(config.stall_timeout_s, kShortestStall_s, kLongestTimeout_s, "--stall-timeout");
   if (config.data == "synthetic" && !config.class_indices.empty()) {
     faults.add({.doing = "--class-indices",
                 .expected = "class folders, whose names the file lists",

@@ -154,6 +154,7 @@ struct EvalConfig {
   int comm_cores = 0;                 ///< evaluation has nothing to exchange while it computes
   std::string bind = "auto";          ///< auto | numa | socket | core | none
   std::string mixed_cpus = "refuse";  ///< refuse | allow: ranks whose CPUs have different instructions
+  double stall_timeout_s = 60.0;      ///< a rank that does not answer for so long, and is stopped, ends the job
 
   // Output
   std::string logits;      ///< safetensors file for every sample's logits, of one file of weights; empty: none

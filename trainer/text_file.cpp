@@ -37,7 +37,7 @@ int write_and_flush(const std::filesystem::path& path, std::string_view text) {
   return error_number;
 }
 
-std::string words(int error_number) { return std::generic_category().message(error_number); }
+std::string error_words(int error_number) { return std::generic_category().message(error_number); }
 
 /// Empty: a regular file.
 std::string kind_fault(const struct stat& status) {
@@ -50,17 +50,17 @@ std::string kind_fault(const struct stat& status) {
 std::optional<std::string> read_text_file(const std::filesystem::path& path, std::string& fault) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (descriptor < 0) {
-    fault = words(errno);
+    fault = error_words(errno);
     return std::nullopt;
   }
   struct stat status {};
-  fault = fstat(descriptor, &status) != 0 ? words(errno) : kind_fault(status);
+  fault = fstat(descriptor, &status) != 0 ? error_words(errno) : kind_fault(status);
   std::string text;
   std::array<char, 1 << 16> piece;
   for (bool is_at_end = false; fault.empty() && !is_at_end;) {
     const ssize_t length = read(descriptor, piece.data(), piece.size());
     if (length > 0) text.append(piece.data(), static_cast<std::size_t>(length));
-    if (length < 0 && errno != EINTR) fault = words(errno);
+    if (length < 0 && errno != EINTR) fault = error_words(errno);
     is_at_end = length == 0;
   }
   close(descriptor);
@@ -80,7 +80,7 @@ AwaitedReader::AwaitedReader(const std::filesystem::path& path, const std::strin
     }
     throw DataError(Fault{.doing = "opening the pipe " + path.string() + " (" + option + ")",
                           .expected = "a process that reads from it",
-                          .found = errno == ENXIO ? "none within 10 s" : words(errno),
+                          .found = errno == ENXIO ? "none within 10 s" : error_words(errno),
                           .remedy = "starting the reader first, or a file as " + option});
   }
 }
@@ -110,7 +110,7 @@ void replace_text_file(const std::filesystem::path& path, const std::string& opt
   unlink(temporary.c_str());
   throw DataError(Fault{.doing = "writing " + path.string() + " (" + option + ")",
                         .expected = "a file that can be written",
-                        .found = words(error_number),
+                        .found = error_words(error_number),
                         .remedy = "another " + option + ", or free space there"});
 }
 

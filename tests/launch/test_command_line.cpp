@@ -352,7 +352,10 @@ TEST(CommandLine, EveryEvalOptionReachesItsField) {
                                      "list.txt",
                                      "--confusion",
                                      "c.csv",
+                                     "--stall-timeout",
+                                     "9.5",
                                      "--per-class"});
+  EXPECT_DOUBLE_EQ(c.stall_timeout_s, 9.5);
   EXPECT_EQ(c.confusion, "c.csv");
   EXPECT_TRUE(c.per_class);
   EXPECT_EQ(c.model, "resnet20");
@@ -376,6 +379,7 @@ TEST(CommandLine, EveryEvalOptionReachesItsField) {
   EXPECT_EQ(c.class_indices, "list.txt");
   expect_error({"eval"}, {"2 faults", "--weights", "--data"});
   expect_error({"eval", "--weights", "w", "--data", "d", "--lr", "1"}, {"--lr"});
+  expect_error({"eval", "--weights", "w", "--data", "d", "--stall-timeout", "0.5"}, {"--stall-timeout: expected a number from 1"});
   expect_error({"train", "--class-indices", "list.txt"}, {"--class-indices: expected an option of dtrain train"});
 }
 
