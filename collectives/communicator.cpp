@@ -2,17 +2,20 @@
 #include "collectives/communicator.hpp"
 
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <map>
 #include <numeric>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -224,6 +227,27 @@ MpiSession::MpiSession(int* argc, char*** argv, CallWatch* calls)
   if (size > 1) std::signal(SIGPIPE, SIG_IGN);
 }
 
+namespace {
+
+void end_by_signal_after(double seconds, int exit_code) {
+  struct sigaction action {};
+  action.sa_flags = SA_SIGINFO;
+  action.sa_sigaction = [](int, siginfo_t* info, void*) { _exit(info->si_value.sival_int); };
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGALRM, &action, nullptr);
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGALRM;
+  event.sigev_value.sival_int = exit_code;
+  timer_t timer{};
+  if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return;
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(std::ceil(seconds));
+  timer_settime(timer, 0, &when, nullptr);
+}
+
+}  // namespace
+
 MpiSession::~MpiSession() {
   if (std::uncaught_exceptions() > exceptions_at_start_) abort(static_cast<int>(ExitCode::communication));
   // Waits for the peers without a limit of its own.
@@ -234,10 +258,14 @@ MpiSession::~MpiSession() {
 
 void MpiSession::end_process_after(double seconds, int exit_code) {
   // A thread, since the others may be inside MPI, or blocked by a launcher that does not read what they print.
-  std::thread([seconds, exit_code] {
-    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-    _exit(exit_code);
-  }).detach();
+  try {
+    std::thread([seconds, exit_code] {
+      std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+      _exit(exit_code);
+    }).detach();
+  } catch (const std::system_error&) {
+    end_by_signal_after(seconds, exit_code);  // the system gives no more threads
+  }
 }
 
 void MpiSession::abort(int exit_code) {

@@ -10,8 +10,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <latch>
 #include <memory>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 #include "dtrain/error.hpp"
@@ -31,6 +33,26 @@ bool prefer_local_memory() {
   if (syscall(SYS_get_mempolicy, &policy, nullptr, 0, nullptr, 0) != 0) return true;  // a kernel without NUMA
   if (policy == MPOL_DEFAULT || policy == MPOL_LOCAL) return true;
   return syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0) == 0;
+}
+
+/// What OpenMP's run-time is about to do: where the system refuses it a thread, it ends the process with a line of its own.
+void require_startable(int threads) {
+  std::latch all_are_counted(1);
+  std::vector<std::jthread> others;
+  std::string reason;
+  try {
+    while (std::ssize(others) + 1 < threads) others.emplace_back([&] { all_are_counted.wait(); });
+  } catch (const std::system_error& error) {
+    reason = error.code().message();
+  }
+  const std::ptrdiff_t given = std::ssize(others) + 1;
+  all_are_counted.count_down();
+  others.clear();  // joins
+  if (reason.empty()) return;
+  throw ConfigError(Fault{.doing = "starting compute threads",
+                          .expected = std::to_string(threads),
+                          .found = std::to_string(given) + ", then " + reason,
+                          .remedy = "a higher limit of processes (ulimit -u, or that of the container), or fewer --threads"});
 }
 
 /// Kernels wait for every thread that the run-time has promised: one that it does not give would be waited for for ever.
@@ -97,6 +119,7 @@ std::vector<std::string> carry_out(Placement& placement) {
   omp_set_dynamic(0);
   if (omp_get_max_active_levels() < 1) omp_set_max_active_levels(1);
   omp_set_num_threads(placement.threads);
+  require_startable(placement.threads);
   require_whole_team(placement.threads);
   placement.bind_comm_thread = [] {};
   placement.bind_loader_thread = [](int) {};

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <new>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -65,6 +66,10 @@ struct Failure {
   bool is_met_by_all = false;  ///< other ranks were lost: every rank that is left sees so for itself, and says so
 };
 
+Failure internal_error(const std::exception& error) {
+  return {.text = "internal error, which should not happen and is worth a report: " + std::string(error.what())};
+}
+
 /// What the exception being handled means. To be called in a catch block.
 Failure describe_failure() {
   try {
@@ -86,8 +91,15 @@ Failure describe_failure() {
                                   .expected = "enough of it for this rank's share of the batch",
                                   .found = "none left",
                                   .remedy = "a smaller --local-batch, or fewer ranks on a node"})};
+  } catch (const std::system_error& error) {
+    if (error.code() != std::errc::resource_unavailable_try_again) return internal_error(error);
+    return {.text = to_text(Fault{.doing = "starting a thread",
+                                  .expected = "as many threads as ranks compute, load images and exchange with",
+                                  .found = "that the system gives no more (" + error.code().message() + ")",
+                                  .remedy = "a higher limit of processes (ulimit -u, or that of the container), fewer --threads "
+                                            "and --workers, or fewer ranks on a node"})};
   } catch (const std::exception& error) {
-    return {.text = "internal error, which should not happen and is worth a report: " + std::string(error.what())};
+    return internal_error(error);
   }
 }
 

@@ -173,7 +173,11 @@ void run_parallel(std::int64_t count, const std::function<void(std::int64_t k)>&
   };
   {
     std::vector<std::jthread> threads;
-    for (unsigned t = 1; t < std::thread::hardware_concurrency(); ++t) threads.emplace_back(work);
+    try {
+      for (unsigned t = 1; t < std::thread::hardware_concurrency(); ++t) threads.emplace_back(work);
+    } catch (const std::system_error&) {
+      // The system gives no more threads: those that there are do it.
+    }
     work();
   }
   if (error != nullptr) std::rethrow_exception(error);

@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "collectives/communicator.hpp"
 #include "collectives/last_words.hpp"
+#include "tests/without_threads.hpp"
 
 namespace dtrain {
 namespace {
@@ -70,6 +72,16 @@ TEST(LastWords, ThatFailDoNotKeepTheProcess) {
         end_as_open_mpi_does();
       },
       is_not_zero, "");
+}
+
+TEST(EndOfAProcess, ComesInTimeWhereItGetsNoMoreThreads) {
+  EXPECT_EXIT(
+      {
+        forbid_more_threads();
+        MpiSession::end_process_after(0.1, 7);
+        for (;;) pause();
+      },
+      testing::ExitedWithCode(7), "");
 }
 
 }  // namespace

@@ -3,11 +3,14 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
+#include "dtrain/error.hpp"
 #include "launch/binding.hpp"
 #include "launch/topology.hpp"
+#include "tests/without_threads.hpp"
 
 namespace dtrain {
 namespace {
@@ -120,6 +123,22 @@ TEST(Binding, SaysWhichThreadCouldNotBeBound) {
     EXPECT_NE(remarks.find("100000"), std::string::npos);
     EXPECT_NE(remarks.find("--bind none"), std::string::npos);
   });
+}
+
+TEST(Binding, SaysWhereTheSystemGivesNoMoreThreads) {
+  EXPECT_EXIT(
+      {
+        forbid_more_threads();
+        Placement placement{.threads = 3};
+        try {
+          (void)carry_out(placement);
+        } catch (const ConfigError& error) {
+          std::fprintf(stderr, "%s\n", error.what());
+          _exit(7);
+        }
+        _exit(0);
+      },
+      testing::ExitedWithCode(7), "starting compute threads: expected 3, found 1, then Resource temporarily unavailable.*ulimit -u");
 }
 
 }  // namespace
