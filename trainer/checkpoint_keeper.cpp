@@ -12,6 +12,7 @@
 #include "trainer/averaged_statistics.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
+#include "trainer/recipe_comparison.hpp"
 #include "trainer/run_directory.hpp"
 #include "trainer/same_images.hpp"
 #include "trainer/shared_reading.hpp"
@@ -48,14 +49,14 @@ void require_same_classes(const std::vector<std::string>& saved, const std::vect
 
 void require_same_position(const TrainingPosition& position, const RunPlan& plan, const fs::path& file,
                            std::vector<std::string>& messages) {
-  const auto differing = differing_keys(plan.recipe, position.recipe);
-  std::vector<std::string> fatal;
-  std::ranges::copy_if(differing, std::back_inserter(fatal), changes_position);
+  const RecipeComparison comparison = compare_recipes(plan.recipe + plan.surroundings, position.recipe);
+  std::vector<RecipeDifference> fatal;
+  std::ranges::copy_if(comparison.different, std::back_inserter(fatal), changes_position, &RecipeDifference::key);
   if (!fatal.empty()) {
     throw ConfigError(
         Fault{.doing = "resuming from " + file.string(),
               .expected = "the options of the saved run",
-              .found = "different " + join(fatal),
+              .found = "different " + to_text(fatal),
               .remedy = "the same options, or --init-from " + file.string() + " for a new run from these weights"});
   }
   if (position.step > plan.total_steps) {
@@ -64,8 +65,13 @@ void require_same_position(const TrainingPosition& position, const RunPlan& plan
                             .found = "one after step " + std::to_string(position.step),
                             .remedy = "more --steps or --epochs, or `dtrain eval` for these weights"});
   }
-  if (!differing.empty()) {
-    messages.push_back("resumed with different " + join(differing) + ": the run goes on, but not as the first one would have");
+  if (!comparison.different.empty()) {
+    messages.push_back("resumed with different " + to_text(comparison.different) +
+                       ": the run goes on, but not as the first one would have");
+  }
+  if (!comparison.unknown.empty()) {
+    messages.push_back("the checkpoint is of an older dtrain and does not say with which " + entry_list(comparison.unknown) +
+                       " it was made: these could not be compared");
   }
 }
 
@@ -280,7 +286,7 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
                                      .validation = plan_.validation,
                                      .card = card_at(step),
                                      .damaged = damaged,
-                                     .recipe = plan_.recipe,
+                                     .recipe = plan_.recipe + plan_.surroundings,
                                      .rank_statistics = std::move(own)},
                     {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1});
   });

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <sstream>
+#include <variant>
 
 #include "dtrain/error.hpp"
 #include "schedules/presets.hpp"
@@ -25,14 +25,17 @@ Augmentation augmentation_of(const std::string& name, std::int64_t crop) {
   return crop <= kSmallPicture ? Augmentation::light : Augmentation::standard;
 }
 
-std::map<std::string, std::string> parse_recipe(const std::string& recipe) {
-  std::map<std::string, std::string> values;
-  std::istringstream lines(recipe);
-  for (std::string line; std::getline(lines, line);) {
-    const auto equals = line.find('=');
-    if (equals != std::string::npos) values[line.substr(0, equals)] = line.substr(equals + 1);
+/// Probabilities of the dropout layers, in their order; one where all are the same; empty: there are none.
+std::string dropout_text(const NetworkSpec& network) {
+  std::vector<float> probabilities;
+  for (const Node& node : network.nodes) {
+    if (const auto* const dropout = std::get_if<Dropout>(&node.layer)) probabilities.push_back(dropout->probability);
   }
-  return values;
+  if (probabilities.empty()) return {};
+  if (std::ranges::count(probabilities, probabilities.front()) == std::ssize(probabilities)) probabilities.resize(1);
+  std::ostringstream text;
+  for (const float probability : probabilities) text << (text.tellp() > 0 ? "," : "") << probability;
+  return text.str();
 }
 
 /// The stages' keys: of a single stage by themselves, as they have always been written.
@@ -61,13 +64,15 @@ std::string describe_recipe(const RunPlan& plan, const TrainConfig& config, int 
   text << "model=" << plan.network.name << "\nclasses=" << plan.network.num_classes << "\ncrop=" << plan.train_transform.crop
        << "\nresize=" << plan.train_transform.resize << "\naugmentation=" << static_cast<int>(plan.train_transform.augmentation)
        << "\nsamples=" << plan.samples << "\nshuffle=" << plan.shuffle << "\nseed=" << plan.seed
-       << "\nglobal_batch=" << plan.global_batch << "\nlocal_batch=" << plan.local_batch << "\nranks=" << ranks
+       << "\nglobal_batch=" << plan.global_batch
+       << "\nlocal_batch=" << std::min(plan.local_batch, (plan.global_batch + ranks - 1) / ranks) << "\nranks=" << ranks
        << "\noptimizer=" << config.optimizer;
   describe_stages(plan, text);
   text << "\ntotal_steps=" << plan.total_steps << "\nprecision=" << to_text(plan.compile.precision) << "\nfuse=" << config.fuse
        << "\nconv=" << config.conv << "\nallreduce=" << config.allreduce
        << "\nfusion_mb=" << (config.fusion_mb ? std::to_string(*config.fusion_mb) : "auto") << "\n"
        << describe_optimizer(config);
+  if (const std::string dropout = dropout_text(plan.network); !dropout.empty()) text << "dropout=" << dropout << "\n";
   if (config.wire_dtype != "fp32") text << "wire_dtype=" << config.wire_dtype << "\n";
   if (uses_parameter_servers(config)) {
     text << "parameter_servers=" << config.parameter_servers << "\nps_mode=" << config.ps_mode << "\n";
@@ -269,20 +274,6 @@ RunPlan plan_run(const TrainConfig& asked, const DataFacts& data, int ranks) {
                                 .seed = config.seed};
   plan.recipe = describe_recipe(plan, config, ranks);
   return plan;
-}
-
-std::vector<std::string> differing_keys(const std::string& recipe, const std::string& other) {
-  const auto a = parse_recipe(recipe);
-  const auto b = parse_recipe(other);
-  std::vector<std::string> keys;
-  for (const auto& [key, value] : a) {
-    const auto found = b.find(key);
-    if (found == b.end() || found->second != value) keys.push_back(key);
-  }
-  for (const auto& [key, value] : b) {
-    if (!a.contains(key)) keys.push_back(key);
-  }
-  return keys;
 }
 
 }  // namespace dtrain

@@ -47,8 +47,10 @@ struct RunPlan {
   Interval checkpoint_every, eval_every, check_replicas;
   Patience patience;
 
-  /// "key=value" lines of everything that shapes the run; equal recipes on equal ranks give equal bits.
+  /// "key=value" lines of all options that shape the run. With equal surroundings, equal recipes give equal bits.
   std::string recipe;
+  /// The same of what is not said by options (surroundings.hpp); not plan_run's to know.
+  std::string surroundings;
 };
 
 /// Shorter side to which pictures are resized before the centre crop where nothing is said: 256 for 224, the crop itself for
@@ -87,8 +89,5 @@ UpdateRates rates_of_step(const RunPlan& plan, std::int64_t step);
 
 /// Pure. Errors: ConfigError (unknown model, too few classes for the data).
 RunPlan plan_run(const TrainConfig& config, const DataFacts& data, int ranks);
-
-/// Keys whose values differ between two recipes, or that one of them lacks.
-std::vector<std::string> differing_keys(const std::string& recipe, const std::string& other);
 
 }  // namespace dtrain

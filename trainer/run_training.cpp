@@ -37,6 +37,7 @@
 #include "trainer/shared_reading.hpp"
 #include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
+#include "trainer/surroundings.hpp"
 #include "trainer/training.hpp"
 #include "trainer/weights_defaults.hpp"
 
@@ -237,12 +238,20 @@ class TrainingRun {
     if (batch < usual.local_batch && communicator_.is_root())
       spdlog::warn("local batch {} instead of {}, so that the memory plan fits the node", batch, usual.local_batch);
     RunPlan plan = plan_with(batch);
+    plan.surroundings = surroundings();
     (void)doubts_of(plan, config_, communicator_.size());  // refuses what cannot train, before anything is made
     if (ranks_.has_dedicated_servers()) {
       const DataFacts facts = facts_of(data_);
       agree_with_servers({facts.samples, facts.classes, batch}, plan, ranks_.all());
     }
     return plan;
+  }
+
+  /// Sums of two fp32 gradients are the same in either order.
+  std::string surroundings() const {
+    return gather_surroundings({.threads = environment_.placement.threads,
+                                .nodes_shape_bits = communicator_.size() > 2 || config_.wire_dtype != "fp32"},
+                               *data_.train, communicator_);
   }
 
   /// The beginning of the present stage, and whoever is to know of it.

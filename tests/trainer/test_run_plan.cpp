@@ -2,12 +2,20 @@
 #include <gtest/gtest.h>
 
 #include "dtrain/error.hpp"
+#include "trainer/recipe_comparison.hpp"
 #include "trainer/run_plan.hpp"
 
 namespace dtrain {
 namespace {
 
 using Words = std::vector<std::string>;
+
+/// Keys of entries in which two recipes differ.
+Words differing_keys(const std::string& recipe, const std::string& other) {
+  Words keys;
+  for (const RecipeDifference& difference : compare_recipes(recipe, other).different) keys.push_back(difference.key);
+  return keys;
+}
 
 RunPlan plan_of(const std::string& model, bool aux_heads) {
   TrainConfig config;
@@ -27,8 +35,9 @@ TEST(RunPlan, TellsRunsWithAuxiliaryHeadsFromThoseWithout) {
   const std::string on = plan_of("googlenet", true).recipe;
   const std::string off = plan_of("googlenet", false).recipe;
 
-  EXPECT_EQ(differing_keys(on, off), Words{"aux_heads"});
-  EXPECT_EQ(differing_keys(off, on), Words{"aux_heads"});
+  const Words heads{"aux_heads", "dropout"};  // the heads have layers of it
+  EXPECT_EQ(differing_keys(on, off), heads);
+  EXPECT_EQ(differing_keys(off, on), heads);
   EXPECT_EQ(differing_keys(on, on), Words{});
 }
 
@@ -58,8 +67,32 @@ TEST(RunPlan, ScalesTheRateWithTheGlobalBatchUnlessItIsAbsolute) {
   EXPECT_DOUBLE_EQ(peak(), 0.7);
 }
 
-TEST(DifferingKeys, AreThoseOfOtherValuesAndThoseThatOneRecipeLacks) {
-  EXPECT_EQ(differing_keys("a=1\nb=2\nc=3\n", "a=1\nb=4\nd=5\n"), (Words{"b", "c", "d"}));
+TEST(RunPlan, TellsRunsOfAnotherDropoutFromThoseOfTheUsualOne) {
+  TrainConfig config;
+  config.model = "googlenet";
+  config.steps = 2;
+  const auto recipe = [&] { return plan_run(config, {.samples = 64, .classes = 10}, 1).recipe; };
+  const std::string usual = recipe();
+  config.dropout = 0.4;
+  const std::string other = recipe();
+
+  EXPECT_EQ(differing_keys(usual, other), Words{"dropout"});
+  EXPECT_NE(usual.find("\ndropout=0.2\n"), std::string::npos) << usual;
+  EXPECT_NE(other.find("\ndropout=0.4\n"), std::string::npos) << other;
+  EXPECT_EQ(plan_of("resnet18", false).recipe.find("dropout"), std::string::npos) << "there is none";
+}
+
+TEST(RunPlan, TakesAMicroBatchBeyondARanksShareForTheShare) {
+  TrainConfig config;
+  config.global_batch = 16;
+  const auto recipe = [&] { return plan_run(config, {.samples = 64, .classes = 10}, 2).recipe; };
+  const std::string usual = recipe();
+  config.local_batch = 64;
+  const std::string larger = recipe();
+  config.local_batch = 4;
+
+  EXPECT_EQ(differing_keys(usual, larger), Words{});
+  EXPECT_EQ(differing_keys(usual, recipe()), Words{"local_batch"});
 }
 
 }  // namespace
