@@ -310,9 +310,10 @@ void StallWatch::give_up(const std::function<std::string()>& describe, const Wai
   } else {
     found += "answers from every rank, but not what was waited for";
   }
+  const double limit_s = worst == Fate::stopped ? std::min(wait.timeout_s, patience_with_stopped_s_) : wait.timeout_s;
   throw LostRanksError(
       Fault{.doing = doing(describe),
-            .expected = "all " + std::to_string(roll_.size()) + " ranks within " + seconds_text(wait.timeout_s),
+            .expected = "all " + std::to_string(roll_.size()) + " ranks within " + seconds_text(limit_s),
             .found = found,
             .remedy = remedy_for(worst)});
 }

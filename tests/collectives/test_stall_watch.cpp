@@ -349,6 +349,7 @@ TEST_F(StallWatchOfProcess, AStoppedOneEndsTheWaitOfACollectiveOnAllHosts) {
   const std::vector<Verdict> verdicts = ranks_->wait_all({0, 2}, 3600.0);
 
   for (const Verdict& verdict : verdicts) {
+    EXPECT_TRUE(has(verdict.error, "ranks within 1 s, found")) << verdict.error;
     EXPECT_TRUE(has(verdict.error, "no answer from rank 1 on a (")) << verdict.error;
     EXPECT_GE(verdict.after_s, 1.0);
     EXPECT_LT(verdict.after_s, 2.0);
