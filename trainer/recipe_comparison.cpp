@@ -70,12 +70,19 @@ std::string value_of(const Entries& entries, const std::string& key) {
   return found == entries.end() ? "" : found->second;
 }
 
+/// No step's rates depend on how many are still to come.
+bool has_constant_rates(const Entries& entries) {
+  return value_of(entries, "schedule") == "constant" && !entries.contains("weight_decay_schedule") &&
+         !entries.contains("momentum_schedule");
+}
+
 }  // namespace
 
 RecipeComparison compare_recipes(const std::string& now, const std::string& saved) {
   const Entries ours = entries_of(now), theirs = entries_of(saved);
   Entries all = ours;
   all.insert(theirs.begin(), theirs.end());
+  if (has_constant_rates(ours) && has_constant_rates(theirs)) all.erase("total_steps");
   RecipeComparison comparison;
   for (const auto& [key, unused] : all) {
     if (!theirs.contains(key) && std::ranges::find(kNotInOldRecipes, key) != kNotInOldRecipes.end()) {
