@@ -392,7 +392,7 @@ OptionTable make_demo_table(MakeDemoConfig& c) {
                 whole_option("train-per-class", "Training pictures of each class.", 1, c.options.train_per_class),
                 whole_option("val-per-class", "Validation pictures of each class.", 1, c.options.val_per_class),
                 seed_option("Equal seeds give equal pictures.", c.options.seed),
-                switch_option("force", "Replace the data set of an earlier make-demo in DIR.", c.force),
+                switch_option("force", "Replace the data set of an earlier make-demo in DIR; refused where anything else lies there.", c.force),
             });
   return table;
 }

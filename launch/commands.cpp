@@ -6,12 +6,12 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "dtrain/checkpoint.hpp"
+#include "dtrain/demo.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
 #include "trainer/class_matching.hpp"
@@ -102,15 +102,6 @@ std::vector<std::string> tensor_row(const FileTensor& tensor) {
           range.not_finite > 0 ? std::to_string(range.not_finite) + " NOT FINITE" : ""};
 }
 
-/// Whether a directory holds what make-demo makes and nothing else.
-bool is_demo_only(const std::filesystem::path& directory) {
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if (!entry.is_directory() || entry.is_symlink() || (name != "train" && name != "val")) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 std::string write_fresh_weights(const InitConfig& config) {
@@ -181,18 +172,8 @@ std::string plan_text(const ModelsConfig& config, const RankMemory& memory, std:
 }
 
 std::string render_demo(const MakeDemoConfig& config) {
-  const std::filesystem::path root = config.directory;
-  if (config.force && std::filesystem::is_directory(root)) {
-    if (!is_demo_only(root)) {
-      throw DataError(Fault{.doing = "replacing the demonstration data set in " + config.directory,
-                            .expected = "train/ and val/ and nothing else",
-                            .found = "other files, which will not be removed",
-                            .remedy = "another directory"});
-    }
-    std::filesystem::remove_all(root / "train");
-    std::filesystem::remove_all(root / "val");
-  }
-  make_demo(root, config.options);
+  if (config.force) remove_demo(config.directory);
+  make_demo(config.directory, config.options);
   return "wrote " + config.directory + ": ten classes of " + std::to_string(config.options.train_per_class) + " training and " +
          counted(config.options.val_per_class, "validation picture") + "\n";
 }

@@ -12,8 +12,11 @@ network=(--model resnet20 --crop 48)
 recipe=(--epochs 12 --global-batch 64 --augment light --base-lr 0.2 --warmup-epochs 1 --weight-decay 5e-4 --label-smoothing 0.05)
 
 data=demo/pictures
-out=demo/run
-mark=$out/.quickstart
+out=demo/run  # of an earlier quickstart: it stays, and this one takes demo/run-2
+for ((n = 2; ; n++)); do
+  if [ ! -e "$out" ] && [ ! -L "$out" ]; then break; fi
+  out=demo/run-$n
+done
 dtrain=build/release/launch/dtrain
 
 say() { printf '\n== %s\n' "$*"; }
@@ -27,15 +30,7 @@ cmake --build --preset release --target dtrain --parallel "$(nproc)"
 
 say "Rendering pictures ($data)"
 mkdir -p demo
-"$dtrain" make-demo "$data" --force "${pictures[@]}"
-
-if [ -e "$out" ] && [ ! -e "$mark" ]; then
-  echo "quickstart.sh: $out exists and is not from an earlier quickstart; please move it away" >&2
-  exit 1
-fi
-rm -rf "$out"
-mkdir -p "$out"
-touch "$mark"
+"$dtrain" make-demo "$data" --force "${pictures[@]}"  # replaces what make-demo wrote there, and refuses anything else
 
 # Two ranks on this machine. mpirun refuses root and more ranks than cores unless told; dtrain itself pins its threads.
 mpirun=(mpirun -np 2 --bind-to none)

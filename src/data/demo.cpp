@@ -16,6 +16,7 @@
 #include <system_error>
 #include <thread>
 
+#include "demo_mark.hpp"
 #include "demo_shapes.hpp"
 #include "dtrain/data.hpp"
 #include "dtrain/error.hpp"
@@ -125,7 +126,11 @@ void write_file(const fs::path& path, const std::vector<std::uint8_t>& bytes) {
   std::ofstream file(path, std::ios::binary);
   file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   file.close();
-  if (!file) throw_unwritable(path, errno != 0 ? std::strerror(errno) : "a failed write");
+  if (file) return;
+  const int error_number = errno;
+  std::error_code ignored;
+  fs::remove(path, ignored);
+  throw_unwritable(path, error_number != 0 ? std::strerror(error_number) : "a failed write");
 }
 
 /// Where picture k of the whole set lies: train first, then val; classes take turns.
@@ -148,13 +153,15 @@ std::string file_name(std::int64_t number) {
 
 constexpr std::array<std::string_view, 2> kSplits{"train", "val"};
 
-void write_picture(const fs::path& root, const Place& place, std::uint64_t seed) {
+void write_picture(const fs::path& root, const Place& place, std::uint64_t seed, DemoMark& mark) {
   const auto shape = static_cast<std::size_t>(place.shape);
   const Random random(seed, RandomPurpose::demo_pictures,
                       {place.split, static_cast<std::uint64_t>(place.shape), static_cast<std::uint64_t>(place.number)});
   const DemoPicture demo = render(static_cast<DemoShape>(shape), random);
-  write_file(root / kSplits[place.split] / kDemoClasses[shape] / file_name(place.number),
-             encode_jpeg(demo.picture, demo.encoding));
+  const fs::path path = fs::path(kSplits[place.split]) / kDemoClasses[shape] / file_name(place.number);
+  const std::vector<std::uint8_t> bytes = encode_jpeg(demo.picture, demo.encoding);
+  mark.add(path.string(), bytes);
+  write_file(root / path, bytes);
 }
 
 /// Calls job(0) … job(count − 1) on all cores; rethrows the first error.
@@ -197,11 +204,13 @@ void check_empty(const fs::path& root) {
 void make_demo(const std::filesystem::path& root, const DemoOptions& options) {
   check(options.train_per_class >= 1 && options.val_per_class >= 1, "a demo has at least one picture of each class");
   check_empty(root);
+  make_directories(root);
+  DemoMark mark(root);
   for (const std::string_view split : kSplits) {
     for (const std::string_view name : kDemoClasses) make_directories(root / split / name);
   }
   const std::int64_t count = (options.train_per_class + options.val_per_class) * kClasses;
-  run_parallel(count, [&](std::int64_t k) { write_picture(root, place_of(k, options), options.seed); });
+  run_parallel(count, [&](std::int64_t k) { write_picture(root, place_of(k, options), options.seed, mark); });
 }
 
 }  // namespace dtrain

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "dtrain/checkpoint.hpp"
@@ -156,15 +158,96 @@ TEST_F(Commands, MakeDemoReplacesAnEarlierOneOnlyWhenForced) {
   EXPECT_TRUE(std::filesystem::is_directory(directory_ / "demo" / "train"));
 }
 
-TEST_F(Commands, MakeDemoNeverRemovesWhatItDidNotMake) {
-  const MakeDemoConfig forced{.directory = path("demo"), .options = {.train_per_class = 1, .val_per_class = 1}, .force = true};
-  std::filesystem::create_directories(directory_ / "demo" / "train");
-  std::ofstream(directory_ / "demo" / "thesis.tex") << "years of work";
+/// Names and contents of all files below a directory, and the directories and links.
+std::map<std::string, std::string> everything_in(const std::filesystem::path& directory) {
+  std::map<std::string, std::string> found;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    std::string& content = found[entry.path().string()];
+    std::ifstream file(entry.path(), std::ios::binary);
+    if (entry.is_regular_file()) content = {std::istreambuf_iterator<char>(file), {}};
+  }
+  return found;
+}
 
-  EXPECT_THROW(render_demo(forced), DataError);
+/// Of a data set that make-demo made or did not make, changed by somebody: --force is refused and everything is as before.
+class MakeDemoForced : public Commands {
+ protected:
+  MakeDemoConfig forced_{.options = {.train_per_class = 1, .val_per_class = 1}, .force = true};
+  std::filesystem::path root_;
 
-  EXPECT_TRUE(std::filesystem::exists(directory_ / "demo" / "thesis.tex"));
-  EXPECT_TRUE(std::filesystem::exists(directory_ / "demo" / "train"));
+  void SetUp() override {
+    Commands::SetUp();
+    root_ = forced_.directory = path("demo");
+    std::filesystem::create_directories(root_);
+  }
+
+  void write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories((root_ / name).parent_path());
+    std::ofstream(root_ / name, std::ios::binary) << text;
+  }
+
+  void expect_kept(const std::string& reason) const {
+    const auto before = everything_in(root_);
+    try {
+      render_demo(forced_);
+      FAIL() << "replaced";
+    } catch (const DataError& error) {
+      EXPECT_NE(std::string(error.what()).find(reason), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(everything_in(root_), before);
+  }
+};
+
+TEST_F(MakeDemoForced, KeepsADataSetOfItsOwnLayoutThatItDidNotMake) {
+  write("train/cats/0000.jpg", "a cat");
+  write("train/cats/notes.txt", "years of work");
+  write("val/cats/0000.jpg", "another cat");
+
+  expect_kept("without the mark");
+}
+
+TEST_F(MakeDemoForced, KeepsFilesThatWerePutIntoItsDataSet) {
+  render_demo(forced_);
+  write("train/dots/0001.jpg", "a picture of mine");
+
+  expect_kept("train/dots/0001.jpg, which it did not write");
+}
+
+TEST_F(MakeDemoForced, KeepsPicturesThatWereChanged) {
+  render_demo(forced_);
+  write("val/star/0000.jpg", "retouched");
+
+  expect_kept("val/star/0000.jpg, which is not as it was written");
+}
+
+TEST_F(MakeDemoForced, KeepsWhatLinksLeadTo) {
+  render_demo(forced_);
+  const std::filesystem::path moved = path("moved");
+  std::filesystem::rename(root_ / "train", moved);
+  std::filesystem::create_directory_symlink(moved, root_ / "train");
+  const auto before = everything_in(moved);
+
+  expect_kept("train, which it did not write");
+  EXPECT_EQ(everything_in(moved), before);
+}
+
+TEST_F(MakeDemoForced, KeepsWhatAForeignMarkStandsBeside) {
+  write("train/cats/0000.jpg", "a cat");
+  write(".dtrain-demo", "not what make-demo writes\n0000000000000000 train/cats/0000.jpg\n");
+
+  expect_kept("without the mark");
+}
+
+TEST_F(MakeDemoForced, ReplacesWhatItMadeAlsoWhereItsRemovalWasInterrupted) {
+  render_demo({.directory = forced_.directory, .options = {.train_per_class = 2, .val_per_class = 1}});
+  std::filesystem::remove_all(root_ / "train" / "dots");
+
+  render_demo(forced_);
+  std::filesystem::create_directory_symlink(root_, path("link"));
+  render_demo({.directory = path("link"), .options = forced_.options, .force = true});
+
+  EXPECT_FALSE(std::filesystem::exists(root_ / "train" / "star" / "0001.jpg"));
+  EXPECT_TRUE(std::filesystem::exists(root_ / "train" / "dots" / "0000.jpg"));
 }
 
 }  // namespace
