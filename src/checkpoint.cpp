@@ -5,23 +5,18 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <iterator>
-#include <optional>
 #include <sstream>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 
 #include "dtrain/error.hpp"
 #include "dtrain/import_weights.hpp"
-#include "src/atomic_file.hpp"
+#include "src/checkpoint_directory.hpp"
 
 namespace dtrain {
 namespace {
 
-constexpr std::string_view kStepPrefix = "step-";
-constexpr std::string_view kExtension = ".safetensors";
 constexpr std::string_view kOptimizerPrefix = "optimizer.";
 constexpr std::string_view kAveragePrefix = "optimizer.weight_average.";
 /// Of shape (ranks); a batch-norm's statistics have a dot in their names.
@@ -251,105 +246,15 @@ bool has_weights_of(const std::filesystem::path& path, const TensorFile& checkpo
   });
 }
 
-/// Step of a checkpoint's file name; nullopt for other files.
-std::optional<std::int64_t> step_of(const std::filesystem::path& file) {
-  const std::string name = file.filename().string();
-  if (name.size() <= kStepPrefix.size() + kExtension.size()) return std::nullopt;
-  if (!name.starts_with(kStepPrefix) || !name.ends_with(kExtension)) return std::nullopt;
-  const char* const first = name.data() + kStepPrefix.size();
-  const char* const last = name.data() + name.size() - kExtension.size();
-  std::int64_t step = 0;
-  const auto [end, error] = std::from_chars(first, last, step);
-  if (error != std::errc() || end != last || step < 0) return std::nullopt;
-  return step;
-}
-
-struct StoredCheckpoint {
-  std::int64_t step;
-  std::filesystem::path path;
-};
-
-/// Paths in a directory; none when it does not exist. Errors: DataError: it cannot be read.
-std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory) {
-  std::vector<std::filesystem::path> paths;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(directory, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) paths.push_back(entry->path());
-  if (error && error != std::errc::no_such_file_or_directory) {
-    throw_file_error("listing " + directory.string(), error.value());
-  }
-  return paths;
-}
-
-/// Checkpoints by falling step.
-std::vector<StoredCheckpoint> list_checkpoints(const CheckpointPaths& paths) {
-  std::vector<StoredCheckpoint> found;
-  for (const std::filesystem::path& file : list_directory(paths.checkpoints())) {
-    if (const auto step = step_of(file)) found.push_back({*step, file});
-  }
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
-  return found;
-}
-
-void make_directory(const std::filesystem::path& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) throw_file_error("creating directory " + directory.string(), error.value());
-}
-
-void remove_file(const std::filesystem::path& path) {
-  std::error_code error;
-  std::filesystem::remove(path, error);
-  if (error) throw_file_error("removing " + path.string(), error.value());
-}
-
-void prune_checkpoints(const CheckpointPaths& paths, std::int64_t step, const CheckpointsToKeep& keep) {
-  int kept = 0;
-  for (const StoredCheckpoint& checkpoint : list_checkpoints(paths)) {
-    if (checkpoint.step > step) continue;
-    if (++kept > keep.newest && checkpoint.step != keep.pinned_step) remove_file(checkpoint.path);
-  }
-}
-
-/// Removes what a killed run left half-written: it may be what fills the disk.
-void remove_leftovers(const std::filesystem::path& directory) {
-  const std::string mark = std::string(kExtension) + kPartialInfix;
-  std::vector<std::filesystem::path> leftovers;
-  for (const std::filesystem::path& file : list_directory(directory)) {
-    if (file.filename().string().find(mark) != std::string::npos) leftovers.push_back(file);
-  }
-  for (const std::filesystem::path& leftover : leftovers) remove_file(leftover);
-}
-
 }  // namespace
-
-std::filesystem::path CheckpointPaths::checkpoint(std::int64_t step) const {
-  std::array<char, 32> name{};
-  std::snprintf(name.data(), name.size(), "step-%09lld.safetensors", static_cast<long long>(step));
-  return checkpoints() / name.data();
-}
 
 bool is_training_state(std::string_view tensor_name) {
   return tensor_name.starts_with(kOptimizerPrefix) || tensor_name.starts_with(kRankStatisticsPrefix);
 }
 
-void require_writable(const CheckpointPaths& paths) {
-  for (const std::filesystem::path& directory : {paths.out, paths.checkpoints()}) {
-    make_directory(directory);
-    remove_leftovers(directory);
-    const std::filesystem::path probe = directory / "write-test";
-    {
-      AtomicFile file(probe);
-      const std::array<std::byte, 4096> bytes{};
-      file.write(bytes);
-      file.commit();
-    }
-    remove_file(probe);
-  }
-}
-
-void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
-                     const Optimizer& optimizer, const TrainingPosition& position, const CheckpointsToKeep& keep) {
+std::vector<std::string> save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters,
+                                         const std::vector<std::string>& names, const Optimizer& optimizer,
+                                         const TrainingPosition& position, const CheckpointsToKeep& keep) {
   check(keep.newest >= 1, "a run keeps at least its newest checkpoint");
   make_directory(paths.checkpoints());
   TensorFile file = export_weights(parameters, names, position.card);
@@ -361,7 +266,7 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
   put_position(position, file.metadata);
   write_tensor_file(paths.checkpoint(position.step), file);
   // Before the weights: whoever finds those of this step knows that there is nothing left to do (is_saved_whole).
-  prune_checkpoints(paths, position.step, keep);
+  std::vector<std::string> complaints = prune_checkpoints(paths, position.step, keep);
   const auto behind = file.tensors.begin() + weight_tensors;
   TensorFile states{.tensors = {std::move_iterator(behind), std::move_iterator(file.tensors.end())}, .metadata = {}};
   file.tensors.erase(behind, file.tensors.end());
@@ -371,6 +276,7 @@ void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& paramet
     take_averages(optimizer.states().back(), states, file);
     write_tensor_file(paths.average(), file);
   }
+  return complaints;
 }
 
 bool is_saved_whole(const CheckpointPaths& paths, std::int64_t step, bool has_average) {

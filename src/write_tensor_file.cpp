@@ -12,7 +12,7 @@
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/tensor_file_writer.hpp"
-#include "src/atomic_file.hpp"
+#include "dtrain/atomic_file.hpp"
 #include "src/running_hash.hpp"
 #include "src/tensor_format.hpp"
 

@@ -8,10 +8,10 @@
 
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
-#include "trainer/patience.hpp"
 #include "trainer/averaged_statistics.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
+#include "trainer/patience.hpp"
 #include "trainer/recipe_comparison.hpp"
 #include "trainer/run_directory.hpp"
 #include "trainer/same_images.hpp"
@@ -131,8 +131,7 @@ WeightsCard CheckpointKeeper::card_at(std::int64_t step) const {
 }
 
 bool CheckpointKeeper::holds_another_run() const {
-  const bool holds_a_run = fs::exists(paths_.last()) || !fs::is_empty(paths_.checkpoints());
-  if (!holds_a_run || resume_ == "auto") return false;
+  if (resume_ == "auto" || !holds_weights(paths_)) return false;
   if (resume_ == "off") return true;
   std::vector<std::string> skipped;
   const fs::path newest = find_newest_checkpoint(paths_, skipped);
@@ -142,7 +141,7 @@ bool CheckpointKeeper::holds_another_run() const {
 void CheckpointKeeper::prepare(std::int64_t parameters, std::int64_t statistics) const {
   if (!is_enabled()) return require_no_branch(plan_);
   on_root(communicator_, [&] {
-    require_writable(paths_);
+    warn_once(require_writable(paths_));
     const std::int64_t branches = std::ranges::count_if(plan_.stages, [](const auto& s) { return s.stage.is_branch; });
     if (branches > 0) require_members_directory(paths_.members());
     if (holds_another_run()) {
@@ -169,6 +168,12 @@ void CheckpointKeeper::prepare(std::int64_t parameters, std::int64_t statistics)
 bool CheckpointKeeper::begins_over_best() const {
   const bool is_alone = fs::exists(paths_.best()) && !fs::exists(paths_.last());  // which is written after every checkpoint
   return is_alone && has_never_saved(paths_.out);
+}
+
+void CheckpointKeeper::warn_once(const std::vector<std::string>& complaints) const {
+  for (const std::string& complaint : complaints) {
+    if (complained_.insert(complaint).second) spdlog::warn("{}", complaint);
+  }
 }
 
 void CheckpointKeeper::require_nothing_finished() const {
@@ -277,18 +282,18 @@ void CheckpointKeeper::save(Replica& replica, const Optimizer& optimizer, std::i
     const StepPosition next = next_position(plan_, step);
     const PlannedStage* const branch = open_branch(plan_, step);
     if (optimizer.weight_average().empty()) set_average_aside();
-    save_checkpoint(paths_, replica.parameters(), replica.tensor_names(), optimizer,
-                    TrainingPosition{.step = step,
-                                     .samples_in_epoch = next.positions.begin,
-                                     .epoch = next.epoch,
-                                     .seed = plan_.seed,
-                                     .best_top1 = best_top1_,
-                                     .validation = plan_.validation,
-                                     .card = card_at(step),
-                                     .damaged = damaged,
-                                     .recipe = plan_.recipe + plan_.surroundings,
-                                     .rank_statistics = std::move(own)},
-                    {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1});
+    warn_once(save_checkpoint(paths_, replica.parameters(), replica.tensor_names(), optimizer,
+                              TrainingPosition{.step = step,
+                                               .samples_in_epoch = next.positions.begin,
+                                               .epoch = next.epoch,
+                                               .seed = plan_.seed,
+                                               .best_top1 = best_top1_,
+                                               .validation = plan_.validation,
+                                               .card = card_at(step),
+                                               .damaged = damaged,
+                                               .recipe = plan_.recipe + plan_.surroundings,
+                                               .rank_statistics = std::move(own)},
+                              {.newest = keep_last_, .pinned_step = branch != nullptr ? branch->begin : -1}));
   });
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,8 @@ class CheckpointKeeper {
   /// Each rank's own of a checkpoint's statistics, or, where they are of another number of ranks, the average. Collective.
   /// Result: as hand_out's.
   std::int64_t go_on_with(const RankStatistics& statistics, Replica& replica) const;
+  /// Of what has no effect on the run: files that cannot be removed, say.
+  void warn_once(const std::vector<std::string>& complaints) const;
   /// On the root. Errors: ConfigError: weights of an earlier run, of which there is no checkpoint.
   void require_nothing_finished() const;
   /// On the root: the best weights are all that is there, of a run that was ended before its first checkpoint.
@@ -78,6 +81,7 @@ class CheckpointKeeper {
   const Communicator& communicator_;
   int keep_last_;
   double best_top1_ = -1.0;
+  mutable std::set<std::string> complained_;
 };
 
 }  // namespace dtrain

@@ -121,7 +121,7 @@ void MetricsFile::keep_lines(std::int64_t first_step, EpochRows* earlier) const 
   if (foreign > 0) spdlog::warn("{}: left out {} that a run had not written", path_.string(), counted(foreign, "line"));
   if (kept == all) return;
   // Never empty in between: a run that is killed now has its earlier lines.
-  if (!all.starts_with(kept)) return replace_text_file(path_, "--metrics", kept);
+  if (!all.starts_with(kept)) return replace_text_file(path_, kept);
   std::error_code error;
   std::filesystem::resize_file(path_, kept.size(), error);
   if (error) throw_unwritten(path_, error.message());

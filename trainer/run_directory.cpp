@@ -46,8 +46,9 @@ std::optional<RunStatus> read_status(const std::filesystem::path& out) {
 
 }  // namespace
 
-FileLock::FileLock(const std::filesystem::path& path) : descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
-  if (descriptor_ < 0) throw no_such_place(path, std::generic_category().message(errno));
+FileLock::FileLock(const std::filesystem::path& path)
+    : descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) throw no_such_place(path, errno == ELOOP ? "a symbolic link" : std::generic_category().message(errno));
   // A lock of the open file, not of the process: no other close() of the same file frees it.
   struct flock whole {};
   whole.l_type = F_WRLCK;
@@ -118,18 +119,11 @@ RunDirectory::RunDirectory(const Run& run, const Communicator& communicator) : o
   status_.started = communicator.broadcast_text(status_.started);
 }
 
-bool RunDirectory::holds_earlier_run() const {
-  const CheckpointPaths paths{.out = out_};
-  std::error_code none;
-  const std::filesystem::directory_iterator checkpoints(paths.checkpoints(), none);
-  const auto is_there = [](const std::filesystem::path& file) { return std::filesystem::exists(file); };
-  return std::ranges::any_of(std::array{status_path(), paths.last(), paths.best(), paths.average()}, is_there) ||
-         (!none && checkpoints != std::filesystem::directory_iterator());
-}
+bool RunDirectory::holds_earlier_run() const { return std::filesystem::exists(status_path()) || holds_weights({.out = out_}); }
 
 void RunDirectory::write() {
   status_.time = utc_now();
-  replace_text_file(status_path(), "--out", status_json(status_));
+  replace_text_file(status_path(), status_json(status_));
 }
 
 void RunDirectory::begin(std::int64_t step, double epoch, std::int64_t total_steps) {

@@ -8,34 +8,16 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <fstream>
-#include <string_view>
+#include <span>
 #include <system_error>
 #include <thread>
 
+#include "dtrain/atomic_file.hpp"
 #include "dtrain/error.hpp"
 
 namespace dtrain {
 namespace {
-
-/// Writes and flushes to the disk. Result: errno of what failed; 0: nothing.
-int write_and_flush(const std::filesystem::path& path, std::string_view text) {
-  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor < 0) return errno;
-  int error_number = 0;
-  while (error_number == 0 && !text.empty()) {
-    const ssize_t written = write(descriptor, text.data(), text.size());
-    if (written >= 0) {
-      text.remove_prefix(static_cast<std::size_t>(written));
-    } else if (errno != EINTR) {
-      error_number = errno;
-    }
-  }
-  if (error_number == 0 && fsync(descriptor) != 0) error_number = errno;
-  if (close(descriptor) != 0 && error_number == 0) error_number = errno;
-  return error_number;
-}
 
 std::string error_words(int error_number) { return std::generic_category().message(error_number); }
 
@@ -102,16 +84,10 @@ void write_text_file(const std::filesystem::path& path, const std::string& optio
                         .remedy = "another " + option});
 }
 
-void replace_text_file(const std::filesystem::path& path, const std::string& option, const std::string& text) {
-  const std::string temporary = path.string() + ".partial-" + std::to_string(getpid());
-  int error_number = write_and_flush(temporary, text);
-  if (error_number == 0 && std::rename(temporary.c_str(), path.c_str()) != 0) error_number = errno;
-  if (error_number == 0) return;
-  unlink(temporary.c_str());
-  throw DataError(Fault{.doing = "writing " + path.string() + " (" + option + ")",
-                        .expected = "a file that can be written",
-                        .found = error_words(error_number),
-                        .remedy = "another " + option + ", or free space there"});
+void replace_text_file(const std::filesystem::path& path, const std::string& text) {
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 void save_text_file(const std::filesystem::path& path, const std::string& option, const std::string& text) {
@@ -119,7 +95,7 @@ void save_text_file(const std::filesystem::path& path, const std::string& option
   const std::filesystem::file_type type = std::filesystem::symlink_status(path, error).type();
   const bool is_file = type == std::filesystem::file_type::regular || type == std::filesystem::file_type::not_found;
   const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
-  if (is_file && access(directory.c_str(), W_OK) == 0) return replace_text_file(path, option, text);
+  if (is_file && access(directory.c_str(), W_OK) == 0) return replace_text_file(path, text);
   write_text_file(path, option, text);
 }
 

@@ -30,7 +30,7 @@ void write_text_file(const std::filesystem::path& path, const std::string& optio
 
 /// The same, so that a reader finds the old text or the new one, also after a power cut. Errors: DataError; the file is as
 /// before.
-void replace_text_file(const std::filesystem::path& path, const std::string& option, const std::string& text);
+void replace_text_file(const std::filesystem::path& path, const std::string& text);
 
 /// As replace_text_file() where a regular file is there, or none, in a directory that can be written; otherwise (a pipe, a link)
 /// as write_text_file().

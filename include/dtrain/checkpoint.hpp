@@ -93,10 +93,15 @@ struct CheckpointPaths {
   std::filesystem::path member(const std::string& name) const { return members() / (name + ".safetensors"); }
 };
 
-/// Finds out at start whether a run can save: creates the directories, removes what a killed run left half-written, writes a
-/// small file into each and removes it.
-/// Errors: DataError: not a directory, read-only, full, not permitted.
-void require_writable(const CheckpointPaths& paths);
+/// Finds out at start whether a run can save: creates the directories, removes what a killed run left half-written (not what a
+/// living process writes), writes a small file into each and removes it.
+/// Result: complaints about leftovers that cannot be removed. Errors: DataError: not a directory, read-only, full, not
+/// permitted.
+std::vector<std::string> require_writable(const CheckpointPaths& paths);
+
+/// Whether a run that began anew would replace weights of an earlier one: those of a checkpoint, the last, best or average
+/// ones, or a branch's. Half-written files are none. Errors: DataError: a directory cannot be read.
+bool holds_weights(const CheckpointPaths& paths);
 
 /// Which checkpoints are left after saving one.
 struct CheckpointsToKeep {
@@ -111,9 +116,12 @@ bool is_training_state(std::string_view tensor_name);
 /// own statistics as "rank_statistics.<name>" of shape (ranks, channels), position)
 /// at checkpoints/step-…, then removes the checkpoints up to this step that are not to be kept, then writes last.safetensors
 /// (weights only) and, where weights are averaged, average.safetensors (the averages in their place). Checkpoints of later steps
-/// belong to another run and are left alone. Errors: DataError; then this checkpoint or every earlier one is there.
-void save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters, const std::vector<std::string>& names,
-                     const Optimizer& optimizer, const TrainingPosition& position, const CheckpointsToKeep& keep);
+/// belong to another run and are left alone.
+/// Result: complaints about checkpoints that cannot be removed. Errors: DataError; then this checkpoint or every earlier one is
+/// there.
+std::vector<std::string> save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters,
+                                         const std::vector<std::string>& names, const Optimizer& optimizer,
+                                         const TrainingPosition& position, const CheckpointsToKeep& keep);
 
 /// Whether the checkpoint of this step is there, and the weights (and, if they are averaged, the averages) beside it are of it. A
 /// run that was killed between two of these files leaves older ones.

@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "dtrain/atomic_file.hpp"
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
 #include "tests/core/fixtures.hpp"
@@ -56,8 +57,8 @@ struct TrainingRun {
     }
   }
 
-  void save(const CheckpointPaths& paths, int keep_last = 3) const {
-    save_checkpoint(paths, store, tensor_names(network), optimizer, position_at(step), {.newest = keep_last});
+  std::vector<std::string> save(const CheckpointPaths& paths, int keep_last = 3) const {
+    return save_checkpoint(paths, store, tensor_names(network), optimizer, position_at(step), {.newest = keep_last});
   }
 
   NetworkSpec network;
@@ -191,6 +192,21 @@ TEST(Checkpoint, IsSavedWholeOnceTheWeightsBesideItAreItsOwn) {
   EXPECT_FALSE(is_saved_whole(paths, 2, false));
   std::filesystem::remove(paths.last());
   EXPECT_FALSE(is_saved_whole(paths, 2, false));
+}
+
+// A directory that is not empty stands for a file that belongs to somebody else, or cannot be changed: root could remove those.
+TEST(Checkpoint, IsSavedAlsoWhereAnOlderOneCannotBeRemoved) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  std::filesystem::create_directories(paths.checkpoint(1) / "full");
+  TrainingRun run(StoreLayout::plain);
+  run.train(2);
+
+  const std::vector<std::string> complaints = run.save(paths, 1);
+
+  ASSERT_EQ(complaints.size(), 1U);
+  EXPECT_NE(complaints[0].find("cannot remove " + paths.checkpoint(1).string()), std::string::npos) << complaints[0];
+  EXPECT_TRUE(std::filesystem::exists(paths.checkpoint(2)));
 }
 
 TEST(Checkpoint, KeepsTheNewestOnly) {
@@ -389,6 +405,39 @@ TEST(RequireWritable, RemovesWhatAKilledRunLeftHalfWritten) {
 
   EXPECT_TRUE(std::filesystem::is_empty(paths.checkpoints()));
   EXPECT_EQ(directory.names(), (std::vector<std::string>{"checkpoints", "log.txt"}));
+}
+
+TEST(RequireWritable, RemovesTheProbesAndMembersOfKilledRunsAndNothingOfTheUsers) {
+  const TemporaryDirectory directory;
+  const CheckpointPaths paths{directory.path()};
+  std::filesystem::create_directory(paths.checkpoints());
+  std::filesystem::create_directory(paths.members());
+  write_bytes(paths.checkpoints() / "write-test.partial-123", "half");
+  write_bytes(paths.members() / "a.safetensors.partial-123-0123456789abcdef", "half");
+  write_bytes(paths.out / "data.tar.partial-1", "a download of mine");
+  write_bytes(paths.out / "write-test", "a note of mine");
+  EXPECT_FALSE(holds_weights(paths)) << "half-written files do not keep a run from starting";
+  AtomicFile in_work(paths.checkpoint(7));
+
+  EXPECT_EQ(require_writable(paths), std::vector<std::string>{});
+
+  EXPECT_EQ(read_bytes(paths.out / "write-test"), "a note of mine");
+  EXPECT_TRUE(std::filesystem::exists(paths.out / "data.tar.partial-1"));
+  EXPECT_TRUE(std::filesystem::is_empty(paths.members()));
+  EXPECT_NO_THROW(in_work.commit()) << "of a living process";
+}
+
+TEST(HoldsWeights, OfEveryKindThatANewRunWouldReplace) {
+  for (const char* name : {"last.safetensors", "best.safetensors", "average.safetensors", "checkpoints/step-000000001.safetensors",
+                           "members/a.safetensors"}) {
+    const TemporaryDirectory directory;
+    const CheckpointPaths paths{directory.path()};
+    EXPECT_FALSE(holds_weights(paths));
+    std::filesystem::create_directories((paths.out / name).parent_path());
+    write_bytes(paths.out / name, "weights");
+
+    EXPECT_TRUE(holds_weights(paths)) << name;
+  }
 }
 
 TEST(RequireWritable, RefusesAPathThatIsAFileOrADiskThatTakesNothing) {
