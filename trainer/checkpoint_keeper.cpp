@@ -4,11 +4,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
 #include "trainer/averaged_statistics.hpp"
+#include "trainer/checkpoint_room.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
 #include "trainer/patience.hpp"
@@ -150,24 +152,31 @@ void CheckpointKeeper::prepare(std::int64_t parameters, std::int64_t statistics)
                               .found = "weights or checkpoints of one",
                               .remedy = "--resume auto to continue it, or another --out"});
     }
-    const std::int64_t ranks = plan_.syncs_norms ? 1 : communicator_.size();
-    const std::int64_t elements =
-        parameters + Optimizer::state_elements(plan_.optimizer, parameters) + (ranks > 1 ? ranks * statistics : 0);
-    // Two checkpoints, the one that a branch returns to, and the members' weights.
-    const auto needed = static_cast<std::uintmax_t>((branches > 0 ? 3 : 2) * elements + branches * parameters) * sizeof(float);
-    const auto available = fs::space(paths_.out).available;
-    if (available < needed) {
-      throw DataError(Fault{.doing = "checking the room for checkpoints in " + paths_.out.string(),
-                            .expected = std::to_string(needed / 1000000 + 1) + " MB free",
-                            .found = std::to_string(available / 1000000) + " MB",
-                            .remedy = "another --out, or free some space"});
-    }
+    require_room(parameters, statistics);
   });
 }
 
 bool CheckpointKeeper::begins_over_best() const {
   const bool is_alone = fs::exists(paths_.best()) && !fs::exists(paths_.last());  // which is written after every checkpoint
   return is_alone && has_never_saved(paths_.out);
+}
+
+void CheckpointKeeper::require_room(std::int64_t parameters, std::int64_t statistics) const {
+  const std::int64_t weights = parameters + statistics;
+  const std::int64_t ranks = plan_.syncs_norms ? 1 : communicator_.size();
+  const std::int64_t own = Optimizer::state_elements(plan_.optimizer, parameters) + (ranks > 1 ? ranks * statistics : 0);
+  const std::int64_t needed = room_bytes(plan_, {.weights = weights, .checkpoint = weights + own}, keep_last_,
+                                         !plan_.validation.empty() && !plan_.eval_every.is_off());
+  const std::int64_t present = bytes_there(paths_);
+  const std::int64_t missing = needed - present;
+  const auto available = static_cast<std::int64_t>(std::min<std::uintmax_t>(fs::space(paths_.out).available, INT64_MAX));
+  if (available >= missing) return;
+  throw DataError(Fault{
+      .doing = "checking the room for checkpoints in " + paths_.out.string(),
+      .expected = std::to_string(missing / 1000000 + 1) + " MB free" +
+                  (present > 0 ? " besides the " + std::to_string(present / 1000000) + " MB of files that are there" : ""),
+      .found = std::to_string(available / 1000000) + " MB",
+      .remedy = std::string("another --out, ") + (keep_last_ > 1 ? "fewer --keep-checkpoints, " : "") + "or free some space"});
 }
 
 void CheckpointKeeper::warn_once(const std::vector<std::string>& complaints) const {

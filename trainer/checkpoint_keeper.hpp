@@ -26,7 +26,7 @@ class CheckpointKeeper {
   bool is_enabled() const { return !paths_.out.empty(); }
   const CheckpointPaths& paths() const { return paths_; }
 
-  /// Before anything is computed, on the root, agreed on by all: the directory can be written, has room for two checkpoints,
+  /// Before anything is computed, on the root, agreed on by all: the directory can be written, has room for what is saved,
   /// and does not hold another run (unless it is to be resumed). Errors: DataError, ConfigError on every rank.
   void prepare(std::int64_t parameters, std::int64_t statistics) const;
 
@@ -58,6 +58,8 @@ class CheckpointKeeper {
   /// Each rank's own of a checkpoint's statistics, or, where they are of another number of ranks, the average. Collective.
   /// Result: as hand_out's.
   std::int64_t go_on_with(const RankStatistics& statistics, Replica& replica) const;
+  /// On the root. Errors: DataError: less room than the run's files will take.
+  void require_room(std::int64_t parameters, std::int64_t statistics) const;
   /// Of what has no effect on the run: files that cannot be removed, say.
   void warn_once(const std::vector<std::string>& complaints) const;
   /// On the root. Errors: ConfigError: weights of an earlier run, of which there is no checkpoint.

@@ -1,4 +1,5 @@
 // Checkpoints and weights that are damaged or foreign, and disks that cannot take any: refused at once, and nothing is lost.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -187,25 +188,47 @@ TEST(Disk, ThatIsReadOnlyIsRefusedAtOnce) {
   expect_refused(outcome, {(disk.path() / "run").string(), "Read-only file system"});
 }
 
-TEST(Disk, WithoutRoomForTwoCheckpointsIsRefusedAtOnce) {
-  const SmallDisk disk("3m");
+// 2.2 MB a checkpoint, 1.1 MB the weights: three checkpoints while the oldest of two is still there, the last weights, the ones
+// that take their place, and the best.
+TEST(Disk, WithoutRoomForWhatIsSavedIsRefusedAtOnce) {
+  const SmallDisk disk("8m");
   if (!disk.is_mounted()) GTEST_SKIP() << "mounting a tmpfs: " << disk.reason() << " (needs root)";
 
-  const Outcome outcome =
-      run({.ranks = 2, .arguments = training_into(disk.path() / "run", {"--global-batch", "16", "--steps", "2"})});
+  const Outcome outcome = run({.ranks = 2,
+                               .arguments = training_into(disk.path() / "run", {"--global-batch", "16", "--steps", "9",
+                                                                                "--checkpoint-every", "2"})});
 
-  expect_refused(outcome, {"checking the room for checkpoints", "5 MB free"});
+  expect_refused(outcome, {"checking the room for checkpoints", "10 MB free", "fewer --keep-checkpoints"});
 }
 
-// 2.2 MB a checkpoint: the disk is full after a few of the thirty that the run wants to keep.
+TEST(Disk, WithTheRoomThatIsAskedForSuffices) {
+  const SmallDisk disk("11m");
+  if (!disk.is_mounted()) GTEST_SKIP() << "mounting a tmpfs: " << disk.reason() << " (needs root)";
+  const std::vector<std::string> options{"--global-batch", "16", "--checkpoint-every", "2", "--steps"};
+
+  const Outcome outcome = run({.ranks = 2, .arguments = training_into(disk.path() / "run", options + Words{"9"})});
+  const Outcome resumed =
+      run({.ranks = 2, .arguments = training_into(disk.path() / "run", options + Words{"13", "--resume", "auto"})});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome;
+  EXPECT_EQ(resumed.exit_code, 0) << resumed;
+}
+
+// Somebody else fills the disk while the run is at work.
 TEST(Disk, ThatFillsUpEndsAllRanksAndKeepsEveryEarlierCheckpoint) {
-  const SmallDisk disk("12m");
+  const SmallDisk disk("128m");
   if (!disk.is_mounted()) GTEST_SKIP() << "mounting a tmpfs: " << disk.reason() << " (needs root)";
   const fs::path out = disk.path() / "run";
   const std::vector<std::string> options{"--global-batch",     "16", "--steps",      "30", "--checkpoint-every", "1",
                                          "--keep-checkpoints", "30", "--eval-every", "off"};
 
-  const Outcome outcome = run({.ranks = 2, .arguments = training_into(out, options)});
+  Job job({.ranks = 2, .arguments = training_into(out, options)});
+  job.wait_until([&] { return fs::exists(checkpoint(out, 2)); });
+  const fs::path ballast = disk.path() / "ballast";
+  const int descriptor = open(ballast.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  ASSERT_EQ(posix_fallocate(descriptor, 0, static_cast<off_t>(fs::space(disk.path()).available - 10'000'000)), 0);
+  close(descriptor);
+  const Outcome outcome = job.wait();
 
   EXPECT_EQ(outcome.exit_code, 3) << outcome;
   EXPECT_TRUE(outcome.says("No space left on device")) << outcome;
@@ -216,7 +239,7 @@ TEST(Disk, ThatFillsUpEndsAllRanksAndKeepsEveryEarlierCheckpoint) {
   EXPECT_NO_THROW(read_tensor_file(out / "last.safetensors"));
 
   // With more room the run goes on where it was.
-  ASSERT_TRUE(disk.remount(0, "128m"));
+  fs::remove(ballast);
   std::vector<std::string> resuming = options;
   resuming.insert(resuming.end(), {"--resume", "auto"});
   const Outcome resumed = run({.ranks = 2, .arguments = training_into(out, resuming)});
