@@ -183,6 +183,29 @@ std::vector<std::string> tie_values(const OptionTable& table, const std::vector<
   return tied;
 }
 
+// Note [Line breaks pass cxxopts in disguise]
+// It takes no value with a line break, which a path may have: to it, '\n' is ESCAPE n, '\r' is ESCAPE r, and ESCAPE is itself twice.
+constexpr char kEscape = '\x01';
+
+std::string without_line_breaks(const std::string& text) {
+  std::string disguised;
+  for (const char letter : text) {
+    if (letter == '\n' || letter == '\r' || letter == kEscape) disguised += kEscape;
+    disguised += letter == '\n' ? 'n' : letter == '\r' ? 'r' : letter;
+  }
+  return disguised;
+}
+
+std::string with_line_breaks(const std::string& disguised) {
+  std::string text;
+  for (std::size_t at = 0; at < disguised.size(); ++at) {
+    const bool is_escaped = disguised[at] == kEscape && at + 1 < disguised.size();
+    const char letter = is_escaped ? disguised[++at] : disguised[at];
+    text += is_escaped && letter == 'n' ? '\n' : is_escaped && letter == 'r' ? '\r' : letter;
+  }
+  return text;
+}
+
 cxxopts::Options cxxopts_of(const OptionTable& table) {
   cxxopts::Options options(table.program, table.purpose);
   options.set_width(kHelpColumns);
@@ -289,8 +312,7 @@ void add_group(OptionTable& table, const std::string& group, std::vector<Option>
 std::vector<std::string> apply_arguments(const OptionTable& table, const std::vector<std::string>& arguments) {
   std::vector<std::string> faults;
   std::vector<std::string> tied = tie_values(table, arguments, faults);
-  // cxxopts takes no value with a line break, which means no more than a blank in any of ours.
-  for (std::string& argument : tied) std::ranges::replace(argument, '\n', ' ');
+  for (std::string& argument : tied) argument = without_line_breaks(argument);
   std::vector<const char*> argv{table.program.c_str()};
   for (const std::string& argument : tied) argv.push_back(argument.c_str());
   cxxopts::Options options = cxxopts_of(table);
@@ -299,17 +321,18 @@ std::vector<std::string> apply_arguments(const OptionTable& table, const std::ve
 
   for (const Option& option : table.options) {
     if (parsed.count(option.name) == 0) continue;
-    const std::string value = option.value.empty() ? "" : parsed[option.name].as<std::string>();
+    const std::string value = option.value.empty() ? "" : with_line_breaks(parsed[option.name].as<std::string>());
     const std::string expected = option.apply(value);
     if (!expected.empty()) {
       faults.push_back(to_text(Fault{.doing = "--" + option.name, .expected = expected, .found = "'" + value + "'"}));
     }
   }
   std::vector<std::string> stray = parsed.unmatched();
+  std::ranges::transform(stray, stray.begin(), with_line_breaks);
   if (const Positional& positional = table.positional; !positional.label.empty()) {
     const bool has_one = positional.field != nullptr && parsed.count(kPositionalName) > 0;
     if (has_one) {
-      *positional.field = parsed[kPositionalName].as<std::string>();
+      *positional.field = with_line_breaks(parsed[kPositionalName].as<std::string>());
     } else if (positional.fields != nullptr && !stray.empty()) {
       *positional.fields = std::move(stray);
       stray.clear();

@@ -383,6 +383,15 @@ TEST(CommandLine, EveryEvalOptionReachesItsField) {
   expect_error({"train", "--class-indices", "list.txt"}, {"--class-indices: expected an option of dtrain train"});
 }
 
+TEST(CommandLine, KeepsValuesAsTheyWereGiven) {
+  for (const std::string name : {"a\nb", "a\r\nb", "\n", "a\x01n", "\x01\x01", "a=b --out c"}) {
+    EXPECT_EQ(parsed<TrainConfig>({"--data", "x/" + name, "--out", name}).out, name);
+    EXPECT_EQ(parsed<TrainConfig>({"--data=x/" + name, "--steps", "3"}).data, "x/" + name);
+    EXPECT_EQ(parsed<InspectConfig>({"inspect", "x/" + name}).file, "x/" + name);
+    EXPECT_EQ(parsed<PlotConfig>({"plot", "x/" + name, "y"}).runs, (std::vector<std::string>{"x/" + name, "y"}));
+  }
+}
+
 TEST(CommandLine, TheOtherCommandsAreRead) {
   const auto init = parsed<InitConfig>(
       {"init", "--model", "lenet5", "--seed", "7", "--out", "o.safetensors", "--num-classes", "3", "--zero-init-gamma", "on"});
