@@ -90,7 +90,7 @@ Command parse(OptionTable (*make_table)(Config&), const std::vector<std::string>
   if (faults.empty()) return config;
   std::string text = table.program + ": " + counted(std::ssize(faults), "fault");
   for (const std::string& fault : faults) text += "\n  " + fault;
-  throw ConfigError(text + "\nAll options: " + table.program + " --help");
+  throw ConfigError(text + "\n  All options: " + table.program + " --help");
 }
 
 struct CommandEntry {

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <utility>
 
 #include "dtrain/checkpoint.hpp"
@@ -16,6 +17,7 @@
 #include "dtrain/models.hpp"
 #include "trainer/class_matching.hpp"
 #include "trainer/text_table.hpp"
+#include "trainer/visible_text.hpp"
 
 namespace dtrain {
 namespace {
@@ -102,6 +104,15 @@ std::vector<std::string> tensor_row(const FileTensor& tensor) {
           range.not_finite > 0 ? std::to_string(range.not_finite) + " NOT FINITE" : ""};
 }
 
+/// A line of its own for each line of the value, if it has several.
+std::string metadata_text(const std::string& key, const std::string& value) {
+  std::string text = "  " + visible_text(key) + ":";
+  if (value.find('\n') == std::string::npos) return text + " " + visible_text(value) + "\n";
+  std::istringstream lines(value);
+  for (std::string line; std::getline(lines, line);) text += "\n    " + visible_text(line);
+  return text + "\n";
+}
+
 }  // namespace
 
 std::string write_fresh_weights(const InitConfig& config) {
@@ -111,7 +122,7 @@ std::string write_fresh_weights(const InitConfig& config) {
   ParameterStore parameters = plain_store(network);
   initialize(network, config.seed, parameters);
   write_tensor_file(config.out, export_weights(parameters, tensor_names(network), {.model = network.name}));
-  return "wrote " + config.out + ": " + network.name + ", " + counted(network.num_classes, "class", "classes") + ", " +
+  return "wrote " + visible_text(config.out) + ": " + network.name + ", " + counted(network.num_classes, "class", "classes") + ", " +
          grouped(parameters.parameter_count()) + " parameters, seed " + std::to_string(config.seed) + "\n";
 }
 
@@ -174,31 +185,21 @@ std::string plan_text(const ModelsConfig& config, const RankMemory& memory, std:
 std::string render_demo(const MakeDemoConfig& config) {
   if (config.force) remove_demo(config.directory);
   make_demo(config.directory, config.options);
-  return "wrote " + config.directory + ": ten classes of " + std::to_string(config.options.train_per_class) + " training and " +
+  return "wrote " + visible_text(config.directory) + ": ten classes of " + std::to_string(config.options.train_per_class) + " training and " +
          counted(config.options.val_per_class, "validation picture") + "\n";
 }
 
 std::string inspect_text(const InspectConfig& config) {
   const TensorFile file = read_tensor_file(config.file);
-  std::string text = config.file + "\n";
+  std::string text = visible_text(config.file) + "\n";
   // Reading has verified the checksum of every file that carries dtrain's mark.
   text += file.metadata.contains("dtrain.version") ? "  checksum: right (written by dtrain)\n"
                                                    : "  checksum: none (written by another program)\n";
   const std::vector<std::string> classes = card_of(file).class_names;
   if (const std::string model = model_that_fits(file); !model.empty()) text += "  tensors: those of model " + model + "\n";
   for (const auto& [key, value] : file.metadata) {
-    if (key == "class_names" && !classes.empty()) {
-      text += "  class_names: " + std::to_string(classes.size()) + ": " + class_list(classes) + "\n";
-      continue;
-    }
-    if (value.find('\n') == std::string::npos) {
-      text += "  " + key + ": " + value + "\n";
-      continue;
-    }
-    text += "  " + key + ":\n    ";
-    for (const char letter : value) text += letter == '\n' ? std::string("\n    ") : std::string(1, letter);
-    text.erase(text.find_last_not_of(' ') + 1);
-    if (!text.ends_with('\n')) text += "\n";
+    const bool is_list = key == "class_names" && !classes.empty();
+    text += metadata_text(key, is_list ? std::to_string(classes.size()) + ": " + class_list(classes) : value);
   }
   std::vector<std::vector<std::string>> rows{{"tensor", "shape", "type", "min", "max", "mean", ""}};
   std::int64_t elements = 0;

@@ -2,18 +2,22 @@
 #include "launch/logging.hpp"
 
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <memory>
+#include <mutex>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "dtrain/error.hpp"
 #include "trainer/launcher_stream.hpp"
+#include "trainer/visible_text.hpp"
 
 namespace dtrain {
 namespace {
@@ -31,9 +35,19 @@ class LevelWord : public spdlog::custom_flag_formatter {
   std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<LevelWord>(); }
 };
 
+/// What is said, whose words may come from files: names of images, say.
+class SafeWords : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& line) override {
+    const std::string words = visible_lines({message.payload.data(), message.payload.size()});
+    line.append(words.data(), words.data() + words.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<SafeWords>(); }
+};
+
 std::unique_ptr<spdlog::formatter> form(const std::string& pattern) {
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
-  formatter->add_flag<LevelWord>('*').set_pattern(pattern);
+  formatter->add_flag<LevelWord>('*').add_flag<SafeWords>('W').set_pattern(pattern);
   return formatter;
 }
 
@@ -43,6 +57,36 @@ class TerminalSink : public spdlog::sinks::stderr_color_sink_mt {
   void log(const spdlog::details::log_msg& message) override {
     if (launcher_stream_has_reader(STDERR_FILENO)) spdlog::sinks::stderr_color_sink_mt::log(message);
   }
+};
+
+/// Appended to, under its own name alone: a link would lead to another file.
+class FileSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  /// Errors: spdlog_ex.
+  explicit FileSink(const std::string& path)
+      : descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666)) {
+    if (descriptor_ >= 0) return;
+    const int error_number = errno;
+    throw spdlog::spdlog_ex(error_number == ELOOP ? "a symbolic link" : std::generic_category().message(error_number));
+  }
+  FileSink(const FileSink&) = delete;
+  FileSink& operator=(const FileSink&) = delete;
+  ~FileSink() override { close(descriptor_); }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    for (std::size_t at = 0; at < line.size();) {
+      const ssize_t written = write(descriptor_, line.data() + at, line.size() - at);
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) throw spdlog::spdlog_ex("writing the log file", errno);
+      at += static_cast<std::size_t>(written);
+    }
+  }
+  void flush_() override {}
+
+  int descriptor_;
 };
 
 /// A host name may hold anything; % would begin a flag.
@@ -58,10 +102,10 @@ spdlog::sink_ptr open_log_file(const std::filesystem::path& path) {
   try {
     if (fault) throw spdlog::spdlog_ex(fault.message());
     if (std::filesystem::is_fifo(path, fault)) throw spdlog::spdlog_ex("a pipe, which would wait for a reader");
-    return std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
+    return std::make_shared<FileSink>(path.string());
   } catch (const spdlog::spdlog_ex& error) {
     throw DataError(Fault{.doing = "opening the log file " + path.string(),
-                          .expected = "a directory that can be written",
+                          .expected = "a file that can be written, in a directory that can be",
                           .found = error.what(),
                           .remedy = "another --out"});
   }
@@ -73,11 +117,11 @@ void start_logging(const LogSetup& setup) {
   auto terminal = std::make_shared<TerminalSink>();
   const bool is_root = setup.rank == 0;
   const std::string who = is_root ? "" : "[rank " + std::to_string(setup.rank) + " on " + escaped(setup.host) + "] ";
-  terminal->set_formatter(form("%^%*%$" + who + "%v"));
+  terminal->set_formatter(form("%^%*%$" + who + "%W"));
   std::vector<spdlog::sink_ptr> sinks{terminal};
   if (is_root && !setup.file.empty()) {
     sinks.push_back(open_log_file(setup.file));
-    sinks.back()->set_formatter(form("%Y-%m-%d %H:%M:%S %*%v"));
+    sinks.back()->set_formatter(form("%Y-%m-%d %H:%M:%S %*%W"));
   }
   auto logger = std::make_shared<spdlog::logger>("dtrain", sinks.begin(), sinks.end());
   logger->set_level(is_root ? spdlog::level::info : spdlog::level::warn);

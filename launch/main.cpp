@@ -173,7 +173,7 @@ void refuse_shared_cores(const Communicator& communicator, const MachinePlan& pl
   std::vector<std::string> texts = communicator.gather_texts(shared_cores_text(plan));
   std::erase(texts, "");
   if (texts.empty()) return;
-  const std::string others = texts.size() == 1 ? "" : "\nand so on " + counted(std::ssize(texts) - 1, "other machine");
+  const std::string others = texts.size() == 1 ? "" : "\n  and so on " + counted(std::ssize(texts) - 1, "other machine");
   throw ConfigError(texts.front() + ", or --bind none to have it so all the same" + others);
 }
 

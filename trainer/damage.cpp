@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "dtrain/error.hpp"
+#include "trainer/visible_text.hpp"
 
 namespace dtrain {
 namespace {
@@ -63,11 +64,11 @@ void require_few_damaged(const DamagedImages& damaged, std::int64_t max_damaged,
   if (damaged.count() <= max_damaged) return;
   std::string examples;
   for (std::size_t i = 0; i < damaged.names.size(); ++i) {
-    examples += "\n  " + (damaged.messages[i].empty() ? damaged.names[i] : damaged.messages[i]);
+    examples += "\n  " + visible_text(damaged.messages[i].empty() ? damaged.names[i] : damaged.messages[i]);
   }
   throw DataError(Fault{.doing = doing + ", over all ranks",
                         .expected = "at most " + counted(max_damaged, "damaged image"),
-                        .found = std::to_string(damaged.count()) + " so far, for example" + examples + "\n",
+                        .found = std::to_string(damaged.count()) + " so far, for example" + examples + "\n  ",
                         .remedy = "restore these files from their source or delete them, or allow more (--max-damaged)"});
 }
 

@@ -11,6 +11,7 @@
 #include "trainer/start.hpp"
 #include "trainer/text_file.hpp"
 #include "trainer/training.hpp"
+#include "trainer/visible_text.hpp"
 #include "trainer/weights_defaults.hpp"
 
 namespace dtrain {
@@ -71,8 +72,8 @@ int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvir
   if (!communicator.is_root()) return static_cast<int>(ExitCode::done);
   write_text_file(config.dry_run, "--dry-run", schedule_picture(plan));
   std::fputs(schedule_table(plan, images_per_s).c_str(), stdout);
-  for (const std::string& doubt : doubts) std::printf("warning: %s\n", doubt.c_str());
-  std::printf("drawn in %s\n", config.dry_run.c_str());
+  for (const std::string& doubt : doubts) std::printf("warning: %s\n", visible_lines(doubt).c_str());
+  std::printf("drawn in %s\n", visible_text(config.dry_run).c_str());
   std::fflush(stdout);
   return static_cast<int>(ExitCode::done);
 }

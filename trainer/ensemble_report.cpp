@@ -3,6 +3,8 @@
 
 #include <cstdio>
 
+#include "trainer/visible_text.hpp"
+
 namespace dtrain {
 namespace {
 
@@ -29,7 +31,7 @@ std::string scores_text(const EvaluationResult& result) {
 std::string members_text(const std::vector<std::string>& files, const EnsembleResult& result) {
   std::string text;
   if (!result.agreement) return text;
-  for (std::size_t k = 0; k < files.size(); ++k) text += scores_text(result.members[k]) + "  of " + files[k] + "\n";
+  for (std::size_t k = 0; k < files.size(); ++k) text += scores_text(result.members[k]) + "  of " + visible_text(files[k]) + "\n";
   return text;
 }
 

@@ -8,6 +8,7 @@
 #include "schedules/shards.hpp"
 #include "trainer/clock.hpp"
 #include "trainer/learning_watch.hpp"
+#include "trainer/visible_text.hpp"
 
 namespace dtrain {
 namespace {
@@ -16,7 +17,7 @@ namespace {
   throw DataError(Fault{.doing = "evaluating",
                         .expected = "an image that can be read",
                         .found = "none among " + std::to_string(damaged.count()) +
-                                 (damaged.messages.empty() ? "" : ", for example\n  " + damaged.messages.front() + "\n"),
+                                 (damaged.messages.empty() ? "" : ", for example\n  " + visible_text(damaged.messages.front()) + "\n  "),
                         .remedy = "restore the files from their source, or name other images"});
 }
 

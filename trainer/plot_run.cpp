@@ -10,6 +10,7 @@
 
 #include "dtrain/error.hpp"
 #include "trainer/text_file.hpp"
+#include "trainer/visible_text.hpp"
 
 namespace dtrain {
 namespace {
@@ -61,7 +62,7 @@ std::string summary_of(const RunHistory& run) {
   }
   std::array<char, 48> epochs{};
   std::snprintf(epochs.data(), epochs.size(), " to epoch %.2f", run.steps.back().epoch);
-  return run.name + ": " + counted(std::ssize(run.steps), "step") + epochs.data() + best.data() + "\n";
+  return visible_text(run.name) + ": " + counted(std::ssize(run.steps), "step") + epochs.data() + best.data() + "\n";
 }
 
 }  // namespace
@@ -124,14 +125,14 @@ std::string plot_runs(const PlotConfig& config) {
   for (const std::string& run : config.runs) {
     ReadRun read = read_run(run);
     text += summary_of(read.history);
-    for (const std::string& remark : read.remarks) text += remark + "\n";
+    for (const std::string& remark : read.remarks) text += visible_text(remark) + "\n";
     runs.push_back(std::move(read.history));
   }
   const fs::path drawing = drawing_of(config);
   const fs::path table = config.csv.empty() ? fs::path(drawing).replace_extension(".csv") : fs::path(config.csv);
   write_text_file(drawing, "--out", run_picture(runs));
   write_text_file(table, "--csv", csv_of(runs));
-  return text + "drawn in " + drawing.string() + "; a row an epoch in " + table.string() + "\n";
+  return text + "drawn in " + visible_text(drawing.string()) + "; a row an epoch in " + visible_text(table.string()) + "\n";
 }
 
 }  // namespace dtrain

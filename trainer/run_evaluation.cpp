@@ -27,6 +27,7 @@
 #include "trainer/start.hpp"
 #include "trainer/text_file.hpp"
 #include "trainer/text_table.hpp"
+#include "trainer/visible_text.hpp"
 #include "trainer/weights_defaults.hpp"
 
 namespace dtrain {
@@ -58,7 +59,7 @@ void print_result(const EvalConfig& config, const std::vector<std::string>& file
   const std::string of = result.agreement ? "  of the ensemble" : "";
   std::fputs(members_text(files, result).c_str(), stdout);
   std::printf("%s%s  on %s of %s%s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
-              counted(whole.sums.samples, "picture").c_str(), config.data.c_str(), left_out_text(whole.left_out).c_str(),
+              counted(whole.sums.samples, "picture").c_str(), visible_text(config.data).c_str(), left_out_text(whole.left_out).c_str(),
               static_cast<double>(whole.sums.samples) / whole.seconds);
   std::fputs(agreement_text(result).c_str(), stdout);
 }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "trainer/visible_text.hpp"
+
 namespace dtrain {
 namespace {
 
@@ -13,7 +15,9 @@ std::size_t columns(const std::string& text) {
 
 }  // namespace
 
-std::string table_text(const std::vector<std::vector<std::string>>& rows) {
+std::string table_text(const std::vector<std::vector<std::string>>& cells) {
+  std::vector<std::vector<std::string>> rows = cells;
+  for (auto& row : rows) std::ranges::transform(row, row.begin(), visible_text);
   std::vector<std::size_t> widths(rows.empty() ? 0 : rows.front().size(), 0);
   for (const auto& row : rows) {
     for (std::size_t column = 0; column < row.size(); ++column) widths[column] = std::max(widths[column], columns(row[column]));

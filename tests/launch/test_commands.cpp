@@ -135,6 +135,19 @@ TEST_F(Commands, InspectGivesTheRangeOfValuesAndCountsWhatIsNotFinite) {
   EXPECT_NE(text.find("2 tensors, 4 elements"), std::string::npos) << text;
 }
 
+TEST_F(Commands, InspectShowsControlCharactersInsteadOfObeyingThem) {
+  TensorFile file;
+  file.tensors.push_back({.name = "w\x1b[2J", .shape = {1}, .f32 = {0.0f}});
+  file.metadata["title\x1b]0;x\a"] = "one\r\ntwo\x1b[31m";
+  write_tensor_file(path("f.safetensors"), file);
+
+  const std::string text = inspect_text({.file = path("f.safetensors")});
+
+  EXPECT_NE(text.find("  w\\x1b[2J  (1)"), std::string::npos) << text;
+  EXPECT_NE(text.find("  title\\x1b]0;x\\x07:\n    one\\x0d\n    two\\x1b[31m\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find_first_of("\x1b\r\a"), std::string::npos) << text;
+}
+
 TEST_F(Commands, InspectRefusesADamagedFile) {
   write_fresh_weights({.model = "lenet5", .out = path("w.safetensors")});
   std::fstream stream(path("w.safetensors"), std::ios::in | std::ios::out | std::ios::binary);

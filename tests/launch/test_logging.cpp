@@ -69,6 +69,28 @@ TEST_F(Logging, RankZeroSpeaksPlainLines) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "epoch 1\nerror: no space left\n");
 }
 
+TEST_F(Logging, ShowsWhatFilesAreCalledAndDoesNotObeyIt) {
+  testing::internal::CaptureStderr();
+  start_logging({.rank = 0, .host = "node", .file = file()});
+  spdlog::warn("unreadable: {}; for example\n  {}", "bad\x1b[31m\r\nerror: [rank 7] forged.jpg", "b.jpg");
+  const std::string expected =
+      "warning: unreadable: bad\\x1b[31m\\x0d\\x0aerror: [rank 7] forged.jpg; for example\n  b.jpg\n";
+
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), expected);
+  EXPECT_TRUE(contents().ends_with(expected)) << contents();
+}
+
+TEST_F(Logging, WritesThroughNoLink) {
+  std::filesystem::create_directories(file().parent_path());
+  std::ofstream(directory_ / "victim") << "precious";
+  std::filesystem::create_symlink(directory_ / "victim", file());
+
+  EXPECT_THROW(start_logging({.rank = 0, .host = "node", .file = file()}), DataError);
+
+  std::ifstream victim(directory_ / "victim");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(victim), {}), "precious");
+}
+
 TEST_F(Logging, AFileThatCannotBeWrittenIsAnErrorOfTheDisk) {
   try {
     start_logging({.rank = 0, .host = "node", .file = "/proc/nowhere/log.txt"});
