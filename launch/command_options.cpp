@@ -350,7 +350,7 @@ OptionTable init_table(InitConfig& c) {
                 aux_heads_option(c.aux_heads),
                 on_off_option("zero-init-gamma", "Start the last batch-norm of residual blocks at 0.", c.zero_init_gamma),
                 seed_option("Equal seeds give equal weights.", c.seed),
-                text_option("out", "FILE", "Where to write (safetensors).", c.out, "required"),
+                text_option("out", "FILE", "Where to write (safetensors); a file that is there stays.", c.out, "required"),
             });
   return table;
 }

@@ -16,6 +16,7 @@
 #include "dtrain/error.hpp"
 #include "dtrain/models.hpp"
 #include "trainer/class_matching.hpp"
+#include "trainer/output_files.hpp"
 #include "trainer/text_table.hpp"
 #include "trainer/visible_text.hpp"
 
@@ -116,6 +117,7 @@ std::string metadata_text(const std::string& key, const std::string& value) {
 }  // namespace
 
 std::string write_fresh_weights(const InitConfig& config) {
+  require_sound_outputs({{.option = "--out", .path = config.out, .is_replaced = true, .is_new = true}}, {});
   const NetworkSpec network = build_model(
       config.model,
       {.num_classes = config.num_classes, .zero_init_last_norm = config.zero_init_gamma, .aux_heads = config.aux_heads});

@@ -65,7 +65,7 @@ int run_dry(const TrainConfig& asked, Communicator& communicator, const RunEnvir
   if (communicator.is_root()) {
     log_data(data.summary, preparation_lines(plan.train_transform, plan.eval_transform),
              data.is_synthetic ? nullptr : data.train.get());
-    require_sound_outputs({{.option = "--dry-run", .path = config.dry_run}}, {});
+    require_sound_outputs({{.option = "--dry-run", .path = config.dry_run, .mark = output_mark::drawing}}, {});
   }
   const double images_per_s =
       config.images_per_s ? *config.images_per_s : measured_speed(config, plan, data, ranks, environment);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
 #include <system_error>
 
 #include "dtrain/error.hpp"
@@ -26,6 +27,34 @@ void try_to_create(const NamedFile& file, const std::filesystem::path& path) {
   if (descriptor < 0) throw_unwritable(file, std::generic_category().message(errno));
   close(descriptor);
   unlink(path.c_str());
+}
+
+constexpr std::size_t kMarkWithin_bytes = 4096;
+
+bool has_mark(const std::filesystem::path& path, std::string_view mark) {
+  std::string beginning(kMarkWithin_bytes, '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(beginning.data(), std::ssize(beginning));
+  return std::string_view(beginning).substr(0, static_cast<std::size_t>(file.gcount())).find(mark) != std::string_view::npos;
+}
+
+/// Files that a user has, and named by mistake, or to which a link leads.
+void require_own(const NamedFile& file) {
+  std::error_code none;
+  if (file.is_no_link && std::filesystem::is_symlink(std::filesystem::symlink_status(file.path, none))) {
+    throw DataError(Fault{.doing = "looking at " + file.path.string(),
+                          .expected = "a file of the run, or none yet",
+                          .found = "a symbolic link, which leads to another file",
+                          .remedy = "remove the link; " + file.option + " FILE writes elsewhere"});
+  }
+  if (!file.is_new && file.mark.empty()) return;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file.path, error) || std::filesystem::file_size(file.path, error) == 0 || error) return;
+  if (!file.is_new && has_mark(file.path, file.mark)) return;
+  throw DataError(Fault{.doing = "looking at " + file.path.string() + " (" + file.option + ")",
+                        .expected = file.is_new ? "no file yet" : "no file yet, or an earlier one of " + file.option,
+                        .found = file.is_new ? "one, which will not be replaced" : "another file, which will not be replaced",
+                        .remedy = "another path, or move that file away"});
 }
 
 void require_writable_output(const NamedFile& file) {
@@ -75,7 +104,9 @@ void require_sound_outputs(const std::vector<NamedFile>& outputs, const std::vec
     for (std::size_t k = 0; k < i; ++k) require_apart(outputs[i], outputs[k]);
   }
   for (const NamedFile& output : outputs) {
-    if (!output.path.empty()) require_writable_output(output);
+    if (output.path.empty()) continue;
+    require_own(output);
+    require_writable_output(output);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "dtrain/error.hpp"
+#include "trainer/output_files.hpp"
 #include "trainer/text_file.hpp"
 #include "trainer/visible_text.hpp"
 
@@ -130,6 +131,11 @@ std::string plot_runs(const PlotConfig& config) {
   }
   const fs::path drawing = drawing_of(config);
   const fs::path table = config.csv.empty() ? fs::path(drawing).replace_extension(".csv") : fs::path(config.csv);
+  std::vector<NamedFile> metrics;
+  for (const std::string& run : config.runs) metrics.push_back({.option = run, .path = metrics_of(run)});
+  require_sound_outputs({{.option = "--out", .path = drawing, .mark = output_mark::drawing},
+                         {.option = "--csv", .path = table, .mark = output_mark::epochs_csv}},
+                        metrics);
   write_text_file(drawing, "--out", run_picture(runs));
   write_text_file(table, "--csv", csv_of(runs));
   return text + "drawn in " + visible_text(drawing.string()) + "; a row an epoch in " + visible_text(table.string()) + "\n";

@@ -151,7 +151,9 @@ class Bench {
 
   void require_writable_files() const {
     if (!ranks_.all().is_root()) return;
-    require_sound_outputs({{.option = "--json", .path = config_.json}, {.option = "--csv", .path = config_.csv}}, {});
+    require_sound_outputs({{.option = "--json", .path = config_.json, .mark = output_mark::bench_json},
+                           {.option = "--csv", .path = config_.csv, .mark = output_mark::bench_csv}},
+                          {});
   }
 
   /// After every combination: a measurement that is cut short leaves what it has.

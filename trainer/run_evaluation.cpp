@@ -36,9 +36,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::vector<NamedFile> outputs_of(const EvalConfig& config) {
-  return {{.option = "--report", .path = config.report},
-          {.option = "--logits", .path = config.logits, .is_replaced = true},
-          {.option = "--confusion", .path = config.confusion}};
+  return {{.option = "--report", .path = config.report, .mark = output_mark::report},
+          {.option = "--logits", .path = config.logits, .is_replaced = true, .mark = output_mark::logits},
+          {.option = "--confusion", .path = config.confusion, .mark = output_mark::confusion}};
 }
 
 std::vector<NamedFile> inputs_of(const EvalConfig& config) {

@@ -17,9 +17,15 @@ std::filesystem::path report_path(const TrainConfig& config) { return path_or(co
 std::filesystem::path metrics_path(const TrainConfig& config) { return path_or(config.metrics, config.out, "metrics.jsonl"); }
 
 std::vector<NamedFile> training_outputs(const TrainConfig& config) {
-  std::vector<NamedFile> files{{.option = "--report", .path = report_path(config)},
-                               {.option = "--profile", .path = config.profile},
-                               {.option = "--metrics", .path = metrics_path(config)}};
+  std::vector<NamedFile> files{{.option = "--report",
+                                .path = report_path(config),
+                                .mark = output_mark::report,
+                                .is_no_link = config.report.empty()},
+                               {.option = "--profile", .path = config.profile, .mark = output_mark::profile},
+                               {.option = "--metrics",
+                                .path = metrics_path(config),
+                                .mark = output_mark::metrics,
+                                .is_no_link = config.metrics.empty()}};
   if (config.out.empty()) return files;
   const CheckpointPaths paths{.out = config.out};
   for (const auto& path : {paths.last(), paths.best(), paths.average()}) {
@@ -27,6 +33,12 @@ std::vector<NamedFile> training_outputs(const TrainConfig& config) {
   }
   files.push_back({.option = "--out", .path = paths.out / "log.txt"});
   return files;
+}
+
+std::vector<NamedFile> training_inputs(const TrainConfig& config) {
+  const bool resumes_file = config.resume != "off" && config.resume != "auto";
+  return {{.option = "--init-from", .path = config.init_from},
+          {.option = "--resume", .path = resumes_file ? config.resume : std::string()}};
 }
 
 }  // namespace dtrain

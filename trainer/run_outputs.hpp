@@ -15,5 +15,7 @@ std::filesystem::path metrics_path(const TrainConfig& config);
 
 /// All of them, to be looked at before the work. Some paths may be empty.
 std::vector<NamedFile> training_outputs(const TrainConfig& config);
+/// The files of weights that it begins with.
+std::vector<NamedFile> training_inputs(const TrainConfig& config);
 
 }  // namespace dtrain

@@ -67,9 +67,7 @@ class TrainingRun {
                data_.is_synthetic ? nullptr : data_.train.get());
     }
     keeper_.prepare(replica_.parameters().parameter_count(), std::ssize(replica_.parameters().statistics()));
-    if (communicator_.is_root()) {
-      require_sound_outputs(training_outputs(config_), {{.option = "--init-from", .path = config_.init_from}});
-    }
+    if (communicator_.is_root()) require_sound_outputs(training_outputs(config_), training_inputs(config_));
     compile();
     const std::int64_t first_step = load_weights();
     if (environment_.directory != nullptr) {

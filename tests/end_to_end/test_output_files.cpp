@@ -45,14 +45,15 @@ TEST(OutputPaths, AreNotCreatedByARunThatFails) {
   for (std::int64_t k = 0; k < 8; ++k) truncate_file(demo_picture(data, "train", 0, k), 0.4);
   const fs::path report = new_path("report.json");
   const fs::path old = new_path("profile.json");
-  write_text(old, "old");
+  const std::string earlier = "{\n \"model\": \"of an earlier run\"}";
+  write_text(old, earlier);
 
   const Outcome outcome = run({.arguments = training_on(data, {"--epochs", "1", "--global-batch", "16", "--max-damaged", "0", "--report",
                                                                report.string(), "--profile", old.string()})});
 
   EXPECT_EQ(outcome.exit_code, 3) << outcome;
   EXPECT_FALSE(fs::exists(report));
-  EXPECT_EQ(read_text(old), "old");
+  EXPECT_EQ(read_text(old), earlier);
 }
 
 TEST(OutputPaths, AreNeitherInputsNorTheSameTwice) {
@@ -70,6 +71,41 @@ TEST(OutputPaths, AreNeitherInputsNorTheSameTwice) {
   EXPECT_EQ(training_outcome.exit_code, 2) << training_outcome;
   EXPECT_EQ(read_text(fresh_weights()), before);
   EXPECT_FALSE(fs::exists(twice));
+}
+
+TEST(OutputPaths, TakeThePlaceOfTheirOwnKindAlone) {
+  const fs::path report = new_path("report.json"), logits = new_path("logits.safetensors"), table = new_path("table.csv");
+  const Words options{"--report", report.string(), "--logits", logits.string(), "--confusion", table.string()};
+  for (int time = 0; time < 2; ++time) {
+    const Outcome outcome = run({.arguments = evaluation_of(demo_data(), options)});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  }
+  const std::string before = read_text(logits);
+
+  for (const Words& mixed : {Words{"--report", table.string()}, Words{"--confusion", logits.string()}, Words{"--logits", report.string()},
+                             Words{"--report", demo_picture(demo_data(), "val", 0, 0).string()}}) {
+    const Outcome outcome = run({.arguments = evaluation_of("/nonexistent/images", mixed)});
+
+    EXPECT_EQ(outcome.exit_code, 3) << outcome;
+    EXPECT_TRUE(outcome.says(mixed[1] + " (" + mixed[0] + ")")) << outcome;
+    EXPECT_TRUE(outcome.says("will not be replaced")) << outcome;
+  }
+  EXPECT_EQ(read_text(logits), before);
+}
+
+TEST(OutputPaths, OfARunAreNoLinks) {
+  const fs::path victim = new_path("victim");
+  write_text(victim, "precious");
+  for (const char* name : {"metrics.jsonl", "report.json", "log.txt", ".lock"}) {
+    const fs::path out = new_path("linked");
+    fs::create_directories(out);
+    fs::create_symlink(victim, out / name);
+
+    const Outcome outcome = run({.arguments = training_into(out, {"--steps", "1", "--global-batch", "16"})});
+
+    expect_refused(outcome, {(out / name).string(), "a symbolic link"});
+    EXPECT_EQ(read_text(victim), "precious") << name;
+  }
 }
 
 TEST(OutputPaths, LogitsHaveARowForEachImageThatCanBeRead) {

@@ -148,6 +148,16 @@ TEST_F(Commands, InspectShowsControlCharactersInsteadOfObeyingThem) {
   EXPECT_EQ(text.find_first_of("\x1b\r\a"), std::string::npos) << text;
 }
 
+TEST_F(Commands, InitReplacesNoFile) {
+  write_fresh_weights({.model = "lenet5", .seed = 3, .out = path("w.safetensors")});
+
+  EXPECT_THROW(write_fresh_weights({.model = "lenet5", .seed = 4, .out = path("w.safetensors")}), DataError);
+
+  write_fresh_weights({.model = "lenet5", .seed = 3, .out = path("again.safetensors")});
+  EXPECT_EQ(read_tensor_file(path("w.safetensors")).tensors.front().f32,
+            read_tensor_file(path("again.safetensors")).tensors.front().f32);
+}
+
 TEST_F(Commands, InspectRefusesADamagedFile) {
   write_fresh_weights({.model = "lenet5", .out = path("w.safetensors")});
   std::fstream stream(path("w.safetensors"), std::ios::in | std::ios::out | std::ios::binary);

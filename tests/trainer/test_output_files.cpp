@@ -40,12 +40,15 @@ std::string output_fault(const std::vector<NamedFile>& outputs, const std::vecto
 
 TEST_F(OutputFiles, AreNeitherLeftBehindNorChanged) {
   std::ofstream(directory_ / "old") << "content";
+  std::ofstream(directory_ / "empty");
 
   for (const bool is_replaced : {false, true}) {
-    EXPECT_EQ(output_fault({{"--a", directory_ / "new", is_replaced}, {"--b", directory_ / "old", is_replaced}, {"--c", ""}}), "");
+    EXPECT_EQ(output_fault({{"--a", directory_ / "new", is_replaced}, {"--b", directory_ / "old", is_replaced, "cont"}, {"--c", ""},
+                            {"--d", directory_ / "empty", is_replaced, "cont"}}),
+              "");
   }
 
-  EXPECT_EQ(files(), 1);
+  EXPECT_EQ(files(), 2);
   std::ifstream old(directory_ / "old");
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(old), {}), "content");
 }
@@ -58,6 +61,30 @@ TEST_F(OutputFiles, ThatCannotBeWrittenAreNamedWithTheirOption) {
     EXPECT_NE(output_fault({{"--report", directory_, is_replaced}}).find("a directory"), std::string::npos);
   }
   EXPECT_NE(output_fault({{"--logits", "/dev/null", true}}).find("no regular file"), std::string::npos) << "it would be replaced";
+}
+
+TEST_F(OutputFiles, TakeThePlaceOfNobodysFile) {
+  std::ofstream(directory_ / "thesis") << "years of work";
+  std::ofstream(directory_ / "report") << "{\n  \"model\": \"lenet5\"";
+
+  for (const bool is_replaced : {false, true}) {
+    const std::string foreign = output_fault({{"--report", directory_ / "thesis", is_replaced, output_mark::report}});
+    EXPECT_TRUE(foreign.starts_with("3 looking at " + (directory_ / "thesis").string() + " (--report)")) << foreign;
+    EXPECT_NE(foreign.find("will not be replaced"), std::string::npos) << foreign;
+    EXPECT_EQ(output_fault({{"--report", directory_ / "report", is_replaced, output_mark::report}}), "");
+  }
+  const NamedFile fresh{.option = "--out", .path = directory_ / "report", .is_replaced = true, .is_new = true};
+  EXPECT_NE(output_fault({fresh}).find("expected no file yet"), std::string::npos);
+}
+
+TEST_F(OutputFiles, OfARunAreNoLinks) {
+  fs::create_symlink(directory_ / "elsewhere", directory_ / "metrics.jsonl");
+
+  const std::string fault =
+      output_fault({{.option = "--metrics", .path = directory_ / "metrics.jsonl", .is_no_link = true}});
+
+  EXPECT_NE(fault.find("a symbolic link"), std::string::npos) << fault;
+  EXPECT_EQ(output_fault({{.option = "--metrics", .path = directory_ / "metrics.jsonl"}}), "") << "where the user named it";
 }
 
 TEST_F(OutputFiles, MayBeDevicesAndPipesWithoutAReader) {

@@ -114,6 +114,21 @@ TEST(PlotRun, RefusesWhatHasNoSteps) {
   EXPECT_THROW(plot_runs({.runs = {(fs::path(testing::TempDir()) / "dtrain_no_such_run").string()}}), DataError);
 }
 
+TEST(PlotRun, ReplacesItsOwnDrawingsAlone) {
+  const fs::path run = run_with("twice", kTwoEpochs);
+  const std::string metrics = (run / "metrics.jsonl").string();
+  std::ofstream(run / "notes.csv") << "years of work\n";
+
+  for (int time = 0; time < 2; ++time) EXPECT_NO_THROW(plot_runs({.runs = {run.string()}}));
+
+  EXPECT_THROW(plot_runs({.runs = {run.string()}, .out = metrics}), ConfigError) << "its input";
+  EXPECT_THROW(plot_runs({.runs = {run.string()}, .csv = metrics}), ConfigError);
+  EXPECT_THROW(plot_runs({.runs = {run.string()}, .out = (run / "notes.svg").string()}), DataError) << "the table beside it";
+  EXPECT_THROW(plot_runs({.runs = {run.string()}, .out = (run / "plot.csv").string()}), ConfigError) << "drawing and table";
+  EXPECT_EQ(text_of(metrics), kTwoEpochs);
+  EXPECT_EQ(text_of(run / "notes.csv"), "years of work\n");
+}
+
 TEST(PlotRun, ComparesRunsInOneDrawingAndOneTable) {
   const fs::path a = run_with("a", kTwoEpochs), b = run_with("b <&>", kTwoEpochs);
   const fs::path svg = a / "both.svg";
