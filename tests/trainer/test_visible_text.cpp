@@ -1,6 +1,7 @@
 // Text from files shows what it is made of and does nothing to terminal or log.
 #include <gtest/gtest.h>
 
+#include "trainer/text_table.hpp"
 #include "trainer/visible_text.hpp"
 
 namespace dtrain {
@@ -30,6 +31,10 @@ TEST(VisibleText, ShowsBytesThatAreNoUtf8) {
 TEST(VisibleText, IsOnceAsTwice) {
   const std::string once = visible_text("a\x1b\n\xff");
   EXPECT_EQ(visible_text(once), once);
+}
+
+TEST(VisibleText, IsWhatTablesHave) {
+  EXPECT_EQ(table_text({{"class", "top-1"}, {"a\x1b[2J\nb", "1 %"}}), "  class          top-1\n  a\\x1b[2J\\x0ab  1 %\n");
 }
 
 TEST(VisibleLines, KeepTheBreaksOfMessagesAlone) {
