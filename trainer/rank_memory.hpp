@@ -23,6 +23,7 @@ struct RankWork {
   std::int64_t loader_batch = 0;               ///< pictures of a training batch for which the loader has room
   std::int64_t samples = 0;                    ///< whose order the training loader keeps
   OptimizerSettings optimizer{};               ///< of training
+  int ranks = 1;                               ///< that exchange messages, this one included
   int sharing_ranks = 1;                       ///< of a node that have one copy of weights and the optimizer's state
   std::function<std::size_t(std::int64_t parameters)> serving_bytes{};  ///< what serving parameters takes; empty: it does not
   bool saves = false;                 ///< writes checkpoints, which are copied row-major first
@@ -50,6 +51,7 @@ struct RankMemory {
   std::size_t statistics_bytes = 0;  ///< of batch-norm, the running ones
   std::size_t serving_bytes = 0;     ///< weights and buffers of a parameter server
   std::size_t kernels_bytes = 0;     ///< generated code and what describes it; estimated
+  std::size_t peers_bytes = 0;       ///< what MPI keeps for each other rank once it is spoken to; estimated
   std::size_t pictures_bytes = 0;    ///< loaded ahead, and their order
   std::size_t checkpoint_bytes = 0;  ///< one that is being written
   std::size_t resident_bytes = 0;    ///< before compiling, measured

@@ -206,6 +206,7 @@ class TrainingRun {
       work.resident_bytes = ensemble_bytes(data_.validation->size(), plan.network.num_classes,
                                            static_cast<std::size_t>(branches), communicator_.size());
     }
+    work.sharing_ranks = ranks_to_share(config_, communicator_);
     work.serving_bytes = serving_bytes(config_, ranks_);
     work.resident_bytes += resident_bytes_;
     return work;
@@ -226,7 +227,7 @@ class TrainingRun {
     const std::int64_t batch = choose_local_batch(
         {.asked = config_.local_batch,
          .usual = usual.local_batch,
-         .available_bytes = environment_.memory_share_bytes > 0 ? environment_.memory_share_bytes + resident_bytes_ : 0,
+         .available_bytes = available_bytes(),
          .memory =
              [&](std::int64_t local_batch) {
                const RunPlan plan = plan_with(local_batch);
@@ -271,10 +272,26 @@ class TrainingRun {
     for (std::string line; std::getline(lines, line);) spdlog::info("{}", line);
   }
 
+  std::size_t available_bytes() const {
+    return environment_.memory_share_bytes > 0 ? environment_.memory_share_bytes + resident_bytes_ : 0;
+  }
+
+  /// The plan counted on weights that the ranks of a node share. Errors: ConfigError: they cannot, and there is no room.
+  void require_room_if_private() const {
+    const std::string& reason = replica_.update_is_private_because();
+    if (reason.empty() || available_bytes() == 0 || report_.memory.total_bytes() <= available_bytes()) return;
+    throw ConfigError(Fault{.doing = "planning the memory of a rank that has weights of its own (" + reason + ")",
+                            .expected = "at most " + gigabytes_text(available_bytes()) +
+                                        ", the rank's share of the node's free memory",
+                            .found = gigabytes_text(report_.memory.total_bytes()) + " planned",
+                            .remedy = "a larger /dev/shm, fewer ranks on a node, or a smaller --local-batch"});
+  }
+
   void compile() {
     // Measured before there is much else in memory, and by all ranks at once: they share the memory's bandwidth.
     if (profiles()) profile_.peaks = measure_peaks(plan_.compile.precision);
     report_.memory = replica_.compile(work(plan_));
+    require_room_if_private();
   }
 
   /// Fresh, imported or resumed weights, equal on all ranks. Result: steps done before.

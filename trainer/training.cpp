@@ -18,15 +18,19 @@ namespace {
 
 constexpr double kFirstBucketMb = 1.0;
 
+constexpr std::int64_t kStepsBeforePlan = 3;  ///< from whose last one the overlap is planned
+
 /// Ranks that train apart have weights of their own; so have those that are sent them.
 bool wants_shared_update(const TrainConfig& config) {
   return config.shared_update != "off" && !uses_parameter_servers(config) &&
          !parse_algorithm_table(config.allreduce).uses(AllReduceAlgorithm::none);
 }
 
-constexpr std::int64_t kStepsBeforePlan = 3;  ///< from whose last one the overlap is planned
-
 }  // namespace
+
+int ranks_to_share(const TrainConfig& config, const Communicator& communicator) {
+  return wants_shared_update(config) ? communicator.node_size() : 1;
+}
 
 RunData open_training_data(const TrainConfig& config, int ranks) {
   require_valid(validate(config, ranks));

@@ -30,6 +30,29 @@ TEST(RankMemory, HoldsWeightsThreeTimesInTrainingAndOnceInEvaluation) {
   EXPECT_EQ(evaluation.gradients_bytes + evaluation.optimizer_bytes, 0u);
 }
 
+TEST(RankMemory, CountsWeightsThatRanksShareInParts) {
+  const RankMemory alone = plan_memory(lenet(), {}, {.training_batches = {4}});
+  const RankMemory shared = plan_memory(lenet(), {}, {.training_batches = {4}, .sharing_ranks = 2});
+
+  EXPECT_EQ(shared.weights_bytes, alone.weights_bytes / 2);
+  EXPECT_EQ(shared.optimizer_bytes, alone.optimizer_bytes / 2);
+  EXPECT_EQ(shared.gradients_bytes, alone.gradients_bytes);
+}
+
+TEST(RankMemory, GrowsWithTheRanksThatAreSpokenTo) {
+  const auto peers_of = [](int ranks) {
+    TrainConfig config;
+    config.model = "lenet5";
+    config.steps = 2;
+    const RunPlan plan = plan_run(config, {.samples = 640, .classes = 10}, ranks);
+    return plan_memory(plan.network, plan.compile, training_work(plan, ranks, 0, false)).peers_bytes;
+  };
+
+  EXPECT_EQ(peers_of(1), 0u);
+  EXPECT_GE(peers_of(64), 10'000'000u);  // 64 ranks took 14 MB more than was planned without
+  EXPECT_LE(peers_of(64), 20'000'000u);
+}
+
 TEST(RankMemory, CountsPicturesAheadTheirOrderAndThoseOfEvaluation) {
   const std::size_t picture = 28 * 28 * 4;
   const RankMemory memory =
