@@ -18,6 +18,7 @@
 #include "trainer/run_directory.hpp"
 #include "trainer/same_images.hpp"
 #include "trainer/shared_reading.hpp"
+#include "trainer/text_file.hpp"
 
 namespace dtrain {
 namespace {
@@ -342,9 +343,11 @@ void CheckpointKeeper::require_branch_files(std::int64_t step, const std::string
       const fs::path here = is_done ? paths_.member(stage.stage.name) : paths_.checkpoint(stage.begin);
       const fs::path there = is_done ? CheckpointPaths{.out = source}.member(stage.stage.name)
                                      : CheckpointPaths{.out = source}.checkpoint(stage.begin);
-      std::error_code error;
-      if (!fs::exists(here, error) && fs::exists(there, error)) fs::copy_file(there, here, error);
       try {
+        // Whole or not at all: half a copy would be taken for the file of the next attempt.
+        std::string found;
+        const std::optional<std::string> other = fs::exists(here) ? std::nullopt : read_text_file(there, found);
+        if (other) replace_text_file(here, *other);
         (void)read_tensor_file(here);
       } catch (const DataError& fault) {
         throw DataError(

@@ -1,6 +1,6 @@
 // Preloaded into a run: ends the process, as SIGKILL does, right before or after it renames a file to one below a directory.
-// RENAMES_BELOW: the directory; KILL_AT: which of these renames, from 1; KILL_WHEN: "before" or "after"; or KILL_AFTER: the file,
-// below the directory, after whose rename it ends. RENAME_LOG: a file that is given a line for each rename.
+// RENAMES_BELOW: the directory; KILL_AT: which of these renames, from 1, or KILL_FILE: which file below the directory; KILL_WHEN:
+// "before" or "after". RENAME_LOG: a file that is given a line for each rename.
 #include <dlfcn.h>
 #include <signal.h>
 #include <unistd.h>
@@ -35,7 +35,7 @@ extern "C" int rename(const char* from, const char* to) {
   if (length == 0 || std::strncmp(to, directory, length) != 0 || to[length] != '/') return next(from, to);
   const char* const name = to + length + 1;
   note(name);
-  const bool is_it = ++renames == std::atoi(text_of("KILL_AT")) || std::strcmp(name, text_of("KILL_AFTER")) == 0;
+  const bool is_it = ++renames == std::atoi(text_of("KILL_AT")) || std::strcmp(name, text_of("KILL_FILE")) == 0;
   if (is_it && std::strcmp(text_of("KILL_WHEN"), "before") == 0) kill(getpid(), SIGKILL);
   const int result = next(from, to);
   if (is_it) kill(getpid(), SIGKILL);

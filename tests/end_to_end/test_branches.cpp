@@ -86,6 +86,23 @@ TEST(Branches, GoOnFromTheirVeryBeginningAndEnd) {
   }
 }
 
+TEST(Branches, OfAnotherDirectoryAreCopiedWholeOrNotAtAll) {
+  const fs::path out = new_path("elsewhere");
+  const Words arguments =
+      training_into(out, in_cycles(kCycles, {"--resume", checkpoint(undisturbed(), kSecondBranch + 2).string()}));
+  const Outcome killed = run({.ranks = 2,
+                              .arguments = arguments,
+                              .environment = {std::string("LD_PRELOAD=") + KILL_AT_RENAME, "RENAMES_BELOW=" + out.string(),
+                                              "KILL_FILE=members/collapse-1.safetensors", "KILL_WHEN=before"}});
+  ASSERT_NE(killed.exit_code, 0) << "it appears with a rename; " << killed;
+  EXPECT_FALSE(fs::exists(out / "members" / "collapse-1.safetensors"));
+
+  const Outcome outcome = run({.ranks = 2, .arguments = arguments});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome;
+  expect_same_files(out, undisturbed());
+}
+
 TEST(Branches, LeaveTheTrunkAsItIsWithoutThem) {
   const fs::path out = new_path("trunk");
 

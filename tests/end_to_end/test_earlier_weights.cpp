@@ -49,7 +49,7 @@ TEST(EarlierWeights, OfARunThatWasKilledBeforeItsFirstCheckpointAreMadeAgain) {
   ASSERT_EQ(run({.arguments = run_into(whole, "4", arguments)}).exit_code, 0);
   const Command killed{.arguments = run_into(out, "4", arguments),
                        .environment = {std::string("LD_PRELOAD=") + KILL_AT_RENAME, "RENAMES_BELOW=" + out.string(),
-                                       "KILL_AFTER=best.safetensors"}};
+                                       "KILL_FILE=best.safetensors"}};
   ASSERT_EQ(run(killed).exit_code, 128 + 9);
   ASSERT_TRUE(fs::exists(out / "best.safetensors"));
 
