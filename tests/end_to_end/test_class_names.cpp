@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "tests/end_to_end/running.hpp"
@@ -182,6 +183,7 @@ TEST(Evaluation, TakesTheModelThatTheTensorsFitWhereTheFileNamesNone) {
 
 TEST(Evaluation, OfImpossibleStatisticsOrOutputsIsRefused) {
   const fs::path negative = new_path("negative.safetensors"), huge = new_path("huge.safetensors");
+  const fs::path not_finite = new_path("nan.safetensors");
   TensorFile file = read_tensor_file(weights());
   const auto tensor = [&](const std::string& name) -> std::vector<float>& {
     return std::ranges::find(file.tensors, name, &FileTensor::name)->f32;
@@ -189,6 +191,9 @@ TEST(Evaluation, OfImpossibleStatisticsOrOutputsIsRefused) {
   const float variance = std::exchange(tensor("bn1.running_var")[3], -1.0f);
   write_tensor_file(negative, file);
   tensor("bn1.running_var")[3] = variance;
+  const float weight = std::exchange(tensor("conv1.weight")[7], std::numeric_limits<float>::quiet_NaN());
+  write_tensor_file(not_finite, file);
+  tensor("conv1.weight")[7] = weight;
   std::ranges::fill(tensor("linear.weight"), 3e38f);
   write_tensor_file(huge, file);
   const auto evaluated = [&](const std::string& files) {
@@ -196,6 +201,12 @@ TEST(Evaluation, OfImpossibleStatisticsOrOutputsIsRefused) {
   };
 
   expect_refused(evaluated(negative.string()), {"bn1.running_var: 1 value that is below 0"});
+  for (const std::string& files : {not_finite.string(), weights() + "," + not_finite.string()}) {
+    expect_refused(evaluated(files), {not_finite.string() + ": ", "conv1.weight: 1 value that is not finite"});
+  }
+  expect_refused(run({.arguments = {"train", "--threads", "1", "--steps", "1", "--data", class_folders().string(), "--init-from",
+                                    not_finite.string()}}),
+                 {not_finite.string() + ": ", "conv1.weight: 1 value that is not finite"});
   for (const std::string& files : {huge.string(), weights() + "," + huge.string()}) {
     const Outcome outcome = evaluated(files);
     EXPECT_EQ(outcome.exit_code, 5) << outcome;
