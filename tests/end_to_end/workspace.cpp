@@ -139,6 +139,7 @@ std::vector<Json> metrics_lines(const fs::path& path, const std::string& having)
   std::ifstream file(path);
   std::vector<Json> lines;
   for (std::string line; std::getline(file, line);) {
+    if (file.eof()) break;  // without its end: a living run is about to write the rest
     Json entry = Json::parse(line);
     if (entry.contains(having)) lines.push_back(std::move(entry));
   }

@@ -55,7 +55,7 @@ std::vector<std::string> file_names(const std::filesystem::path& directory);
 
 /// Errors: nlohmann's, or std::runtime_error when there is no such file.
 Json read_json(const std::filesystem::path& path);
-/// Lines of steps ("loss") or of evaluations ("val_loss") of a metrics file.
+/// Whole lines of steps ("loss") or of evaluations ("val_loss") of a metrics file, which may still be written.
 std::vector<Json> metrics_lines(const std::filesystem::path& path, const std::string& having);
 std::vector<std::int64_t> whole_numbers(const std::vector<Json>& lines, const std::string& key);
 std::string fingerprint(const std::filesystem::path& report);
