@@ -101,10 +101,10 @@ TEST(Usage, RefusesSharedMemoryAcrossNodes) {
 
 TEST(Usage, RefusesABatchBeyondTheMemoryBeforeItTakesAny) {
   const Outcome outcome =
-      run({.arguments = {"--model", "resnet50", "--local-batch", "100000", "--global-batch", "100000"}}, kPromptlyS);
+      run({.arguments = {"--model", "resnet50", "--local-batch", "65536", "--global-batch", "65536"}}, kPromptlyS);
 
   EXPECT_EQ(outcome.exit_code, 2) << outcome;
-  EXPECT_TRUE(outcome.says("planning the memory of a rank for --local-batch 100000: expected at most ")) << outcome;
+  EXPECT_TRUE(outcome.says("planning the memory of a rank for --local-batch 65536: expected at most ")) << outcome;
   EXPECT_TRUE(outcome.says(" GB planned; try: --local-batch ")) << outcome;
   EXPECT_TRUE(outcome.says(", the largest that fits")) << outcome;
 }
