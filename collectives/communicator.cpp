@@ -33,8 +33,8 @@
 // Note [Ranks meet before they wait inside MPI]
 // A rank may be late for good reasons: it writes files, or lists millions of them. Waits of our own allow for that and name who
 // does not answer; a wait inside MPI does neither. So ranks meet in a barrier of their own before each call that waits inside
-// MPI for all of them, unless they have just met: what the call then takes is its own work, and CallWatch ends it where it takes
-// longer than a time-out.
+// MPI for all of them, unless they have just met: what the call then takes is its own work, and CallWatch ends it where it
+// takes longer than a time-out.
 
 namespace dtrain {
 
@@ -288,7 +288,8 @@ Communicator::Communicator(int ranks_per_node, CallWatch* calls) : handles_(std:
 
   MPI_Comm machine = MPI_COMM_NULL;
   int machine_rank = 0;
-  check_watched(calls_, "calling MPI_Comm_split_type", [&] { return MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine); });
+  check_watched(calls_, "calling MPI_Comm_split_type",
+                [&] { return MPI_Comm_split_type(handles_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine); });
   check_mpi(MPI_Comm_rank(machine, &machine_rank), "MPI_Comm_rank");
   int machine_root = rank_;  // a machine is known by its lowest rank
   check_watched(calls_, "calling MPI_Bcast", [&] { return MPI_Bcast(&machine_root, 1, MPI_INT, 0, machine); });
@@ -322,8 +323,10 @@ Communicator::Communicator(const Communicator& whole, int part)
   check(part >= 0, "Communicator: part >= 0");
   handles_->exceptions_at_start = std::uncaught_exceptions();
   whole.barrier();  // Note [Ranks meet before they wait inside MPI]
-  check_watched(calls_, "calling MPI_Comm_split", [&] { return MPI_Comm_split(whole.handles().world, part, 0, &handles_->world); });
-  check_watched(calls_, "calling MPI_Comm_split", [&] { return MPI_Comm_split(whole.handles().node, part, 0, &handles_->node); });
+  check_watched(calls_, "calling MPI_Comm_split",
+                [&] { return MPI_Comm_split(whole.handles().world, part, 0, &handles_->world); });
+  check_watched(calls_, "calling MPI_Comm_split",
+                [&] { return MPI_Comm_split(whole.handles().node, part, 0, &handles_->node); });
   check_watched(calls_, "calling MPI_Comm_dup", [&] { return MPI_Comm_dup(handles_->world, &handles_->exchange); });
   find_places();
   const int job_rank = whole.job_rank(whole.rank());

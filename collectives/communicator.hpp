@@ -45,8 +45,8 @@ class Communicator {
   /// Splits MPI_COMM_WORLD. ranks_per_node > 0: every so many consecutive ranks of a machine count as a node (several "nodes"
   /// on one machine). Errors: CommError: MPI; NotJoinedError (collectives/joining.hpp): a launcher started N processes that do
   /// not see each other (size 1 here, but the environment of mpirun, srun or Hydra says N > 1).
-  /// calls: watches over calls that wait inside MPI, here and in windows, and its time-out is that of watch() for stopped ranks;
-  /// outlives this; may be null.
+  /// calls: watches over calls that wait inside MPI, here and in windows, and its time-out is that of watch() for stopped
+  /// ranks; outlives this; may be null.
   explicit Communicator(int ranks_per_node = 0, CallWatch* calls = nullptr);
   /// Those ranks of `whole` that give the same part, in their order; nodes are those of `whole`. Collective over all of it; it
   /// outlives this, and its watch is watch(). Errors: CommError: MPI.

@@ -311,11 +311,10 @@ void StallWatch::give_up(const std::function<std::string()>& describe, const Wai
     found += "answers from every rank, but not what was waited for";
   }
   const double limit_s = worst == Fate::stopped ? std::min(wait.timeout_s, patience_with_stopped_s_) : wait.timeout_s;
-  throw LostRanksError(
-      Fault{.doing = doing(describe),
-            .expected = "all " + std::to_string(roll_.size()) + " ranks within " + seconds_text(limit_s),
-            .found = found,
-            .remedy = remedy_for(worst)});
+  throw LostRanksError(Fault{.doing = doing(describe),
+                             .expected = "all " + std::to_string(roll_.size()) + " ranks within " + seconds_text(limit_s),
+                             .found = found,
+                             .remedy = remedy_for(worst)});
 }
 
 /// A rank that leaves ends the job. Should that not come to pass, this rank ends its wait.

@@ -102,7 +102,8 @@ Option stall_timeout_option(double& field) {
 
 Option data_timeout_option(double& field) {
   return number_option("data-timeout",
-                       "Seconds for which ranks wait for an image that is read, or a file that is saved, before all end.", field);
+                       "Seconds for which ranks wait for an image that is read, or a file that is saved, before all end.",
+                       field);
 }
 
 std::vector<Option> placement_options(int& threads, int& comm_cores, std::string& bind, int& workers, int& ranks_per_node) {
@@ -117,8 +118,8 @@ std::vector<Option> placement_options(int& threads, int& comm_cores, std::string
   };
 }
 
-std::vector<Option> picture_options(std::int64_t& resize, std::int64_t& crop, std::int64_t& max_damaged,
-                                    double& data_timeout_s, std::int64_t& synthetic_size) {
+std::vector<Option> picture_options(std::int64_t& resize, std::int64_t& crop, std::int64_t& max_damaged, double& data_timeout_s,
+                                    std::int64_t& synthetic_size) {
   return {
       whole_option("resize", "Shorter side before the centre crop, pixels.", 1, resize, "crop·256/224"),
       crop_option(crop),
@@ -155,7 +156,8 @@ OptionTable train_table(TrainConfig& c) {
           text_option("init-from", "FILE",
                       "Weights to start from (safetensors): all tensors but the head's must fit, and none be left over.",
                       c.init_from),
-          on_off_option("init-partial", "Take from --init-from what fits, leave the rest fresh, and list both.", c.init_partial),
+          on_off_option("init-partial", "Take from --init-from what fits, leave the rest fresh, and list both.",
+                        c.init_partial),
       });
   add_group(table, "Data",
             {
@@ -168,50 +170,50 @@ OptionTable train_table(TrainConfig& c) {
             });
   add_group(table, "Data", picture_options(c.resize, c.crop, c.max_damaged, c.data_timeout_s, c.synthetic_size));
   add_group(table, "Data", preprocessing_options(c.interpolation, c.mean, c.stddev, "that of --init-from, else "));
-  add_group(table, "Training",
-            {
-                whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
-                whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch,
-                             "the rank's share, at most 64, as memory allows"),
-                bn_option(c.bn),
-                positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
-                whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
-                text_option("optimizer", "sgd|nesterov|rmsprop|lars|adamw|lamb",
-                            "How gradients change weights; include/dtrain/optimizer.hpp has the formulas.", c.optimizer),
-                number_option("lr", "Peak learning rate, absolute.", c.lr, "from --base-lr"),
-                number_option("base-lr", "Peak learning rate per 256 pictures of the global batch.", c.base_lr,
-                              "0.1; rmsprop 0.01, adamw, lamb 0.001"),
-                text_option("lr-scaling", "linear|sqrt", "How --base-lr grows with the global batch.", c.lr_scaling),
-                number_option("momentum", "Of sgd, nesterov, rmsprop and lars, 0 to below 1.", c.momentum, "0.9"),
-                number_option("weight-decay",
-                              "Of convolution and linear weights; with adamw and lamb it is multiplied by the rate.",
-                              c.weight_decay, "1e-4; adamw, lamb 0.01"),
-                number_option("ema",
-                              "0.5 to below 1: weights w have a moving average, e = F·e + (1 − F)·w, which is evaluated, "
-                              "kept as best, and saved as average.safetensors beside last.safetensors with w.",
-                              c.ema, "off"),
-                number_option("label-smoothing", "0 to below 1.", c.label_smoothing),
-                text_option(
-                    "schedule", "TEXT",
-                    "constant, step:every=30,gamma=0.1, multistep:at=30/60/80, poly:power=2, poly-published:power=2, cosine, "
-                    "exp:gamma=0.95, inv:gamma=0.1,power=0.75 or sigmoid:at=45,gamma=0.2; in epochs, over=N those of a decay.",
-                    c.schedule),
-                text_option("weight-decay-schedule", "TEXT",
-                            "Curve of the weight decay, as above, or inverse-rate:most=4: it grows as the rate falls.",
-                            c.weight_decay_schedule),
-                text_option("momentum-schedule", "TEXT", "Curve of the momentum.", c.momentum_schedule),
-                number_option("warmup-epochs", "Linear growth of the rate at the start.", c.warmup_epochs),
-                number_option("warmup-start-lr", "Rate at step 0 of the warm-up.", c.warmup_start_lr),
-                text_option("preset", "NAME",
-                            "Published recipe: goyal, surfsara-448, surfsara-cycles, mlperf-lars or finetune, scaled to "
-                            "--global-batch and --epochs.",
-                            c.preset, "none"),
-                text_option("stages", "TEXT",
-                            "Stages one behind the other, \"NAME: key=value …; NAME: …\", keys as these options; "
-                            "--preset NAME --dry-run prints one. What a stage leaves out, the options say.",
-                            c.stages, "one stage, of the options"),
-                seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
-            });
+  add_group(
+      table, "Training",
+      {
+          whole_option("global-batch", "Pictures in a step, all ranks together.", 1, c.global_batch, "32 a rank"),
+          whole_option("local-batch", "Pictures of a rank in one micro-batch.", 1, c.local_batch,
+                       "the rank's share, at most 64, as memory allows"),
+          bn_option(c.bn),
+          positive_option("epochs", "Passes over the data; fractions are allowed.", c.epochs, "90 unless --steps"),
+          whole_option("steps", "Steps, instead of --epochs.", 1, c.steps, "from --epochs"),
+          text_option("optimizer", "sgd|nesterov|rmsprop|lars|adamw|lamb",
+                      "How gradients change weights; include/dtrain/optimizer.hpp has the formulas.", c.optimizer),
+          number_option("lr", "Peak learning rate, absolute.", c.lr, "from --base-lr"),
+          number_option("base-lr", "Peak learning rate per 256 pictures of the global batch.", c.base_lr,
+                        "0.1; rmsprop 0.01, adamw, lamb 0.001"),
+          text_option("lr-scaling", "linear|sqrt", "How --base-lr grows with the global batch.", c.lr_scaling),
+          number_option("momentum", "Of sgd, nesterov, rmsprop and lars, 0 to below 1.", c.momentum, "0.9"),
+          number_option("weight-decay", "Of convolution and linear weights; with adamw and lamb it is multiplied by the rate.",
+                        c.weight_decay, "1e-4; adamw, lamb 0.01"),
+          number_option("ema",
+                        "0.5 to below 1: weights w have a moving average, e = F·e + (1 − F)·w, which is evaluated, "
+                        "kept as best, and saved as average.safetensors beside last.safetensors with w.",
+                        c.ema, "off"),
+          number_option("label-smoothing", "0 to below 1.", c.label_smoothing),
+          text_option(
+              "schedule", "TEXT",
+              "constant, step:every=30,gamma=0.1, multistep:at=30/60/80, poly:power=2, poly-published:power=2, cosine, "
+              "exp:gamma=0.95, inv:gamma=0.1,power=0.75 or sigmoid:at=45,gamma=0.2; in epochs, over=N those of a decay.",
+              c.schedule),
+          text_option("weight-decay-schedule", "TEXT",
+                      "Curve of the weight decay, as above, or inverse-rate:most=4: it grows as the rate falls.",
+                      c.weight_decay_schedule),
+          text_option("momentum-schedule", "TEXT", "Curve of the momentum.", c.momentum_schedule),
+          number_option("warmup-epochs", "Linear growth of the rate at the start.", c.warmup_epochs),
+          number_option("warmup-start-lr", "Rate at step 0 of the warm-up.", c.warmup_start_lr),
+          text_option("preset", "NAME",
+                      "Published recipe: goyal, surfsara-448, surfsara-cycles, mlperf-lars or finetune, scaled to "
+                      "--global-batch and --epochs.",
+                      c.preset, "none"),
+          text_option("stages", "TEXT",
+                      "Stages one behind the other, \"NAME: key=value …; NAME: …\", keys as these options; "
+                      "--preset NAME --dry-run prints one. What a stage leaves out, the options say.",
+                      c.stages, "one stage, of the options"),
+          seed_option("Of weights, order of pictures, augmentation and dropout.", c.seed),
+      });
   add_group(table, "Optimizer", optimizer_options(c));
   add_group(
       table, "Exchange",
@@ -294,14 +296,16 @@ OptionTable eval_table(EvalConfig& c) {
   std::erase_if(placement, [](const Option& option) { return option.name == "comm-cores"; });  // nothing is exchanged
   add_group(table, "Placement", std::move(placement));
   add_group(table, "Placement", {mixed_cpus_option(c.mixed_cpus), stall_timeout_option(c.stall_timeout_s)});
-  add_group(table, "Output",
-            {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
-             text_option("logits", "FILE.safetensors",
-                         "Logits of the readable images, in the order of the data set, and their numbers there; of one file of weights.",
-                         c.logits, "none"),
-             text_option("confusion", "FILE.csv", "Pictures by their class (rows) and the one they are taken for (columns).",
-                         c.confusion, "none"),
-             switch_option("per-class", "Top-1 of every class, printed and in the report.", c.per_class)});
+  add_group(
+      table, "Output",
+      {text_option("report", "FILE.json", "One object at the end.", c.report, "none"),
+       text_option(
+           "logits", "FILE.safetensors",
+           "Logits of the readable images, in the order of the data set, and their numbers there; of one file of weights.",
+           c.logits, "none"),
+       text_option("confusion", "FILE.csv", "Pictures by their class (rows) and the one they are taken for (columns).",
+                   c.confusion, "none"),
+       switch_option("per-class", "Top-1 of every class, printed and in the report.", c.per_class)});
   return table;
 }
 
@@ -387,13 +391,15 @@ OptionTable make_demo_table(MakeDemoConfig& c) {
                     .purpose = "Renders a small data set of JPEG files: DIR/train and DIR/val with ten classes.",
                     .options = {},
                     .positional = {.label = "DIR", .field = &c.directory}};
-  add_group(table, "Data set",
-            {
-                whole_option("train-per-class", "Training pictures of each class.", 1, c.options.train_per_class),
-                whole_option("val-per-class", "Validation pictures of each class.", 1, c.options.val_per_class),
-                seed_option("Equal seeds give equal pictures.", c.options.seed),
-                switch_option("force", "Replace the data set of an earlier make-demo in DIR; refused where anything else lies there.", c.force),
-            });
+  add_group(
+      table, "Data set",
+      {
+          whole_option("train-per-class", "Training pictures of each class.", 1, c.options.train_per_class),
+          whole_option("val-per-class", "Validation pictures of each class.", 1, c.options.val_per_class),
+          seed_option("Equal seeds give equal pictures.", c.options.seed),
+          switch_option("force", "Replace the data set of an earlier make-demo in DIR; refused where anything else lies there.",
+                        c.force),
+      });
   return table;
 }
 
@@ -406,8 +412,9 @@ OptionTable inspect_table(InspectConfig& c) {
 
 OptionTable plot_table(PlotConfig& c) {
   OptionTable table{.program = "dtrain plot",
-                    .purpose = "Draws loss, accuracy and learning rate of a run over its epochs, from its metrics; also of one "
-                               "that is under way. Several runs: in one drawing.",
+                    .purpose =
+                        "Draws loss, accuracy and learning rate of a run over its epochs, from its metrics; also of one "
+                        "that is under way. Several runs: in one drawing.",
                     .options = {},
                     .positional = {.label = "RUN [RUN…]", .fields = &c.runs}};
   add_group(table, "Output",

@@ -124,8 +124,8 @@ std::string write_fresh_weights(const InitConfig& config) {
   ParameterStore parameters = plain_store(network);
   initialize(network, config.seed, parameters);
   write_tensor_file(config.out, export_weights(parameters, tensor_names(network), {.model = network.name}));
-  return "wrote " + visible_text(config.out) + ": " + network.name + ", " + counted(network.num_classes, "class", "classes") + ", " +
-         grouped(parameters.parameter_count()) + " parameters, seed " + std::to_string(config.seed) + "\n";
+  return "wrote " + visible_text(config.out) + ": " + network.name + ", " + counted(network.num_classes, "class", "classes") +
+         ", " + grouped(parameters.parameter_count()) + " parameters, seed " + std::to_string(config.seed) + "\n";
 }
 
 std::string models_text(const ModelsConfig& config) {
@@ -187,8 +187,8 @@ std::string plan_text(const ModelsConfig& config, const RankMemory& memory, std:
 std::string render_demo(const MakeDemoConfig& config) {
   if (config.force) remove_demo(config.directory);
   make_demo(config.directory, config.options);
-  return "wrote " + visible_text(config.directory) + ": ten classes of " + std::to_string(config.options.train_per_class) + " training and " +
-         counted(config.options.val_per_class, "validation picture") + "\n";
+  return "wrote " + visible_text(config.directory) + ": ten classes of " + std::to_string(config.options.train_per_class) +
+         " training and " + counted(config.options.val_per_class, "validation picture") + "\n";
 }
 
 std::string inspect_text(const InspectConfig& config) {

@@ -93,11 +93,12 @@ Failure describe_failure() {
                                   .remedy = "a smaller --local-batch, or fewer ranks on a node"})};
   } catch (const std::system_error& error) {
     if (error.code() != std::errc::resource_unavailable_try_again) return internal_error(error);
-    return {.text = to_text(Fault{.doing = "starting a thread",
-                                  .expected = "as many threads as ranks compute, load images and exchange with",
-                                  .found = "that the system gives no more (" + error.code().message() + ")",
-                                  .remedy = "a higher limit of processes (ulimit -u, or that of the container), fewer --threads "
-                                            "and --workers, or fewer ranks on a node"})};
+    return {.text =
+                to_text(Fault{.doing = "starting a thread",
+                              .expected = "as many threads as ranks compute, load images and exchange with",
+                              .found = "that the system gives no more (" + error.code().message() + ")",
+                              .remedy = "a higher limit of processes (ulimit -u, or that of the container), fewer --threads "
+                                        "and --workers, or fewer ranks on a node"})};
   } catch (const std::exception& error) {
     return internal_error(error);
   }

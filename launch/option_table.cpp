@@ -184,7 +184,8 @@ std::vector<std::string> tie_values(const OptionTable& table, const std::vector<
 }
 
 // Note [Line breaks pass cxxopts in disguise]
-// It takes no value with a line break, which a path may have: to it, '\n' is ESCAPE n, '\r' is ESCAPE r, and ESCAPE is itself twice.
+// It takes no value with a line break, which a path may have: to it, '\n' is ESCAPE n, '\r' is ESCAPE r, and ESCAPE is itself
+// twice.
 constexpr char kEscape = '\x01';
 
 std::string without_line_breaks(const std::string& text) {

@@ -235,8 +235,8 @@ void take_averages(const OptimizerState& average, const TensorFile& states, Tens
   }
 }
 
-/// Whether a file of weights has a checkpoint's, or what that has in their place under the prefix. Errors: DataError: it cannot be
-/// read.
+/// Whether a file of weights has a checkpoint's, or what that has in their place under the prefix. Errors: DataError: it cannot
+/// be read.
 bool has_weights_of(const std::filesystem::path& path, const TensorFile& checkpoint, std::string_view prefix) {
   const TensorFile weights = read_tensor_file(path);
   return !weights.tensors.empty() && std::ranges::all_of(weights.tensors, [&](const FileTensor& tensor) {

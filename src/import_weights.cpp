@@ -244,9 +244,8 @@ void require_sound_values(const ImportPlan& plan) {
 /// Errors: DataError: no number of batches, which training would go on counting from.
 std::optional<std::int64_t> batches_tracked_in(const TensorFile& file) {
   constexpr std::int64_t kMost = std::int64_t{1} << 62;
-  const auto tracked = std::ranges::find_if(file.tensors, [](const FileTensor& tensor) {
-    return tensor.name.ends_with(kTrackedSuffix) && tensor.i64.size() == 1;
-  });
+  const auto tracked = std::ranges::find_if(
+      file.tensors, [](const FileTensor& tensor) { return tensor.name.ends_with(kTrackedSuffix) && tensor.i64.size() == 1; });
   if (tracked == file.tensors.end()) return std::nullopt;
   const std::int64_t count = tracked->i64.front();
   if (count >= 0 && count <= kMost) return count;

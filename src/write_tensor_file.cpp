@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "dtrain/atomic_file.hpp"
 #include "dtrain/checkpoint.hpp"
 #include "dtrain/error.hpp"
 #include "dtrain/tensor_file_writer.hpp"
-#include "dtrain/atomic_file.hpp"
 #include "src/running_hash.hpp"
 #include "src/tensor_format.hpp"
 

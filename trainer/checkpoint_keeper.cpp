@@ -41,13 +41,15 @@ std::string join(const std::vector<std::string>& words) {
 void require_same_classes(const std::vector<std::string>& saved, const std::vector<std::string>& now, const fs::path& file) {
   if (saved.empty() || now.empty() || saved == now) return;
   const auto first = std::ranges::mismatch(saved, now);
-  const auto name_at = [](const std::vector<std::string>& names, auto at) { return at == names.end() ? "none" : "'" + *at + "'"; };
-  throw ConfigError(
-      Fault{.doing = "resuming from " + file.string(),
-            .expected = "the class folders of the saved run: " + class_list(saved),
-            .found = class_list(now) + "; they differ first where it had " + name_at(saved, first.in1) + " and there is now " +
-                     name_at(now, first.in2),
-            .remedy = "the folders' names as they were, or --init-from " + file.string() + " for a new run, which goes by name"});
+  const auto name_at = [](const std::vector<std::string>& names, auto at) {
+    return at == names.end() ? "none" : "'" + *at + "'";
+  };
+  throw ConfigError(Fault{
+      .doing = "resuming from " + file.string(),
+      .expected = "the class folders of the saved run: " + class_list(saved),
+      .found = class_list(now) + "; they differ first where it had " + name_at(saved, first.in1) + " and there is now " +
+               name_at(now, first.in2),
+      .remedy = "the folders' names as they were, or --init-from " + file.string() + " for a new run, which goes by name"});
 }
 
 void require_same_position(const TrainingPosition& position, const RunPlan& plan, const fs::path& file,
@@ -249,7 +251,8 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
       });
       messages.push_back("nothing to resume in " + paths_.checkpoints().string() + ": starting from the beginning");
       if (replaces_best) {  // the root's messages are shown
-        messages.push_back(paths_.best().string() + " is of a run that ended before its first checkpoint, and will be replaced");
+        messages.push_back(paths_.best().string() +
+                           " is of a run that ended before its first checkpoint, and will be replaced");
       }
       return {};
     }
@@ -266,11 +269,13 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   }
   const bool is_compared = is_digest_text(position.validation);
   if (!is_compared && position.best_top1 >= 0.0 && !plan_.validation.empty()) {
-    messages.push_back("the checkpoint is of an older dtrain and does not say which images validation was on: the best stays the best");
+    messages.push_back(
+        "the checkpoint is of an older dtrain and does not say which images validation was on: the best stays the best");
   }
   if (is_compared && position.validation != plan_.validation && position.best_top1 >= 0.0 && !plan_.validation.empty()) {
     position.best_top1 = -1.0;
-    messages.push_back("validation is on other images than before: the best is sought anew, and best.safetensors will be replaced");
+    messages.push_back(
+        "validation is on other images than before: the best is sought anew, and best.safetensors will be replaced");
   }
   messages.push_back("resumed from " + file + " after step " + std::to_string(position.step));
   return position;

@@ -182,10 +182,10 @@ inline std::int64_t backup_workers_of(const TrainConfig& config) { return config
 inline std::int64_t max_staleness_of(const TrainConfig& config) { return config.max_staleness.value_or(4); }
 
 // Bounds of options, far above what is used, within which they can be added and multiplied.
-inline constexpr std::int64_t kLargestBatch = 1 << 16;                       ///< images of a rank in one pass
+inline constexpr std::int64_t kLargestBatch = 1 << 16;                      ///< images of a rank in one pass
 inline constexpr std::int64_t kLargestGlobalBatch = std::int64_t{1} << 40;  ///< images
-inline constexpr std::int64_t kMostImages = std::int64_t{1} << 40;           ///< of synthetic data
-inline constexpr std::int64_t kMostCounted = std::int64_t{1} << 40;          ///< of whatever else is counted
+inline constexpr std::int64_t kMostImages = std::int64_t{1} << 40;          ///< of synthetic data
+inline constexpr std::int64_t kMostCounted = std::int64_t{1} << 40;         ///< of whatever else is counted
 inline constexpr double kLongestTimeout_s = 1e9;
 inline constexpr double kMostFusion_mb = 1e6;
 

@@ -143,7 +143,8 @@ void DamageRecord::sum_up(bool only_news) {
   if (count == 0 || (only_news && count == summed_up_)) return;
   summed_up_ = count;
   if (!communicator_.is_root()) return;
-  spdlog::warn("{} so far, each replaced by the next readable one (--max-damaged {})", counted(count, "damaged training image"), max_damaged_);
+  spdlog::warn("{} so far, each replaced by the next readable one (--max-damaged {})", counted(count, "damaged training image"),
+               max_damaged_);
 }
 
 }  // namespace dtrain

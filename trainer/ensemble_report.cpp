@@ -31,7 +31,8 @@ std::string scores_text(const EvaluationResult& result) {
 std::string members_text(const std::vector<std::string>& files, const EnsembleResult& result) {
   std::string text;
   if (!result.agreement) return text;
-  for (std::size_t k = 0; k < files.size(); ++k) text += scores_text(result.members[k]) + "  of " + visible_text(files[k]) + "\n";
+  for (std::size_t k = 0; k < files.size(); ++k)
+    text += scores_text(result.members[k]) + "  of " + visible_text(files[k]) + "\n";
   return text;
 }
 

@@ -85,7 +85,8 @@ std::string validation_text(const MetricsLine& validation) {
   return row_text("validation top-1 %.2f %%", 100.0 * validation.top1) +
          (validation.top5 ? row_text(", top-5 %.2f %%", 100.0 * *validation.top5) : "") +
          row_text(", loss %.4f", validation.loss) +
-         (validation.left_out > 0 ? row_text(", %lld left out as unreadable", static_cast<long long>(validation.left_out)) : "");
+         (validation.left_out > 0 ? row_text(", %lld left out as unreadable", static_cast<long long>(validation.left_out))
+                                  : "");
 }
 
 std::string epoch_text(const EpochRow& row) {

@@ -14,11 +14,12 @@ namespace dtrain {
 namespace {
 
 [[noreturn]] void throw_unreadable(const DamagedImages& damaged) {
-  throw DataError(Fault{.doing = "evaluating",
-                        .expected = "an image that can be read",
-                        .found = "none among " + std::to_string(damaged.count()) +
-                                 (damaged.messages.empty() ? "" : ", for example\n  " + visible_text(damaged.messages.front()) + "\n  "),
-                        .remedy = "restore the files from their source, or name other images"});
+  throw DataError(
+      Fault{.doing = "evaluating",
+            .expected = "an image that can be read",
+            .found = "none among " + std::to_string(damaged.count()) +
+                     (damaged.messages.empty() ? "" : ", for example\n  " + visible_text(damaged.messages.front()) + "\n  "),
+            .remedy = "restore the files from their source, or name other images"});
 }
 
 }  // namespace
@@ -73,7 +74,8 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
     }
     predicted.add(counted, network.num_classes);
     result.sums += softmax_cross_entropy(counted, classes, network.num_classes, 0.0f, 0.0f, {});
-    if (options.on_batch) options.on_batch({.logits = counted, .samples = batch.samples, .labels = batch.labels, .classes = classes});
+    if (options.on_batch)
+      options.on_batch({.logits = counted, .samples = batch.samples, .labels = batch.labels, .classes = classes});
   }
 
   result.classes = network.num_classes;

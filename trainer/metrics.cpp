@@ -59,7 +59,9 @@ bool is_of_later_step(const Json& entry, std::int64_t step) {
 
 }  // namespace
 
-std::int64_t warmup_steps_of(std::int64_t steps) { return steps < 2 ? 0 : std::clamp<std::int64_t>(steps / 5, 1, kMostWarmupSteps); }
+std::int64_t warmup_steps_of(std::int64_t steps) {
+  return steps < 2 ? 0 : std::clamp<std::int64_t>(steps / 5, 1, kMostWarmupSteps);
+}
 
 Throughput throughput_of(std::span<const StepReport> steps) {
   std::vector<double> rates;

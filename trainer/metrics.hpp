@@ -33,8 +33,8 @@ Throughput throughput_of(std::span<const StepReport> steps);
 std::string total_line(const Throughput& throughput);
 
 /// Metrics file: one JSON object a line, flushed with every log line and before a checkpoint. Lines of steps after `first_step`
-/// are dropped when a run resumes, as is half a line at the end, so that the file holds every step once; so are, with a warning,
-/// lines that are no objects. Errors: DataError (cannot open, cannot write).
+/// are dropped when a run resumes, as is half a line at the end, so that the file holds every step once; so are, with a
+/// warning, lines that are no objects. Errors: DataError (cannot open, cannot write).
 class MetricsFile {
  public:
   /// Does nothing when path is empty. earlier: is given the lines that the file keeps.

@@ -21,7 +21,7 @@ struct MetricsLine {
   double top1 = 0.0;
   std::optional<double> top5{};  ///< of validation, where it means something
   std::int64_t samples = 0;
-  std::int64_t left_out = 0;  ///< of validation: images that cannot be read
+  std::int64_t left_out = 0;                   ///< of validation: images that cannot be read
   std::vector<std::string> left_out_images{};  ///< the first ten of them
   double seconds = 0.0;
   double learning_rate = 0.0;  ///< of a step

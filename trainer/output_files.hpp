@@ -33,8 +33,9 @@ inline constexpr std::string_view drawing = "<rect width=\"100%\" height=\"100%\
 inline constexpr std::string_view epochs_csv = "epoch,step,stage,samples,train_loss";
 }  // namespace output_mark
 
-/// Finds out whether all outputs can be written, and that none is an input, another output or a file of somebody. Leaves nothing
-/// behind and changes nothing. Errors: ConfigError: one file for two purposes; DataError: cannot be written, or is to stay.
+/// Finds out whether all outputs can be written, and that none is an input, another output or a file of somebody. Leaves
+/// nothing behind and changes nothing. Errors: ConfigError: one file for two purposes; DataError: cannot be written, or is to
+/// stay.
 void require_sound_outputs(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
 
 }  // namespace dtrain

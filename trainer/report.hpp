@@ -20,8 +20,8 @@ namespace dtrain {
 
 struct RunReport {
   const RunPlan* plan = nullptr;
-  StepStatistics steps;  ///< of this process's run
-  DamagedImages damaged;  ///< of training
+  StepStatistics steps;                    ///< of this process's run
+  DamagedImages damaged;                   ///< of training
   std::vector<std::string> members;        ///< files of weights that branches left
   std::optional<EnsembleResult> ensemble;  ///< of those
   std::string allreduce;

@@ -51,8 +51,8 @@ class RunDirectory {
   /// Errors, on every rank: DataError: another run is at work there, or it cannot be written.
   RunDirectory(const Run& run, const Communicator& communicator);
 
-  /// The run goes on after `step`, with `epoch` epochs done. From here on the directory is its own, whatever was there. To be called on every rank.
-  /// Errors: DataError on the root.
+  /// The run goes on after `step`, with `epoch` epochs done. From here on the directory is its own, whatever was there. To be
+  /// called on every rank. Errors: DataError on the root.
   void begin(std::int64_t step, double epoch, std::int64_t total_steps);
   /// A checkpoint of this step is on the disk. The root writes. Errors: DataError.
   void saved(std::int64_t step, double epoch);

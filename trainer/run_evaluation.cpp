@@ -59,8 +59,8 @@ void print_result(const EvalConfig& config, const std::vector<std::string>& file
   const std::string of = result.agreement ? "  of the ensemble" : "";
   std::fputs(members_text(files, result).c_str(), stdout);
   std::printf("%s%s  on %s of %s%s  (%.1f images/s)\n", scores_text(whole).c_str(), of.c_str(),
-              counted(whole.sums.samples, "picture").c_str(), visible_text(config.data).c_str(), left_out_text(whole.left_out).c_str(),
-              static_cast<double>(whole.sums.samples) / whole.seconds);
+              counted(whole.sums.samples, "picture").c_str(), visible_text(config.data).c_str(),
+              left_out_text(whole.left_out).c_str(), static_cast<double>(whole.sums.samples) / whole.seconds);
   std::fputs(agreement_text(result).c_str(), stdout);
 }
 
@@ -96,8 +96,7 @@ std::size_t largest_bytes(const std::vector<std::string>& files) {
 }
 
 void write_result(const std::string& path, const EvalConfig& config, const std::vector<std::string>& files,
-                  const EnsembleResult& result, const Preprocessing& preprocessing,
-                  const ClassAccuracies& per_class) {
+                  const EnsembleResult& result, const Preprocessing& preprocessing, const ClassAccuracies& per_class) {
   const EvaluationResult& whole = result.ensemble;
   Json json{{"model", model_entry(config.model).name},
             {"weights", config.weights},
@@ -112,13 +111,13 @@ void write_result(const std::string& path, const EvalConfig& config, const std::
             {"seconds", whole.seconds}};
   put_ensemble(json, files, result);
   for (const auto& [name, accuracy] : per_class) {
-    json["per_class"].push_back(
-        {{"class", name},
-         {"samples", accuracy.samples},
-         {"damaged", accuracy.left_out},
-         {"top1", accuracy.samples > 0 ? Json(top1_of(accuracy)) : Json()}});
+    json["per_class"].push_back({{"class", name},
+                                 {"samples", accuracy.samples},
+                                 {"damaged", accuracy.left_out},
+                                 {"top1", accuracy.samples > 0 ? Json(top1_of(accuracy)) : Json()}});
   }
-  write_text_file(path, "--report", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");  // paths need not be UTF-8
+  write_text_file(path, "--report",
+                  json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");  // paths need not be UTF-8
 }
 
 /// The configuration with what the files say where it leaves something open. The root reads them. Collective.
@@ -139,7 +138,8 @@ EvalConfig completed(const EvalConfig& asked, const std::vector<std::string>& fi
 std::vector<std::int32_t> match_folders(const EvalConfig& config, const Dataset& dataset, const NetworkSpec& network,
                                         const WeightsFacts& weights, const Communicator& communicator) {
   log_root(communicator, preprocessing_line(preprocessing_of(evaluation_transform(network, config)), weights));
-  if (config.mean.empty() && !weights.input_warning.empty() && communicator.is_root()) spdlog::warn("{}", weights.input_warning);
+  if (config.mean.empty() && !weights.input_warning.empty() && communicator.is_root())
+    spdlog::warn("{}", weights.input_warning);
   if (!config.class_indices.empty()) {
     log_root(communicator, "classes: by " + config.class_indices);
     return read_class_indices(config.class_indices, dataset.class_names(), network.num_classes);
@@ -180,8 +180,8 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   const NetworkSpec network = network_for(config.model, {.num_classes = config.num_classes}, crop, 0);
   const std::vector<std::int32_t> class_indices = match_folders(config, *dataset, network, weights, communicator);
   const bool counts_classes = config.per_class || !config.confusion.empty();
-  communicator.require_equal({{"precision", to_text(parse_precision(config.precision))},
-                              {"class indices", listed(class_indices)}});
+  communicator.require_equal(
+      {{"precision", to_text(parse_precision(config.precision))}, {"class indices", listed(class_indices)}});
 
   const std::int64_t global_batch =
       config.global_batch > 0 ? config.global_batch : 32 * static_cast<std::int64_t>(communicator.size());
@@ -239,10 +239,12 @@ int run_evaluation(const EvalConfig& asked, Communicator& communicator, const Ru
   }
   if (!config.confusion.empty()) {
     std::ostringstream table;
-    write_confusion(table, predictions, folders, names_of_outputs(folders, class_indices, network.num_classes, weights.card.class_names));
+    write_confusion(table, predictions, folders,
+                    names_of_outputs(folders, class_indices, network.num_classes, weights.card.class_names));
     write_text_file(config.confusion, "--confusion", table.str());
   }
-  if (!config.report.empty()) write_result(config.report, config, files, result, preprocessing_of(options.transform), per_class);
+  if (!config.report.empty())
+    write_result(config.report, config, files, result, preprocessing_of(options.transform), per_class);
   print_result(config, files, result);
   return 0;
 }

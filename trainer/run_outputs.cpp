@@ -17,15 +17,13 @@ std::filesystem::path report_path(const TrainConfig& config) { return path_or(co
 std::filesystem::path metrics_path(const TrainConfig& config) { return path_or(config.metrics, config.out, "metrics.jsonl"); }
 
 std::vector<NamedFile> training_outputs(const TrainConfig& config) {
-  std::vector<NamedFile> files{{.option = "--report",
-                                .path = report_path(config),
-                                .mark = output_mark::report,
-                                .is_no_link = config.report.empty()},
-                               {.option = "--profile", .path = config.profile, .mark = output_mark::profile},
-                               {.option = "--metrics",
-                                .path = metrics_path(config),
-                                .mark = output_mark::metrics,
-                                .is_no_link = config.metrics.empty()}};
+  std::vector<NamedFile> files{
+      {.option = "--report", .path = report_path(config), .mark = output_mark::report, .is_no_link = config.report.empty()},
+      {.option = "--profile", .path = config.profile, .mark = output_mark::profile},
+      {.option = "--metrics",
+       .path = metrics_path(config),
+       .mark = output_mark::metrics,
+       .is_no_link = config.metrics.empty()}};
   if (config.out.empty()) return files;
   const CheckpointPaths paths{.out = config.out};
   for (const auto& path : {paths.last(), paths.best(), paths.average()}) {

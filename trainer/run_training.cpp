@@ -31,9 +31,9 @@
 #include "trainer/run_directory.hpp"
 #include "trainer/run_ending.hpp"
 #include "trainer/run_outputs.hpp"
+#include "trainer/same_images.hpp"
 #include "trainer/schedule_table.hpp"
 #include "trainer/serving_rank.hpp"
-#include "trainer/same_images.hpp"
 #include "trainer/shared_reading.hpp"
 #include "trainer/stage_change.hpp"
 #include "trainer/start.hpp"
@@ -180,9 +180,9 @@ class TrainingRun {
     if (environment_.directory != nullptr) environment_.directory->saved(step, epochs_done(plan_, step));
     training_.finish();
     const std::filesystem::path report = report_path(config_);
-    const bool is_reported = communicator_.broadcast_value(
-        report.empty() || !communicator_.is_root() ||
-        is_report_of(report, step, replica_.parameters().fingerprint(), evaluates_members()));
+    const bool is_reported =
+        communicator_.broadcast_value(report.empty() || !communicator_.is_root() ||
+                                      is_report_of(report, step, replica_.parameters().fingerprint(), evaluates_members()));
     const std::string steps = counted(step, "step") + (step == 1 ? " is done" : " are done");
     log_root(communicator_, is_saved && is_reported ? "nothing left to do: all of its " + steps
                                                     : "all of its " + steps + "; it ended before its last files, which follow");
@@ -224,16 +224,15 @@ class TrainingRun {
     require_same_images("validation", data_.validation.get(), data_.summary.validation.folder, communicator_);
     const RunPlan usual = plan_with(config_.local_batch);
     communicator_.require_equal({{"configuration", usual.recipe}});
-    const std::int64_t batch = choose_local_batch(
-        {.asked = config_.local_batch,
-         .usual = usual.local_batch,
-         .available_bytes = available_bytes(),
-         .memory =
-             [&](std::int64_t local_batch) {
-               const RunPlan plan = plan_with(local_batch);
-               return plan_memory(plan.network, plan.compile, work(plan));
-             }},
-        communicator_);
+    const std::int64_t batch = choose_local_batch({.asked = config_.local_batch,
+                                                   .usual = usual.local_batch,
+                                                   .available_bytes = available_bytes(),
+                                                   .memory =
+                                                       [&](std::int64_t local_batch) {
+                                                         const RunPlan plan = plan_with(local_batch);
+                                                         return plan_memory(plan.network, plan.compile, work(plan));
+                                                       }},
+                                                  communicator_);
     if (batch < usual.local_batch && communicator_.is_root())
       spdlog::warn("local batch {} instead of {}, so that the memory plan fits the node", batch, usual.local_batch);
     RunPlan plan = plan_with(batch);
@@ -280,11 +279,11 @@ class TrainingRun {
   void require_room_if_private() const {
     const std::string& reason = replica_.update_is_private_because();
     if (reason.empty() || available_bytes() == 0 || report_.memory.total_bytes() <= available_bytes()) return;
-    throw ConfigError(Fault{.doing = "planning the memory of a rank that has weights of its own (" + reason + ")",
-                            .expected = "at most " + gigabytes_text(available_bytes()) +
-                                        ", the rank's share of the node's free memory",
-                            .found = gigabytes_text(report_.memory.total_bytes()) + " planned",
-                            .remedy = "a larger /dev/shm, fewer ranks on a node, or a smaller --local-batch"});
+    throw ConfigError(
+        Fault{.doing = "planning the memory of a rank that has weights of its own (" + reason + ")",
+              .expected = "at most " + gigabytes_text(available_bytes()) + ", the rank's share of the node's free memory",
+              .found = gigabytes_text(report_.memory.total_bytes()) + " planned",
+              .remedy = "a larger /dev/shm, fewer ranks on a node, or a smaller --local-batch"});
   }
 
   void compile() {
@@ -363,7 +362,8 @@ class TrainingRun {
     metrics.write_evaluation(step, result, stage_name());
     const MetricsLine line = line_of(step, result, stage_name());
     report_.epochs.add(line);
-    warn(learning_.after_validation({result.sums.samples, result.sums.top1, result.only_class, plan_.card.class_names}), progress);
+    warn(learning_.after_validation({result.sums.samples, result.sums.top1, result.only_class, plan_.card.class_names}),
+         progress);
     if (ends_row) return;  // the epoch's line tells of it
     spdlog::info("epoch {:.2f}: {} on {} in {:.1f} s{}", step.epoch, validation_text(line),
                  counted(result.sums.samples, "image"), result.seconds, is_best ? " (best so far)" : "");

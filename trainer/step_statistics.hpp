@@ -19,8 +19,9 @@ struct StepTotals {
   void add(const StepReport& step);
 };
 
-/// Throughput of a run. Quantiles and spread are those of all its steps up to kMostKept of them, then of a sample of these steps:
-/// of at least half as many, which a hash of their numbers chooses, so that the sample has no period and is always the same.
+/// Throughput of a run. Quantiles and spread are those of all its steps up to kMostKept of them, then of a sample of these
+/// steps: of at least half as many, which a hash of their numbers chooses, so that the sample has no period and is always the
+/// same.
 class StepStatistics {
  public:
   static constexpr std::size_t kMostKept = 8192;

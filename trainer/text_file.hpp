@@ -32,8 +32,8 @@ void write_text_file(const std::filesystem::path& path, const std::string& optio
 /// before.
 void replace_text_file(const std::filesystem::path& path, const std::string& text);
 
-/// As replace_text_file() where a regular file is there, or none, in a directory that can be written; otherwise (a pipe, a link)
-/// as write_text_file().
+/// As replace_text_file() where a regular file is there, or none, in a directory that can be written; otherwise (a pipe, a
+/// link) as write_text_file().
 void save_text_file(const std::filesystem::path& path, const std::string& option, const std::string& text);
 
 }  // namespace dtrain

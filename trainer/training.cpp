@@ -99,7 +99,8 @@ void Training::begin_stage(std::int64_t first_step) {
   trainer_.reset();  // has a reference to the loader
   loader_.emplace(*dataset_, loader_options(),
                   training_sequence(plan_, stage(), communicator_.size(), communicator_.rank(), first_step));
-  trainer_.emplace(plan_, stage(), communicator_, replica_, *loader_, *damage_, exchange, optimizer_, stop_requested_, first_step);
+  trainer_.emplace(plan_, stage(), communicator_, replica_, *loader_, *damage_, exchange, optimizer_, stop_requested_,
+                   first_step);
 }
 
 void Training::next_stage() {

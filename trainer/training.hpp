@@ -28,8 +28,8 @@ RunData open_training_data(const TrainConfig& config, int ranks);
 /// What plan_run wants to know of the data.
 DataFacts facts_of(const RunData& data);
 
-/// Ranks of this node that are to have one copy of weights and the optimizer's state; 1: each has its own. Whether memory can be
-/// shared shows when the replica is built (Replica::update_is_private_because).
+/// Ranks of this node that are to have one copy of weights and the optimizer's state; 1: each has its own. Whether memory can
+/// be shared shows when the replica is built (Replica::update_is_private_because).
 int ranks_to_share(const TrainConfig& config, const Communicator& communicator);
 
 class Training {

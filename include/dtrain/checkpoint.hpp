@@ -46,8 +46,8 @@ struct TensorFile {
 /// Errors: DataError: missing, of another kind (which is named), truncated, overlapping or uncovered ranges, checksum differs.
 TensorFile read_tensor_file(const std::filesystem::path& path);
 
-/// Metadata, names, shapes and types alone, for who wants to look before reading all: tensors have no elements, and the checksum
-/// is not verified. Cost: the header. Errors: as above.
+/// Metadata, names, shapes and types alone, for who wants to look before reading all: tensors have no elements, and the
+/// checksum is not verified. Cost: the header. Errors: as above.
 TensorFile read_tensor_header(const std::filesystem::path& path);
 
 /// Writes atomically: temporary file in the same directory, fsync, rename, fsync of the directory. On any error (disk
@@ -73,7 +73,7 @@ struct TrainingPosition {
   std::int64_t samples_in_epoch = 0;  ///< samples of the current epoch already used
   std::int64_t epoch = 0;             ///< epochs completed
   std::uint64_t seed = 0;
-  double best_top1 = -1.0;  ///< best validation top-1 so far, −1: none
+  double best_top1 = -1.0;   ///< best validation top-1 so far, −1: none
   std::string validation{};  ///< digest of the images that best_top1 is of; empty: unknown
   WeightsCard card;
   std::vector<std::int64_t> damaged{};  ///< damaged training images met so far, by their numbers in the data set
@@ -115,16 +115,15 @@ bool is_training_state(std::string_view tensor_name);
 /// Saves a resumable checkpoint (weights, averaged statistics, the optimizer's states as "optimizer.<state>.<name>", the ranks'
 /// own statistics as "rank_statistics.<name>" of shape (ranks, channels), position)
 /// at checkpoints/step-…, then removes the checkpoints up to this step that are not to be kept, then writes last.safetensors
-/// (weights only) and, where weights are averaged, average.safetensors (the averages in their place). Checkpoints of later steps
-/// belong to another run and are left alone.
-/// Result: complaints about checkpoints that cannot be removed. Errors: DataError; then this checkpoint or every earlier one is
-/// there.
+/// (weights only) and, where weights are averaged, average.safetensors (the averages in their place). Checkpoints of later
+/// steps belong to another run and are left alone. Result: complaints about checkpoints that cannot be removed. Errors:
+/// DataError; then this checkpoint or every earlier one is there.
 std::vector<std::string> save_checkpoint(const CheckpointPaths& paths, const ParameterStore& parameters,
                                          const std::vector<std::string>& names, const Optimizer& optimizer,
                                          const TrainingPosition& position, const CheckpointsToKeep& keep);
 
-/// Whether the checkpoint of this step is there, and the weights (and, if they are averaged, the averages) beside it are of it. A
-/// run that was killed between two of these files leaves older ones.
+/// Whether the checkpoint of this step is there, and the weights (and, if they are averaged, the averages) beside it are of it.
+/// A run that was killed between two of these files leaves older ones.
 bool is_saved_whole(const CheckpointPaths& paths, std::int64_t step, bool has_average);
 
 /// Checkpoint of the highest step below paths.checkpoints() that verifies (it is read in full); damaged ones are skipped and

@@ -20,7 +20,7 @@ struct ModelOptions {
 };
 
 /// Bounds of any network, far above what is used, within which sizes can be multiplied.
-inline constexpr std::int64_t kLargestSide = std::int64_t{1} << 16;       ///< of images, pixels
+inline constexpr std::int64_t kLargestSide = std::int64_t{1} << 16;        ///< of images, pixels
 inline constexpr std::int64_t kMostClasses = (std::int64_t{1} << 31) - 1;  ///< labels are std::int32_t
 
 struct ModelEntry {
@@ -42,7 +42,8 @@ struct TensorFile;
 std::string model_that_fits(const TensorFile& file);
 
 /// Builds a network, which has the model's own name whichever was given.
-/// Errors: ConfigError: unknown name (names the nearest), picture too small or beyond kLargestSide, more than kMostClasses, dropout where there is none.
+/// Errors: ConfigError: unknown name (names the nearest), picture too small or beyond kLargestSide, more than kMostClasses,
+/// dropout where there is none.
 NetworkSpec build_model(std::string_view name, const ModelOptions& options);
 
 }  // namespace dtrain

@@ -1,4 +1,6 @@
 // A directory of class folders as a data set. Names are kept in one string: a million files cost about 30 MB a rank.
+#include "dtrain/image_folder.hpp"
+
 #include <algorithm>
 #include <filesystem>
 #include <span>
@@ -7,7 +9,6 @@
 
 #include "dtrain/data.hpp"
 #include "dtrain/error.hpp"
-#include "dtrain/image_folder.hpp"
 #include "folder_entries.hpp"
 #include "picture_file.hpp"
 #include "png.hpp"
@@ -32,7 +33,8 @@ void check_no_loop(const fs::directory_entry& link) {
   }
 }
 
-/// Adds all that is in a folder below `root` to the images of its class, as paths below the class folder, and to what is left out.
+/// Adds all that is in a folder below `root` to the images of its class, as paths below the class folder, and to what is left
+/// out.
 class ClassListing {
  public:
   ClassListing(const std::string& root, ImageFolder& folder) : root_(root), folder_(folder) {}
@@ -232,6 +234,8 @@ std::optional<NarrowRange> find_narrow_range(const Dataset& dataset, std::int64_
   return widest && widest->used_bits <= kNarrowBitsOfAll ? widest : std::nullopt;
 }
 
-std::unique_ptr<Dataset> open_image_folder(const std::filesystem::path& root) { return read_image_folder(root.string()).images; }
+std::unique_ptr<Dataset> open_image_folder(const std::filesystem::path& root) {
+  return read_image_folder(root.string()).images;
+}
 
 }  // namespace dtrain

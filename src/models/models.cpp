@@ -217,10 +217,11 @@ void require_honourable(const Model& model, const ModelOptions& options) {
   const bool is_too_large = options.image_size > kLargestSide;
   if (options.image_size != 0 && (options.image_size < model.min_image_size || is_too_large)) {
     const std::string bound = std::to_string(is_too_large ? kLargestSide : model.min_image_size);
-    throw ConfigError(Fault{.doing = doing,
-                            .expected = "pictures of at " + std::string(is_too_large ? "most " : "least ") + bound + "×" + bound,
-                            .found = std::to_string(options.image_size),
-                            .remedy = "--crop " + std::to_string(model.entry.image_size)});
+    throw ConfigError(
+        Fault{.doing = doing,
+              .expected = "pictures of at " + std::string(is_too_large ? "most " : "least ") + bound + "×" + bound,
+              .found = std::to_string(options.image_size),
+              .remedy = "--crop " + std::to_string(model.entry.image_size)});
   }
   if (options.aux_heads && !model.has_aux_heads) {
     throw ConfigError(Fault{.doing = doing,

@@ -176,10 +176,15 @@ TEST(StallWatch, WaitsForARankThatIsBusyAndThenForAsLongAgain) {
   std::vector<Verdict> verdicts(2);
   std::vector<std::thread> threads;
   for (const int rank : {0, 2}) {
-    threads.emplace_back([&, rank] { verdicts[static_cast<std::size_t>(rank / 2)] = ranks.wait(rank, 1.0, [] { return false; }); });
+    threads.emplace_back(
+        [&, rank] { verdicts[static_cast<std::size_t>(rank / 2)] = ranks.wait(rank, 1.0, [] { return false; }); });
   }
   threads.emplace_back([&] {
-    EXPECT_EQ(ranks.wait(1, 1.0, [&] { return has_image.load(); }, nullptr, Activity::reads).error, "");
+    EXPECT_EQ(ranks
+                  .wait(
+                      1, 1.0, [&] { return has_image.load(); }, nullptr, Activity::reads)
+                  .error,
+              "");
   });
 
   std::this_thread::sleep_for(2500ms);
@@ -199,7 +204,10 @@ TEST(StallWatch, WaitsForARankThatIsBusyAndThenForAsLongAgain) {
 TEST(StallWatch, ABusyRankDoesNotHideOneThatIsMissing) {
   Ranks ranks(3);
   std::atomic<bool> is_over{false};
-  std::thread busy([&] { ranks.wait(1, 1.0, [&] { return is_over.load(); }, nullptr, Activity::reads); });
+  std::thread busy([&] {
+    ranks.wait(
+        1, 1.0, [&] { return is_over.load(); }, nullptr, Activity::reads);
+  });
 
   std::this_thread::sleep_for(50ms);
   const Verdict verdict = ranks.wait(0, 1.0, [] { return false; });

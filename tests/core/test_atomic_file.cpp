@@ -62,8 +62,8 @@ TEST(AtomicFile, TakesANameThatNobodyForesees) {
 TEST(PartialFile, IsKnownByItsName) {
   EXPECT_EQ(destination_of("last.safetensors.partial-17"), "last.safetensors");
   EXPECT_EQ(destination_of("last.safetensors.partial-17-0123456789abcdef"), "last.safetensors");
-  for (const char* name : {"a.partial-", "a.partial-x", "a.partial-17-", "a.partial-17-abc", "a.partial-17-0123456789abcdeg", "a",
-                           ".partial-17", "a.partial-17.bak"}) {
+  for (const char* name : {"a.partial-", "a.partial-x", "a.partial-17-", "a.partial-17-abc", "a.partial-17-0123456789abcdeg",
+                           "a", ".partial-17", "a.partial-17.bak"}) {
     EXPECT_EQ(destination_of(name), std::nullopt) << name;
   }
 }

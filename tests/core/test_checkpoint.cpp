@@ -428,8 +428,8 @@ TEST(RequireWritable, RemovesTheProbesAndMembersOfKilledRunsAndNothingOfTheUsers
 }
 
 TEST(HoldsWeights, OfEveryKindThatANewRunWouldReplace) {
-  for (const char* name : {"last.safetensors", "best.safetensors", "average.safetensors", "checkpoints/step-000000001.safetensors",
-                           "members/a.safetensors"}) {
+  for (const char* name : {"last.safetensors", "best.safetensors", "average.safetensors",
+                           "checkpoints/step-000000001.safetensors", "members/a.safetensors"}) {
     const TemporaryDirectory directory;
     const CheckpointPaths paths{directory.path()};
     EXPECT_FALSE(holds_weights(paths));

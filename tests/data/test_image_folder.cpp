@@ -1,6 +1,5 @@
 // Class folders as a data set: labels and order, what is left out, and every wrong layout refused with its remedy.
 #include <gtest/gtest.h>
-
 #include <sys/stat.h>
 
 #include "dtrain/data.hpp"

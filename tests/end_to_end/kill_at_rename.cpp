@@ -1,6 +1,6 @@
 // Preloaded into a run: ends the process, as SIGKILL does, right before or after it renames a file to one below a directory.
-// RENAMES_BELOW: the directory; KILL_AT: which of these renames, from 1, or KILL_FILE: which file below the directory; KILL_WHEN:
-// "before" or "after". RENAME_LOG: a file that is given a line for each rename.
+// RENAMES_BELOW: the directory; KILL_AT: which of these renames, from 1, or KILL_FILE: which file below the directory;
+// KILL_WHEN: "before" or "after". RENAME_LOG: a file that is given a line for each rename.
 #include <dlfcn.h>
 #include <signal.h>
 #include <unistd.h>

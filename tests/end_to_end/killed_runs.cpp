@@ -23,8 +23,8 @@ struct Undisturbed {
 /// Of a run's report, status and metrics: what is no function of its options.
 const Words kOfTheProcess{// times and speeds
                           "seconds", "step_s", "images_per_s", "phases_s", "exposed_comm_s", "gflops_per_rank", "startup_s",
-                          "total_s", "all_parts_s", "data_s", "forward_s", "backward_s", "update_s", "comm_s", "val_s", "started",
-                          "time",
+                          "total_s", "all_parts_s", "data_s", "forward_s", "backward_s", "update_s", "comm_s", "val_s",
+                          "started", "time",
                           // memory, which is measured, too
                           "peak_rss_bytes", "planned_bytes", "memory",
                           // the process itself
@@ -51,7 +51,8 @@ std::string stripped(const std::string& text, bool has_lines) {
 }
 
 std::string with_replaced(std::string text, const std::string& from, const std::string& to) {
-  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
   return text;
 }
 
@@ -99,9 +100,10 @@ const KillableRun& branching_run() {
 }
 
 const KillableRun& served_run() {
-  static const KillableRun kind{.name = "parameter servers",
-                                .ranks = 2,
-                                .options = {"--allreduce", "ps", "--checkpoint-every", "2", "--eval-every", "3", "--steps", "8"}};
+  static const KillableRun kind{
+      .name = "parameter servers",
+      .ranks = 2,
+      .options = {"--allreduce", "ps", "--checkpoint-every", "2", "--eval-every", "3", "--steps", "8"}};
   return kind;
 }
 

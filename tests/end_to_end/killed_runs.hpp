@@ -22,8 +22,8 @@ const KillableRun& served_run();
 /// What an undisturbed run renames, in order: paths below --out. The run is made once.
 const std::vector<std::string>& renames_of(const KillableRun& kind);
 
-/// Kills such a run before or after (`when`) its rename number `at`, from 1, and resumes it. Fails unless all files are those of
-/// the undisturbed run, but for the log, and for what names times, speeds, memory and the process.
+/// Kills such a run before or after (`when`) its rename number `at`, from 1, and resumes it. Fails unless all files are those
+/// of the undisturbed run, but for the log, and for what names times, speeds, memory and the process.
 void expect_same_files_after_kill(const KillableRun& kind, std::size_t at, const std::string& when);
 
 }  // namespace dtrain

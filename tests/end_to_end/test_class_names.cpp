@@ -204,8 +204,8 @@ TEST(Evaluation, OfImpossibleStatisticsOrOutputsIsRefused) {
   for (const std::string& files : {not_finite.string(), weights() + "," + not_finite.string()}) {
     expect_refused(evaluated(files), {not_finite.string() + ": ", "conv1.weight: 1 value that is not finite"});
   }
-  expect_refused(run({.arguments = {"train", "--threads", "1", "--steps", "1", "--data", class_folders().string(), "--init-from",
-                                    not_finite.string()}}),
+  expect_refused(run({.arguments = {"train", "--threads", "1", "--steps", "1", "--data", class_folders().string(),
+                                    "--init-from", not_finite.string()}}),
                  {not_finite.string() + ": ", "conv1.weight: 1 value that is not finite"});
   for (const std::string& files : {huge.string(), weights() + "," + huge.string()}) {
     const Outcome outcome = evaluated(files);

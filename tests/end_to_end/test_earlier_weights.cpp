@@ -1,4 +1,5 @@
-// Weights that an earlier run has left in --out: never replaced unasked, and never beside new ones as if they belonged together.
+// Weights that an earlier run has left in --out: never replaced unasked, and never beside new ones as if they belonged
+// together.
 #include <gtest/gtest.h>
 
 #include "tests/end_to_end/running.hpp"
@@ -10,9 +11,8 @@ namespace {
 namespace fs = std::filesystem;
 
 Words run_into(const fs::path& out, const std::string& steps, const Words& more = {}) {
-  return training_into(out, Words{"--global-batch", "16", "--crop", "24", "--steps", steps, "--eval-every", "1", "--resume",
-                                  "auto"} +
-                                more);
+  return training_into(
+      out, Words{"--global-batch", "16", "--crop", "24", "--steps", steps, "--eval-every", "1", "--resume", "auto"} + more);
 }
 
 /// Everything but the account of attempts.

@@ -194,9 +194,9 @@ TEST(Disk, WithoutRoomForWhatIsSavedIsRefusedAtOnce) {
   const SmallDisk disk("8m");
   if (!disk.is_mounted()) GTEST_SKIP() << "mounting a tmpfs: " << disk.reason() << " (needs root)";
 
-  const Outcome outcome = run({.ranks = 2,
-                               .arguments = training_into(disk.path() / "run", {"--global-batch", "16", "--steps", "9",
-                                                                                "--checkpoint-every", "2"})});
+  const Outcome outcome = run(
+      {.ranks = 2,
+       .arguments = training_into(disk.path() / "run", {"--global-batch", "16", "--steps", "9", "--checkpoint-every", "2"})});
 
   expect_refused(outcome, {"checking the room for checkpoints", "10 MB free", "fewer --keep-checkpoints"});
 }

@@ -31,9 +31,30 @@ TEST(LongRuns, KeepNothingOfASingleStep) {
     job.wait_until([&] { return fs::exists(checkpoint(out, step)); });
     return own_memory_bytes(job.rank_processes().front());
   };
-  Job job({.arguments = {"--model", "lenet5", "--data", "synthetic", "--synthetic-size", "4000", "--num-classes", "10", "--threads",
-                         "1", "--global-batch", "4", "--steps", "10000000", "--checkpoint-every", std::to_string(kEarlyStep),
-                         "--keep-checkpoints", "9", "--eval-every", "off", "--log-every", "5000", "--out", out.string()}});
+  Job job({.arguments = {"--model",
+                         "lenet5",
+                         "--data",
+                         "synthetic",
+                         "--synthetic-size",
+                         "4000",
+                         "--num-classes",
+                         "10",
+                         "--threads",
+                         "1",
+                         "--global-batch",
+                         "4",
+                         "--steps",
+                         "10000000",
+                         "--checkpoint-every",
+                         std::to_string(kEarlyStep),
+                         "--keep-checkpoints",
+                         "9",
+                         "--eval-every",
+                         "off",
+                         "--log-every",
+                         "5000",
+                         "--out",
+                         out.string()}});
 
   const double early = memory_at(job, kEarlyStep);
   const double late = memory_at(job, kLateStep);

@@ -39,7 +39,8 @@ Command over_hosts(const std::vector<std::string>& hosts, const fs::path& out) {
   words.insert(words.end(), {"--", DTRAIN_BINARY});
   const std::vector<std::string> run =
       training_into(out, {"--global-batch", "16", "--steps", "10000000", "--eval-every", "off", "--checkpoint-every",
-                          std::to_string(kStepsPerSave), "--log-every", "1", "--allreduce", "ring", "--stall-timeout", std::to_string(kTimeoutS)});
+                          std::to_string(kStepsPerSave), "--log-every", "1", "--allreduce", "ring", "--stall-timeout",
+                          std::to_string(kTimeoutS)});
   words.insert(words.end(), run.begin(), run.end());
   return {.line = words};
 }

@@ -21,12 +21,15 @@ const fs::path& fresh_weights() {
 }
 
 Words evaluation_of(const fs::path& data, const Words& more) {
-  return Words{"eval", "--model", "resnet20", "--data", data.string(), "--weights", fresh_weights().string(), "--threads", "1"} + more;
+  return Words{"eval",      "--model", "resnet20", "--data", data.string(), "--weights", fresh_weights().string(),
+               "--threads", "1"} +
+         more;
 }
 
 TEST(OutputPaths, ThatCannotBeWrittenAreRefusedBeforeImagesAreLookedFor) {
   for (const char* option : {"--logits", "--report", "--confusion"}) {
-    const Outcome outcome = run({.ranks = 2, .arguments = evaluation_of("/nonexistent/images", {option, "/nonexistent/out/file"})});
+    const Outcome outcome =
+        run({.ranks = 2, .arguments = evaluation_of("/nonexistent/images", {option, "/nonexistent/out/file"})});
 
     EXPECT_EQ(outcome.exit_code, 3) << outcome;
     EXPECT_TRUE(outcome.says("opening /nonexistent/out/file (" + std::string(option) + ")")) << outcome;
@@ -48,8 +51,8 @@ TEST(OutputPaths, AreNotCreatedByARunThatFails) {
   const std::string earlier = "{\n \"model\": \"of an earlier run\"}";
   write_text(old, earlier);
 
-  const Outcome outcome = run({.arguments = training_on(data, {"--epochs", "1", "--global-batch", "16", "--max-damaged", "0", "--report",
-                                                               report.string(), "--profile", old.string()})});
+  const Outcome outcome = run({.arguments = training_on(data, {"--epochs", "1", "--global-batch", "16", "--max-damaged", "0",
+                                                               "--report", report.string(), "--profile", old.string()})});
 
   EXPECT_EQ(outcome.exit_code, 3) << outcome;
   EXPECT_FALSE(fs::exists(report));
@@ -82,8 +85,9 @@ TEST(OutputPaths, TakeThePlaceOfTheirOwnKindAlone) {
   }
   const std::string before = read_text(logits);
 
-  for (const Words& mixed : {Words{"--report", table.string()}, Words{"--confusion", logits.string()}, Words{"--logits", report.string()},
-                             Words{"--report", demo_picture(demo_data(), "val", 0, 0).string()}}) {
+  for (const Words& mixed :
+       {Words{"--report", table.string()}, Words{"--confusion", logits.string()}, Words{"--logits", report.string()},
+        Words{"--report", demo_picture(demo_data(), "val", 0, 0).string()}}) {
     const Outcome outcome = run({.arguments = evaluation_of("/nonexistent/images", mixed)});
 
     EXPECT_EQ(outcome.exit_code, 3) << outcome;
@@ -131,8 +135,8 @@ TEST(OutputPaths, LogitsHaveARowForEachImageThatCanBeRead) {
     ASSERT_EQ(samples.size(), 18U);
     for (std::size_t row = 0; row < samples.size(); ++row) {
       for (std::size_t k = 0; k < 10; ++k) {
-        EXPECT_NEAR(file.find("logits")->f32[10 * row + k], all.find("logits")->f32[10 * static_cast<std::size_t>(samples[row]) + k],
-                    1e-5);
+        EXPECT_NEAR(file.find("logits")->f32[10 * row + k],
+                    all.find("logits")->f32[10 * static_cast<std::size_t>(samples[row]) + k], 1e-5);
       }
     }
   }

@@ -151,7 +151,8 @@ TEST(Reproducibility, AveragingTheWeightsChangesNoBitOfThem) {
 }
 
 // Gradients are rounded on the wire; the loss, its samples and requests to stop, which travel with them, are not: the first
-// step's loss, of the same weights, is that of an fp32 wire, but for the order of three addends (bf16 would be off by 2⁻⁹ of it).
+// step's loss, of the same weights, is that of an fp32 wire, but for the order of three addends (bf16 would be off by 2⁻⁹ of
+// it).
 TEST(Reproducibility, ABf16WireRoundsGradientsAloneAndGivesTheSameBitsTwice) {
   for (const std::string algorithm : {"ring", "hierarchical"}) {
     SCOPED_TRACE(algorithm);

@@ -138,7 +138,8 @@ TEST(Binding, SaysWhereTheSystemGivesNoMoreThreads) {
         }
         _exit(0);
       },
-      testing::ExitedWithCode(7), "starting compute threads: expected 3, found 1, then Resource temporarily unavailable.*ulimit -u");
+      testing::ExitedWithCode(7),
+      "starting compute threads: expected 3, found 1, then Resource temporarily unavailable.*ulimit -u");
 }
 
 }  // namespace

@@ -379,7 +379,8 @@ TEST(CommandLine, EveryEvalOptionReachesItsField) {
   EXPECT_EQ(c.class_indices, "list.txt");
   expect_error({"eval"}, {"2 faults", "--weights", "--data"});
   expect_error({"eval", "--weights", "w", "--data", "d", "--lr", "1"}, {"--lr"});
-  expect_error({"eval", "--weights", "w", "--data", "d", "--stall-timeout", "0.5"}, {"--stall-timeout: expected a number from 1"});
+  expect_error({"eval", "--weights", "w", "--data", "d", "--stall-timeout", "0.5"},
+               {"--stall-timeout: expected a number from 1"});
   expect_error({"train", "--class-indices", "list.txt"}, {"--class-indices: expected an option of dtrain train"});
 }
 
@@ -567,7 +568,8 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
                            "--synthetic-size"}) {
     EXPECT_NE(help.find(std::string(" ") + name + " "), std::string::npos) << name;
   }
-  for (const char* command : {"train", "eval", "bench", "init", "models", "topo", "make-demo", "inspect", "plot", "--version"}) {
+  for (const char* command :
+       {"train", "eval", "bench", "init", "models", "topo", "make-demo", "inspect", "plot", "--version"}) {
     EXPECT_NE(help.find(std::string("dtrain ") + command), std::string::npos) << command;
   }
 }

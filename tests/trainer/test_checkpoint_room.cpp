@@ -20,7 +20,8 @@ RunPlan plan_of_steps(std::int64_t steps, Interval every) {
 TEST(CheckpointRoom, IsOfTheCheckpointsKeptAndOneMoreAndOfTheWeights) {
   const RunPlan plan = plan_of_steps(100, {.steps = 5});
 
-  EXPECT_EQ(room_bytes(plan, kElements, 1, false), 4 * (2 * 100 + 2 * 10)) << "the last weights, and those that take their place";
+  EXPECT_EQ(room_bytes(plan, kElements, 1, false), 4 * (2 * 100 + 2 * 10))
+      << "the last weights, and those that take their place";
   EXPECT_EQ(room_bytes(plan, kElements, 2, true), 4 * (3 * 100 + 3 * 10)) << "the best, too";
 }
 

@@ -82,8 +82,10 @@ TEST(Config, RefusesValuesOutsideTheirRange) {
   expect_one_fault([](TrainConfig& c) { c.momentum = 1.0; }, "--momentum: expected a number from 0 to below 1, found 1");
   expect_one_fault([](TrainConfig& c) { c.label_smoothing = 1.0; }, "--label-smoothing");
   expect_one_fault([](TrainConfig& c) { c.fusion_mb = 0.0; }, "--fusion-mb: expected a number above 0");
-  expect_one_fault([](TrainConfig& c) { c.data_timeout_s = 0.5; }, "--data-timeout: expected a number from 1 to 1e+09, found 0.5");
-  expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = 0.5; }, "--stall-timeout: expected a number from 1 to 1e+09, found 0.5");
+  expect_one_fault([](TrainConfig& c) { c.data_timeout_s = 0.5; },
+                   "--data-timeout: expected a number from 1 to 1e+09, found 0.5");
+  expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = 0.5; },
+                   "--stall-timeout: expected a number from 1 to 1e+09, found 0.5");
   expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = std::numeric_limits<double>::infinity(); }, "--stall-timeout");
   expect_one_fault([](TrainConfig& c) { c.lr = 0.0; }, "--lr: expected a number above 0");
   expect_one_fault([](TrainConfig& c) { c.base_lr = -0.1; }, "--base-lr: expected a number above 0");
@@ -98,16 +100,19 @@ TEST(Config, RefusesValuesOutsideTheirRange) {
 
 TEST(Config, RefusesWhatCouldNotBeMultipliedByASize) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-  expect_one_fault([](TrainConfig& c) { c.global_batch = kMost; }, "--global-batch: expected a whole number from 0 to 1099511627776");
+  expect_one_fault([](TrainConfig& c) { c.global_batch = kMost; },
+                   "--global-batch: expected a whole number from 0 to 1099511627776");
   expect_one_fault([](TrainConfig& c) { c.local_batch = 65537; }, "--local-batch: expected a whole number from 0 to 65536");
   expect_one_fault([](TrainConfig& c) { c.crop = 65537; }, "--crop: expected a whole number from 0 to 65536");
   expect_one_fault([](TrainConfig& c) { c.resize = kMost; }, "--resize: expected a whole number from 0 to 65536");
-  expect_one_fault([](TrainConfig& c) { c.num_classes = kMost / 2; }, "--num-classes: expected a whole number from 2 to 2147483647");
+  expect_one_fault([](TrainConfig& c) { c.num_classes = kMost / 2; },
+                   "--num-classes: expected a whole number from 2 to 2147483647");
   expect_one_fault([](TrainConfig& c) { c.synthetic_size = kMost; }, "--synthetic-size");
   expect_one_fault([](TrainConfig& c) { c.max_damaged = kMost; }, "--max-damaged");
   expect_one_fault([](TrainConfig& c) { c.log_every = kMost; }, "--log-every");
   expect_one_fault([](TrainConfig& c) { c.steps = kMost; }, "--steps");
-  expect_one_fault([](TrainConfig& c) { c.steps = 3, c.warmup_epochs = 1e300; }, "--warmup-epochs: expected a number from 0 to 1e+06");
+  expect_one_fault([](TrainConfig& c) { c.steps = 3, c.warmup_epochs = 1e300; },
+                   "--warmup-epochs: expected a number from 0 to 1e+06");
   expect_one_fault([](TrainConfig& c) { c.fusion_mb = 1e300; }, "--fusion-mb: expected at most 1e+06");
   expect_one_fault([](TrainConfig& c) { c.data_timeout_s = 1e300; }, "--data-timeout");
   expect_one_fault([](TrainConfig& c) { c.stall_timeout_s = 1e10; }, "--stall-timeout");

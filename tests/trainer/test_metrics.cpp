@@ -87,9 +87,12 @@ std::string left_after_two(const std::string& text, EpochRows* earlier = nullptr
 }
 
 TEST(MetricsFile, OfARunThatGoesOnHasItsEarlierStepsOnce) {
-  const std::string first = R"({"step":1,"epoch":0.5,"loss":3.0,"top1":0.1,"samples":8})" "\n";
-  const std::string second = R"({"step":2,"epoch":1.0,"loss":2.0,"top1":0.2,"samples":8})" "\n";
-  const std::string third = R"({"step":3,"epoch":1.5,"loss":1.0,"top1":0.3,"samples":8})" "\n";
+  const std::string first = R"({"step":1,"epoch":0.5,"loss":3.0,"top1":0.1,"samples":8})"
+                            "\n";
+  const std::string second = R"({"step":2,"epoch":1.0,"loss":2.0,"top1":0.2,"samples":8})"
+                             "\n";
+  const std::string third = R"({"step":3,"epoch":1.5,"loss":1.0,"top1":0.3,"samples":8})"
+                            "\n";
   EpochRows rows;
 
   EXPECT_EQ(left_after_two(first + second + third, &rows), first + second);
@@ -102,8 +105,10 @@ TEST(MetricsFile, OfARunThatGoesOnHasItsEarlierStepsOnce) {
 }
 
 TEST(MetricsFile, GoesOnWhereSomebodyElseWroteIntoIt) {
-  const std::string second = R"({"step":2,"epoch":1.0,"loss":2.0,"top1":0.2,"samples":8})" "\n";
-  const std::string third = R"({"step":3,"epoch":1.5,"loss":1.0,"top1":0.3,"samples":8})" "\n";
+  const std::string second = R"({"step":2,"epoch":1.0,"loss":2.0,"top1":0.2,"samples":8})"
+                             "\n";
+  const std::string third = R"({"step":3,"epoch":1.5,"loss":1.0,"top1":0.3,"samples":8})"
+                            "\n";
   for (const std::string foreign : {R"({"step":"x"})", R"({"step":null})", R"({"step":[3]})", R"({"remark":"mine"})", "{}"}) {
     EXPECT_EQ(left_after_two(foreign + "\n" + second), foreign + "\n" + second) << "nobody's to remove";
     EXPECT_EQ(left_after_two(third + foreign + "\n" + second), foreign + "\n" + second);
@@ -111,7 +116,10 @@ TEST(MetricsFile, GoesOnWhereSomebodyElseWroteIntoIt) {
   for (const std::string foreign : {"3", "not JSON", R"({"step":1)", "", R"("text")"}) {
     EXPECT_EQ(left_after_two(foreign + "\n" + second), second) << "readers of JSON lines expect objects";
   }
-  EXPECT_EQ(left_after_two(R"({"step":1e300})" "\n" + second), second);
+  EXPECT_EQ(left_after_two(R"({"step":1e300})"
+                           "\n" +
+                           second),
+            second);
 }
 
 TEST(TotalLine, IsWhatScriptsLookFor) { EXPECT_EQ(total_line({.mean = 1656.8249}), "total images/sec: 1656.82\n"); }

@@ -43,7 +43,9 @@ TEST_F(OutputFiles, AreNeitherLeftBehindNorChanged) {
   std::ofstream(directory_ / "empty");
 
   for (const bool is_replaced : {false, true}) {
-    EXPECT_EQ(output_fault({{"--a", directory_ / "new", is_replaced}, {"--b", directory_ / "old", is_replaced, "cont"}, {"--c", ""},
+    EXPECT_EQ(output_fault({{"--a", directory_ / "new", is_replaced},
+                            {"--b", directory_ / "old", is_replaced, "cont"},
+                            {"--c", ""},
                             {"--d", directory_ / "empty", is_replaced, "cont"}}),
               "");
   }
@@ -60,7 +62,8 @@ TEST_F(OutputFiles, ThatCannotBeWrittenAreNamedWithTheirOption) {
     EXPECT_NE(missing.find("No such file or directory"), std::string::npos) << missing;
     EXPECT_NE(output_fault({{"--report", directory_, is_replaced}}).find("a directory"), std::string::npos);
   }
-  EXPECT_NE(output_fault({{"--logits", "/dev/null", true}}).find("no regular file"), std::string::npos) << "it would be replaced";
+  EXPECT_NE(output_fault({{"--logits", "/dev/null", true}}).find("no regular file"), std::string::npos)
+      << "it would be replaced";
 }
 
 TEST_F(OutputFiles, TakeThePlaceOfNobodysFile) {
@@ -80,8 +83,7 @@ TEST_F(OutputFiles, TakeThePlaceOfNobodysFile) {
 TEST_F(OutputFiles, OfARunAreNoLinks) {
   fs::create_symlink(directory_ / "elsewhere", directory_ / "metrics.jsonl");
 
-  const std::string fault =
-      output_fault({{.option = "--metrics", .path = directory_ / "metrics.jsonl", .is_no_link = true}});
+  const std::string fault = output_fault({{.option = "--metrics", .path = directory_ / "metrics.jsonl", .is_no_link = true}});
 
   EXPECT_NE(fault.find("a symbolic link"), std::string::npos) << fault;
   EXPECT_EQ(output_fault({{.option = "--metrics", .path = directory_ / "metrics.jsonl"}}), "") << "where the user named it";
