@@ -56,7 +56,7 @@ std::string short_number(const std::string& text) {
 
 std::string value_or_default(const std::string& value) { return value.empty() ? "the default" : value; }
 
-std::string to_text(const RecipeDifference& difference) {
+std::string described(const RecipeDifference& difference) {
   std::string now = short_number(difference.now), saved = short_number(difference.saved);
   if (now == saved) {
     now = difference.now;
@@ -96,7 +96,7 @@ RecipeComparison compare_recipes(const std::string& now, const std::string& save
 
 std::string to_text(const std::vector<RecipeDifference>& differences) {
   std::string text;
-  for (const RecipeDifference& difference : differences) text += (text.empty() ? "" : ", ") + to_text(difference);
+  for (const RecipeDifference& difference : differences) text += (text.empty() ? "" : ", ") + described(difference);
   return text;
 }
 
