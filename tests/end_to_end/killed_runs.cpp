@@ -91,7 +91,7 @@ const Undisturbed& undisturbed(const KillableRun& kind) {
 
 }  // namespace
 
-const KillableRun& branching_run() {
+const KillableRun& killable_branching_run() {
   static const KillableRun kind{
       .name = "branches",
       .options = {"--ema", "0.5", "--checkpoint-every", "2", "--eval-every", "1", "--stages",
@@ -99,7 +99,7 @@ const KillableRun& branching_run() {
   return kind;
 }
 
-const KillableRun& served_run() {
+const KillableRun& killable_served_run() {
   static const KillableRun kind{
       .name = "parameter servers",
       .ranks = 2,

@@ -15,9 +15,9 @@ struct KillableRun {
 };
 
 /// Two branches, averaged weights, an evaluation after each epoch and the ensemble in the end.
-const KillableRun& branching_run();
+const KillableRun& killable_branching_run();
 /// Two ranks that serve each other, batch-norm's statistics of each.
-const KillableRun& served_run();
+const KillableRun& killable_served_run();
 
 /// What an undisturbed run renames, in order: paths below --out. The run is made once.
 const std::vector<std::string>& renames_of(const KillableRun& kind);

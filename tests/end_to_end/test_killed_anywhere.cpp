@@ -13,12 +13,14 @@ void kill_at_every_rename(const KillableRun& kind) {
   }
 }
 
-TEST(KilledAnywhere, ARunWithBranchesAndAveragesHasTheFilesOfOneThatNeverWas) { kill_at_every_rename(branching_run()); }
+TEST(KilledAnywhere, ARunWithBranchesAndAveragesHasTheFilesOfOneThatNeverWas) {
+  kill_at_every_rename(killable_branching_run());
+}
 
-TEST(KilledAnywhere, AServedRunHasTheFilesOfOneThatNeverWas) { kill_at_every_rename(served_run()); }
+TEST(KilledAnywhere, AServedRunHasTheFilesOfOneThatNeverWas) { kill_at_every_rename(killable_served_run()); }
 
 TEST(KilledAnywhere, HereIsAtAHundredPlaces) {
-  EXPECT_GE(2 * (renames_of(branching_run()).size() + renames_of(served_run()).size()), 100U);
+  EXPECT_GE(2 * (renames_of(killable_branching_run()).size() + renames_of(killable_served_run()).size()), 100U);
 }
 
 }  // namespace

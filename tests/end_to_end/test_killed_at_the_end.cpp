@@ -10,10 +10,10 @@ namespace {
 constexpr std::size_t kLastRenames = 6;
 
 TEST(KilledAtTheEnd, HasTheFilesOfARunThatNeverWas) {
-  const std::size_t renames = renames_of(branching_run()).size();
+  const std::size_t renames = renames_of(killable_branching_run()).size();
 
   for (std::size_t at = renames - kLastRenames + 1; at <= renames; ++at) {
-    for (const char* when : {"before", "after"}) expect_same_files_after_kill(branching_run(), at, when);
+    for (const char* when : {"before", "after"}) expect_same_files_after_kill(killable_branching_run(), at, when);
   }
 }
 

@@ -28,9 +28,9 @@ constexpr int kHostLost = 205;
 
 double clock_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-constexpr std::int64_t kStepsPerSave = 40;
+constexpr std::int64_t kStepsToSave = 40;
 /// Of a run to the signal: its first checkpoint is whole, no rank is busy with it, and the next is far.
-constexpr std::int64_t kStepsBefore = kStepsPerSave + 5;
+constexpr std::int64_t kStepsToLoss = kStepsToSave + 5;
 
 /// A run over hosts that only a failure ends.
 Command over_hosts(const std::vector<std::string>& hosts, const fs::path& out) {
@@ -39,7 +39,7 @@ Command over_hosts(const std::vector<std::string>& hosts, const fs::path& out) {
   words.insert(words.end(), {"--", DTRAIN_BINARY});
   const std::vector<std::string> run =
       training_into(out, {"--global-batch", "16", "--steps", "10000000", "--eval-every", "off", "--checkpoint-every",
-                          std::to_string(kStepsPerSave), "--log-every", "1", "--allreduce", "ring", "--stall-timeout",
+                          std::to_string(kStepsToSave), "--log-every", "1", "--allreduce", "ring", "--stall-timeout",
                           std::to_string(kTimeoutS)});
   words.insert(words.end(), run.begin(), run.end());
   return {.line = words};
@@ -96,7 +96,7 @@ class LostHost : public testing::Test {
   Outcome outcome_of(const std::vector<std::string>& hosts, int victim, int signal) {
     Job job(over_hosts(hosts, out_));
     try {
-      job.wait_until([&] { return std::ssize(metrics_lines(out_ / "metrics.jsonl", "loss")) >= kStepsBefore; });
+      job.wait_until([&] { return std::ssize(metrics_lines(out_ / "metrics.jsonl", "loss")) >= kStepsToLoss; });
     } catch (const std::runtime_error&) {
       const Outcome outcome = job.wait(kPromptlyS);
       if (outcome.exit_code != kNoNamespaces) throw;

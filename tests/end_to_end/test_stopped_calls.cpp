@@ -13,12 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kStallTimeoutS = 2.0;
+constexpr double kCallTimeoutS = 2.0;
 /// After the time-out a job is over within this.
-constexpr double kAfterwardsS = 5.0;
+constexpr double kEndsWithinS = 5.0;
 
 Words small_network(const Words& more) {
-  return Words{"--model", "lenet5", "--threads", "1", "--stall-timeout", std::to_string(kStallTimeoutS)} + more;
+  return Words{"--model", "lenet5", "--threads", "1", "--stall-timeout", std::to_string(kCallTimeoutS)} + more;
 }
 
 /// An epoch that saves twice and evaluates.
@@ -50,7 +50,7 @@ Words bench() {
           "--threads",
           "1",
           "--stall-timeout",
-          std::to_string(kStallTimeoutS)};
+          std::to_string(kCallTimeoutS)};
 }
 
 /// Expects that the job ends in time and names the rank that is stopped in its at-th call of the function.
@@ -68,7 +68,7 @@ void expect_named(const Words& arguments, const std::string& function, int at = 
   const double after_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 
   EXPECT_EQ(outcome.exit_code, 4) << outcome;
-  EXPECT_LT(after_s, kStallTimeoutS + kAfterwardsS) << outcome;
+  EXPECT_LT(after_s, kCallTimeoutS + kEndsWithinS) << outcome;
   EXPECT_NE(outcome.errors.find("error: [rank " + std::to_string(1 - rank) + " on "), std::string::npos) << outcome;
   EXPECT_NE(outcome.errors.find("no answer from rank " + std::to_string(rank) + " on "), std::string::npos) << outcome;
   EXPECT_NE(outcome.errors.find("(process " + read_text(mark) + " is stopped)"), std::string::npos) << outcome;

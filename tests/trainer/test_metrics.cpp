@@ -73,7 +73,7 @@ TEST(MetricsFile, HasTheAuxiliaryLossBesideTheMainOneWhereThereIsOne) {
   EXPECT_FALSE(without.contains("aux_loss"));
 }
 
-std::string text_of(const std::filesystem::path& path) {
+std::string text_in(const std::filesystem::path& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -83,7 +83,7 @@ std::string left_after_two(const std::string& text, EpochRows* earlier = nullptr
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "dtrain_metrics.jsonl";
   std::ofstream(path) << text;
   MetricsFile(path, 2, earlier);
-  return text_of(path);
+  return text_in(path);
 }
 
 TEST(MetricsFile, OfARunThatGoesOnHasItsEarlierStepsOnce) {
