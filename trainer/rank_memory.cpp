@@ -67,7 +67,7 @@ std::vector<RankMemory::Line> RankMemory::lines() const {
           {"statistics_bytes", "batch-norm statistics", statistics_bytes},
           {"serving_bytes", "parameter server", serving_bytes},
           {"kernels_bytes", "kernels (estimated)", kernels_bytes},
-          {"peers_bytes", "messages with other ranks (estimated)", peers_bytes},
+          {"peers_bytes", "messages of ranks (estimated)", peers_bytes},
           {"pictures_bytes", "pictures loaded ahead", pictures_bytes},
           {"checkpoint_bytes", "checkpoint being written", checkpoint_bytes},
           {"resident_bytes", "program and libraries (measured)", resident_bytes}};
