@@ -30,6 +30,8 @@
 #include "launch/same_options.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/stop_signal.hpp"
+#include "trainer/datasets.hpp"
+#include "trainer/on_root.hpp"
 #include "trainer/run.hpp"
 #include "trainer/run_directory.hpp"
 #include "trainer/same_program.hpp"
@@ -230,7 +232,9 @@ int run(const ModelsConfig& config, Communicator& communicator, const std::vecto
 }
 
 int run(const EvalConfig& config, Communicator& communicator, const std::vector<std::string>& command) {
-  return run_evaluation(config, communicator, make_environment(config, communicator, command));
+  const RunEnvironment environment = make_environment(config, communicator, command);
+  forget_stop_signals();  // there is nothing to save first
+  return run_evaluation(config, communicator, environment);
 }
 
 int run(const TrainConfig& config, Communicator& communicator, const std::vector<std::string>& command) {
@@ -238,6 +242,7 @@ int run(const TrainConfig& config, Communicator& communicator, const std::vector
     return run_dry(config, communicator, make_environment(config, communicator, command));
   }
   if (config.out.empty()) return run_training(config, communicator, make_environment(config, communicator, command));
+  on_root(communicator, [&] { require_out_beside_images(config.out, {.train = config.data, .validation = config.val_data}); });
   const RunDirectory::Run run{.out = config.out, .resumes = config.resume == "auto", .command = command};
   RunDirectory directory(run, communicator);  // before anything in it is touched, the log included
   try {

@@ -31,6 +31,18 @@ bool changes_position(const std::string& key) {
          key == "stages" || key == "interpolation" || key == "mean" || key == "std";
 }
 
+/// What brings the saved run's positions back.
+std::string remedy_of(const std::vector<RecipeDifference>& differences) {
+  std::string options, images;
+  for (const auto& [key, now, saved] : differences) {
+    if (key == "samples") images = "all images of the saved run and no others";
+    if (key == "global_batch") options += "--global-batch " + saved + ", ";
+    if (key == "seed") options += "--seed " + saved + ", ";
+  }
+  if (!images.empty()) return options + images;
+  return options.empty() ? "the same options" : options.substr(0, options.size() - 2);
+}
+
 std::string join(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -62,7 +74,7 @@ void require_same_position(const TrainingPosition& position, const RunPlan& plan
         Fault{.doing = "resuming from " + file.string(),
               .expected = "the options of the saved run",
               .found = "different " + to_text(fatal),
-              .remedy = "the same options, or --init-from " + file.string() + " for a new run from these weights"});
+              .remedy = remedy_of(fatal) + ", or --init-from " + file.string() + " for a new run from these weights"});
   }
   if (position.step > plan.total_steps) {
     throw ConfigError(Fault{.doing = "resuming from " + file.string(),

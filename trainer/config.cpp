@@ -250,6 +250,12 @@ ModelOptions model_options(std::int64_t num_classes, std::int64_t crop) {
           .dropout = std::nullopt};
 }
 
+/// 0, the model's own, where the model is still to be read from weights: building that one judges the crop.
+template <typename Config>
+std::int64_t crop_to_judge(const Config& config, const std::string& weights) {
+  return weights.empty() || config.given.contains("model") ? config.crop : 0;
+}
+
 std::size_t edit_distance(std::string_view from, std::string_view to) {
   std::vector<std::size_t> row(to.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -276,7 +282,7 @@ TrainConfig with_preset(TrainConfig config) {
 
 std::vector<std::string> validate(const TrainConfig& config, int ranks) {
   Faults faults;
-  ModelOptions options = model_options(config.num_classes, config.crop);
+  ModelOptions options = model_options(config.num_classes, crop_to_judge(config, config.init_from));
   options.aux_heads = config.aux_heads;
   if (config.dropout) {
     faults.fraction(*config.dropout, "--dropout");
@@ -301,7 +307,7 @@ std::vector<std::string> validate(const TrainConfig& config, int ranks) {
 
 std::vector<std::string> validate(const EvalConfig& config, int ranks) {
   Faults faults;
-  check_model(config.model, model_options(config.num_classes, config.crop), faults);
+  check_model(config.model, model_options(config.num_classes, crop_to_judge(config, config.weights)), faults);
   if (config.weights.empty()) {
     faults.add({.doing = "--weights", .expected = "a safetensors file", .found = "nothing", .remedy = "--weights FILE"});
   } else {

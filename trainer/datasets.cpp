@@ -117,7 +117,37 @@ DataLayout validation_layout(const std::string& root) {
                                   " would evaluate on the images of training themselves"});
 }
 
+bool is_below(const fs::path& path, const fs::path& folder) {
+  const fs::path from_folder = path.lexically_relative(folder);
+  return !from_folder.empty() && *from_folder.begin() != "..";
+}
+
+/// The layout of a directory as far as it has one: what is wrong with it is said when it is opened.
+DataLayout layout_if_any(const std::string& root) {
+  try {
+    return layout_of(root);
+  } catch (const DataError&) {
+    return {};
+  }
+}
+
 }  // namespace
+
+void require_out_beside_images(const std::string& out, const DataSelection& selection) {
+  const fs::path own = fs::weakly_canonical(fs::absolute(out));
+  for (const std::string& root : {selection.train, selection.validation}) {
+    std::error_code none;
+    if (root.empty() || root == "synthetic" || !is_below(own, fs::weakly_canonical(fs::absolute(root), none))) continue;
+    const DataLayout layout = layout_if_any(root);
+    for (const std::string& folder : {layout.training, layout.validation}) {
+      if (folder.empty() || !is_below(own, fs::weakly_canonical(fs::absolute(folder), none))) continue;
+      throw ConfigError(Fault{.doing = "--out " + out,
+                              .expected = "a directory that is not among the images",
+                              .found = "one in " + folder + ", whose folders are classes",
+                              .remedy = "--out somewhere else"});
+    }
+  }
+}
 
 RunData open_run_data(const DataSelection& selection) {
   RunData data;

@@ -30,6 +30,10 @@ struct RunData {
 /// Errors: DataError: directories missing, no layout, a single class, or validation has classes that training has not.
 RunData open_run_data(const DataSelection& selection);
 
+/// A run's directory among class folders would be taken for a class, and its files for images, by this run's next start and by
+/// every other. Looks only where `out` is below a directory of the selection. Errors: ConfigError.
+void require_out_beside_images(const std::string& out, const DataSelection& selection);
+
 struct EvaluationData {
   std::unique_ptr<Dataset> images;  ///< labels follow its own folders; classes may be without images
   DataSummary summary;

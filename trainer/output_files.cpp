@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <fstream>
 #include <system_error>
@@ -38,6 +40,20 @@ bool has_mark(const std::filesystem::path& path, std::string_view mark) {
   return std::string_view(beginning).substr(0, static_cast<std::size_t>(file.gcount())).find(mark) != std::string_view::npos;
 }
 
+/// A run goes on from its records; another command's in their place would be taken for its own.
+void require_no_record_of_another_run(const NamedFile& file) {
+  constexpr std::array<std::string_view, 4> kRecords{"metrics.jsonl", "report.json", "status.json", "log.txt"};
+  if (std::ranges::find(kRecords, file.path.filename().string()) == kRecords.end()) return;
+  std::error_code error;
+  const auto folder = std::filesystem::weakly_canonical(std::filesystem::absolute(file.path).parent_path(), error);
+  if (!file.run.empty() && folder == std::filesystem::weakly_canonical(std::filesystem::absolute(file.run), error)) return;
+  if (!std::filesystem::is_regular_file(file.path, error) || !std::filesystem::exists(folder / "status.json", error)) return;
+  throw DataError(Fault{.doing = "looking at " + file.path.string() + " (" + file.option + ")",
+                        .expected = "no file yet, or one that is no run's",
+                        .found = "a record of the run in " + folder.string() + ", which will not be replaced",
+                        .remedy = "another path"});
+}
+
 /// Files that a user has, and named by mistake, or to which a link leads.
 void require_own(const NamedFile& file) {
   std::error_code none;
@@ -47,6 +63,7 @@ void require_own(const NamedFile& file) {
                           .found = "a symbolic link, which leads to another file",
                           .remedy = "remove the link; " + file.option + " FILE writes elsewhere"});
   }
+  require_no_record_of_another_run(file);
   if (!file.is_new && file.mark.empty()) return;
   std::error_code error;
   if (!std::filesystem::is_regular_file(file.path, error) || std::filesystem::file_size(file.path, error) == 0 || error) return;

@@ -16,8 +16,9 @@ struct NamedFile {
   /// A text that every file of this kind has near its beginning. A file that is there and does not have it is somebody's, and
   /// stays; a file without content is nobody's. Empty: whatever is there gives way.
   std::string_view mark{};
-  bool is_no_link = false;  ///< a link under this name is refused: it was not the user who named the file
-  bool is_new = false;      ///< gives way to nothing that has content
+  bool is_no_link = false;      ///< a link under this name is refused: it was not the user who named the file
+  bool is_new = false;          ///< gives way to nothing that has content
+  std::filesystem::path run{};  ///< the directory of the command's own run, whose records it writes; empty: none
 };
 
 /// Of what the commands write, so that a repeated command takes the place of its own output alone.

@@ -23,7 +23,8 @@ constexpr std::array<std::string_view, 6> kNotInOldRecipes{"dropout", "data", "t
 struct Name {
   std::string_view key, text;
 };
-constexpr std::array<Name, 5> kNames{{{"data", "training images (digest of names and labels)"},
+constexpr std::array<Name, 6> kNames{{{"samples", "number of training images"},
+                                      {"data", "training images (digest of names and labels)"},
                                       {"threads", "threads a rank"},
                                       {"nodes", "ranks of the nodes"},
                                       {"instructions", "instructions of the CPU"},

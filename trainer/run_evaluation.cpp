@@ -130,6 +130,7 @@ EvalConfig completed(const EvalConfig& asked, const std::vector<std::string>& fi
     weights = look_at_weights(files, config.model);
   });
   config.model = communicator.broadcast_text(config.model);
+  config.given.insert("model");
   weights = share_facts(weights, communicator);
   return with_weights(config, weights);
 }

@@ -17,19 +17,23 @@ std::filesystem::path report_path(const TrainConfig& config) { return path_or(co
 std::filesystem::path metrics_path(const TrainConfig& config) { return path_or(config.metrics, config.out, "metrics.jsonl"); }
 
 std::vector<NamedFile> training_outputs(const TrainConfig& config) {
-  std::vector<NamedFile> files{
-      {.option = "--report", .path = report_path(config), .mark = output_mark::report, .is_no_link = config.report.empty()},
-      {.option = "--profile", .path = config.profile, .mark = output_mark::profile},
-      {.option = "--metrics",
-       .path = metrics_path(config),
-       .mark = output_mark::metrics,
-       .is_no_link = config.metrics.empty()}};
+  std::vector<NamedFile> files{{.option = "--report",
+                                .path = report_path(config),
+                                .mark = output_mark::report,
+                                .is_no_link = config.report.empty(),
+                                .run = config.out},
+                               {.option = "--profile", .path = config.profile, .mark = output_mark::profile, .run = config.out},
+                               {.option = "--metrics",
+                                .path = metrics_path(config),
+                                .mark = output_mark::metrics,
+                                .is_no_link = config.metrics.empty(),
+                                .run = config.out}};
   if (config.out.empty()) return files;
   const CheckpointPaths paths{.out = config.out};
   for (const auto& path : {paths.last(), paths.best(), paths.average()}) {
-    files.push_back({.option = "--out", .path = path, .is_replaced = true});
+    files.push_back({.option = "--out", .path = path, .is_replaced = true, .run = config.out});
   }
-  files.push_back({.option = "--out", .path = paths.out / "log.txt"});
+  files.push_back({.option = "--out", .path = paths.out / "log.txt", .run = config.out});
   return files;
 }
 

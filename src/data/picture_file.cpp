@@ -100,7 +100,7 @@ bool looks_like_text(std::span<const std::uint8_t> bytes) {
   throw DataError(Fault{.doing = "decoding the picture " + name,
                         .expected = "JPEG or PNG content",
                         .found = describe_content(bytes),
-                        .remedy = bytes.empty() ? "restore the file from its source, or delete it"
+                        .remedy = bytes.empty() ? "restore the file from its source, or delete it before a new run"
                                                 : "convert the file to JPEG or PNG (renaming does not), or delete it"});
 }
 
@@ -158,7 +158,7 @@ void throw_damaged(const std::string& what, const std::string& found) {
   throw DataError(Fault{.doing = "decoding the " + what,
                         .expected = "a whole, undamaged file",
                         .found = found,
-                        .remedy = "restore the file from its source, or delete it"});
+                        .remedy = "restore the file from its source, or delete it before a new run"});
 }
 
 PictureSize picture_size_of(std::span<const std::uint8_t> bytes, const std::string& name) {

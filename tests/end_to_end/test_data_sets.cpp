@@ -234,5 +234,29 @@ TEST(DataSets, TheSameDataIsFoundByAnyNumberOfRanks) {
   EXPECT_EQ(outcome.count("training      "), 1) << outcome;
 }
 
+// Its folders would be classes, for its own next start too.
+TEST(DataSets, ARunsDirectoryIsNotAmongTheImages) {
+  const fs::path split = demo_as("train", "val"), flat = split / "train";
+  struct Place {
+    fs::path data, out;
+    bool is_good;
+  };
+  for (const auto& [data, out, is_good] :
+       {Place{split, split / "train", false}, Place{split, split / "val" / "run", false}, Place{flat, flat / "run", false},
+        Place{flat, flat, false}, Place{split, split / "run", true}, Place{flat, split / "other", true}}) {
+    SCOPED_TRACE(out.string() + " of " + data.string());
+    const auto before = contents(split);
+    const Outcome outcome = train_with(data, kOneStepAlone + Words{"--out", out.string()}, out == flat ? 2 : 0);
+    if (is_good) {
+      EXPECT_EQ(outcome.exit_code, 0) << outcome;
+      continue;
+    }
+    EXPECT_EQ(outcome.exit_code, 2) << outcome;
+    EXPECT_TRUE(outcome.says("expected a directory that is not among the images")) << outcome;
+    EXPECT_TRUE(contents(split) == before);
+    EXPECT_FALSE(fs::exists(flat / "run"));
+  }
+}
+
 }  // namespace
 }  // namespace dtrain::data_sets

@@ -97,6 +97,25 @@ TEST(OutputPaths, TakeThePlaceOfTheirOwnKindAlone) {
   EXPECT_EQ(read_text(logits), before);
 }
 
+// A run that goes on would take what another command wrote there for its own.
+TEST(OutputPaths, AreNoRecordsOfAnotherRun) {
+  const fs::path out = new_path("finished");
+  const Words own{"--report", (out / "report.json").string(), "--metrics", (out / "metrics.jsonl").string()};
+  const Outcome finished = run({.arguments = training_into(out, Words{"--steps", "1", "--global-batch", "16"} + own)});
+  ASSERT_EQ(finished.exit_code, 0) << finished;
+  const auto before = contents(out);
+
+  for (const char* option : {"--report", "--metrics"}) {
+    const std::string record = (out / (option == own[0] ? "report.json" : "metrics.jsonl")).string();
+    const Outcome outcome = run({.arguments = training({"--steps", "1", "--global-batch", "16", option, record})});
+    EXPECT_EQ(outcome.exit_code, 3) << outcome;
+    EXPECT_TRUE(outcome.says(record + " (" + option + "): expected no file yet, or one that is no run's")) << outcome;
+  }
+  const Outcome outcome = run({.arguments = evaluation_of(demo_data(), {"--report", (out / "report.json").string()})});
+  EXPECT_EQ(outcome.exit_code, 3) << outcome;
+  EXPECT_TRUE(contents(out) == before);
+}
+
 TEST(OutputPaths, OfARunAreNoLinks) {
   const fs::path victim = new_path("victim");
   write_text(victim, "precious");

@@ -218,7 +218,8 @@ INSTANTIATE_TEST_SUITE_P(
     Resume, ResumingWith,
     testing::Values(
         Difference{"AnotherModel", {"--model", "resnet32", "--global-batch", "16"}, 3, "one of model resnet20"},
-        Difference{"AnotherGlobalBatch", {"--model", "resnet20", "--global-batch", "8"}, 2, "different global_batch"},
+        Difference{
+            "AnotherGlobalBatch", {"--model", "resnet20", "--global-batch", "8"}, 2, "try: --global-batch 16, or --init-from"},
         Difference{"AnAverageThatWasNotSaved",
                    {"--model", "resnet20", "--global-batch", "16", "--ema", "0.9"},
                    3,

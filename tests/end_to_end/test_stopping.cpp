@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <chrono>
 #include <limits>
 
 #include "tests/end_to_end/running.hpp"
@@ -109,6 +110,22 @@ TEST(Stopping, ASignalThatWasIgnoredAtTheStartStaysSo) {
   const Outcome outcome = job.wait(kPromptlyS);
 
   EXPECT_EQ(outcome.exit_code, 75) << outcome;
+}
+
+// It would say nothing for as long as it takes, and end with a result that nobody waits for.
+TEST(Stopping, AnEvaluationHasNothingToSaveAndEndsAtOnce) {
+  const fs::path weights = new_path("weights.safetensors");
+  ASSERT_EQ(run({.arguments = {"init", "--model", "resnet20", "--out", weights.string()}}).exit_code, 0);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    Job job({.arguments = {"eval", "--weights", weights.string(), "--data", "synthetic", "--synthetic-size", "1000000",
+                           "--threads", "1"}});
+    const auto begun = std::chrono::steady_clock::now();
+    job.wait_until([&] { return std::chrono::steady_clock::now() - begun > std::chrono::seconds(3); });
+
+    job.signal(signal);
+
+    EXPECT_EQ(job.wait(kPromptlyS).exit_code, 128 + signal);
+  }
 }
 
 // A batch system signals every process of a step.

@@ -141,6 +141,19 @@ TEST(Eval, OfFreshWeightsCountsEveryPicture) {
   EXPECT_GT(result.at("loss").get<double>(), 0.0);
 }
 
+// resnet50, which is meant where nothing is said, would not take pictures this small.
+TEST(Eval, JudgesTheCropByTheModelOfTheWeights) {
+  const auto eval_at = [](const std::string& crop) {
+    return run({.arguments = {"eval", "--data", demo_data().string(), "--weights",
+                              (trained_run() / "last.safetensors").string(), "--threads", "1", "--crop", crop}});
+  };
+  const Outcome small = eval_at("24");
+  EXPECT_EQ(small.exit_code, 0) << small;
+  const Outcome tiny = eval_at("2");
+  EXPECT_EQ(tiny.exit_code, 2) << tiny;
+  EXPECT_TRUE(tiny.says("building model resnet20")) << tiny;
+}
+
 TEST(Eval, IsExactOverAnyNumberOfRanks) {
   const fs::path weights = trained_run() / "last.safetensors";
   const Json alone = evaluated(1, weights);
@@ -275,7 +288,8 @@ TEST(Ensemble, IsTheMeanOfItsMembersWhichHaveTheBitsOfEachAlone) {
   EXPECT_EQ(read_text(confusion), confusion_text(folders, folders, counts));
   ASSERT_EQ(result.at("per_class").size(), 10U);
   for (std::size_t k = 0; k < 10; ++k) {
-    EXPECT_EQ(result.at("per_class")[k], (Json{{"class", folders[k]}, {"samples", 2}, {"damaged", 0}, {"top1", counts[k][k] / 2.0}}));
+    EXPECT_EQ(result.at("per_class")[k],
+              (Json{{"class", folders[k]}, {"samples", 2}, {"damaged", 0}, {"top1", counts[k][k] / 2.0}}));
     EXPECT_EQ(outcome.count("  " + folders[k] + " "), 1) << outcome;
   }
   EXPECT_EQ(outcome.count("of the ensemble  on 20 pictures"), 1) << outcome;
