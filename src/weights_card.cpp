@@ -22,6 +22,7 @@ constexpr const char* kCrop = "crop";
 constexpr const char* kInterpolation = "interpolation";
 constexpr const char* kMean = "mean";
 constexpr const char* kStddev = "std";
+constexpr std::array<const char*, 5> kPreprocessing{kResize, kCrop, kInterpolation, kMean, kStddev};
 constexpr const char* kLearningRate = "learning_rate";
 
 std::string list_text(const std::array<float, 3>& values) { return "[" + to_text(values) + "]"; }
@@ -32,6 +33,11 @@ class CardReader {
   explicit CardReader(const TensorFile& file) : metadata_(file.metadata) {}
 
   bool has(const char* key) const { return metadata_.contains(key); }
+
+  /// Or a part of it.
+  bool has_preprocessing() const {
+    return std::ranges::any_of(kPreprocessing, [&](const char* key) { return has(key); });
+  }
 
   std::string text(const char* key) const { return metadata_.at(key); }
 
@@ -47,7 +53,7 @@ class CardReader {
   }
 
   Preprocessing preprocessing() const {
-    for (const char* key : {kResize, kCrop, kInterpolation, kMean, kStddev}) {
+    for (const char* key : kPreprocessing) {
       if (!has(key)) refuse(key, "resize, crop, interpolation, mean and std together");
     }
     const std::optional<Interpolation> interpolation = parse_interpolation(text(kInterpolation));
@@ -124,10 +130,11 @@ std::size_t character_bytes(std::string_view text) {
 namespace {
 
 template <typename Take>
-void take_if_readable(const Take& take) {
+void take_if_readable(WeightsCard& card, const Take& take) {
   try {
     take();
-  } catch (const DataError&) {
+  } catch (const DataError& error) {
+    card.unread.emplace_back(error.what());
   }
 }
 
@@ -140,11 +147,11 @@ WeightsCard card_of(const TensorFile& file) {
   if (!reader.has(kVersionKey.data())) {
     // Another program's file, or one of ours that it has written anew: what reads as ours is taken, the rest means something
     // else.
-    take_if_readable([&] {
+    take_if_readable(card, [&] {
       if (reader.has(kClassNames)) card.class_names = reader.names();
     });
-    take_if_readable([&] {
-      if (reader.has(kMean)) card.preprocessing = reader.preprocessing();
+    take_if_readable(card, [&] {
+      if (reader.has_preprocessing()) card.preprocessing = reader.preprocessing();
     });
     return card;
   }

@@ -139,6 +139,7 @@ EvalConfig completed(const EvalConfig& asked, const std::vector<std::string>& fi
 std::vector<std::int32_t> match_folders(const EvalConfig& config, const Dataset& dataset, const NetworkSpec& network,
                                         const WeightsFacts& weights, const Communicator& communicator) {
   log_root(communicator, preprocessing_line(preprocessing_of(evaluation_transform(network, config)), weights));
+  warn_of_unread(weights, communicator);
   if (config.mean.empty() && !weights.input_warning.empty() && communicator.is_root())
     spdlog::warn("{}", weights.input_warning);
   if (!config.class_indices.empty()) {

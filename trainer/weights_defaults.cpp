@@ -1,6 +1,8 @@
 // Looking at files of weights; see weights_defaults.hpp.
 #include "trainer/weights_defaults.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +15,7 @@
 #include "trainer/class_matching.hpp"
 #include "trainer/on_root.hpp"
 #include "trainer/start.hpp"
+#include "trainer/visible_text.hpp"
 
 namespace dtrain {
 namespace {
@@ -71,6 +74,9 @@ WeightsFacts look_at_weights(const std::string& file, const std::string& model) 
   } else if (!contents.metadata.contains("dtrain.version")) {
     facts.input_warning = input_warning(file, model_entry(model).name, facts.outputs);
   }
+  if (!facts.card.model.empty() && !names_a_model(facts.card.model)) {
+    facts.card.unread.push_back("model is '" + visible_text(facts.card.model) + "', which dtrain does not have");
+  }
   return facts;
 }
 
@@ -78,6 +84,7 @@ WeightsFacts look_at_weights(const std::vector<std::string>& files, const std::s
   WeightsFacts all = look_at_weights(files.front(), model);
   for (std::size_t k = 1; k < files.size(); ++k) {
     const WeightsFacts other = look_at_weights(files[k], model);
+    std::ranges::copy(other.card.unread, std::back_inserter(all.card.unread));
     // What a member does not say, another one says for it.
     if (all.card.class_names.empty()) all.card.class_names = other.card.class_names;
     if (!other.card.class_names.empty() && other.card.class_names != all.card.class_names) {
@@ -122,6 +129,7 @@ TrainConfig with_initial_weights(const TrainConfig& config, const Communicator& 
   });
   named.model = communicator.broadcast_text(named.model);
   log_root(communicator, weights_line(facts));
+  warn_of_unread(facts, communicator);
   return with_weights(named, share_facts(facts, communicator));
 }
 
@@ -133,12 +141,15 @@ WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communic
                            {"outputs", facts.outputs},
                            {"preprocessing_from", facts.preprocessing_from},
                            {"input_warning", facts.input_warning},
+                           {"unread", facts.card.unread},
                            {"card", card.metadata}},
                           bytes);
   const nlohmann::json shared = nlohmann::json::from_cbor(communicator.broadcast_text(bytes));
   card.metadata = shared.at("card").get<std::map<std::string, std::string>>();
+  WeightsCard shared_card = card_of(card);
+  shared_card.unread = shared.at("unread").get<std::vector<std::string>>();
   return {.file = shared.at("file").get<std::string>(),
-          .card = card_of(card),
+          .card = std::move(shared_card),
           .outputs = shared.at("outputs").get<std::int64_t>(),
           .preprocessing_from = shared.at("preprocessing_from").get<std::string>(),
           .input_warning = shared.at("input_warning").get<std::string>()};
@@ -152,6 +163,13 @@ std::string weights_line(const WeightsFacts& weights) {
   if (weights.outputs > 0) text += names.empty() ? " without names" : ": " + class_list(names);
   const std::optional<Preprocessing>& known = weights.card.preprocessing;
   return text + (known ? "; for images with " + to_text(*known) : "; it does not say how images are prepared");
+}
+
+void warn_of_unread(const WeightsFacts& weights, const Communicator& communicator) {
+  if (!communicator.is_root()) return;
+  for (const std::string& entry : weights.card.unread) {
+    spdlog::warn("{}: an entry of its metadata does not count: {}", weights.file, entry);
+  }
 }
 
 std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights) {

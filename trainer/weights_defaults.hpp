@@ -43,6 +43,8 @@ WeightsFacts share_facts(const WeightsFacts& facts, const Communicator& communic
 
 /// "weights       FILE: resnet50, 10 classes: ant, bee, …": a line for people.
 std::string weights_line(const WeightsFacts& weights);
+/// A warning of the root for each entry of a file's metadata that has a name of ours and cannot be taken.
+void warn_of_unread(const WeightsFacts& weights, const Communicator& communicator);
 /// "preprocessing: resize 256 (bilinear), …, from FILE": a line for people.
 std::string preprocessing_line(const Preprocessing& preprocessing, const WeightsFacts& weights);
 

@@ -18,13 +18,15 @@ struct WeightsCard {
   std::vector<std::string> class_names{};        ///< of output 0, 1, …; may end before the outputs do; empty: unknown
   std::optional<Preprocessing> preprocessing{};  ///< of the images that the network expects
   std::optional<double> learning_rate{};         ///< of the last step before they were saved
+  /// Why an entry of another program's file that has one of our names does not count: "reading mean from …: expected …".
+  std::vector<std::string> unread{};
   bool operator==(const WeightsCard&) const = default;
 };
 
 /// What a file says of itself. Metadata: model; class_names: a JSON list of texts; resize, crop: whole numbers; interpolation:
 /// a name; mean, std: JSON lists of three numbers; learning_rate: a number. The five of preprocessing stand together or not at
 /// all. Errors: DataError: a file of dtrain's in which one of them is something else. Of other programs' files what
-/// reads as this is taken; the rest may mean something else there.
+/// reads as this is taken; the rest may mean something else there, and is named in `unread`.
 WeightsCard card_of(const TensorFile& file);
 /// Puts a card into a file's metadata; what is unknown is left out.
 void put_card(const WeightsCard& card, TensorFile& file);

@@ -71,7 +71,23 @@ TEST(WeightsCard, OfAnotherProgramsFileIsWhatReadsAsOne) {
   file.metadata["mean"] = "whatever they mean by it";
   file.metadata["class_names"] = "12";
 
-  EXPECT_EQ(card_of(file), (WeightsCard{.model = "resnet20"}));
+  WeightsCard card = card_of(file);
+  ASSERT_EQ(card.unread.size(), 2U) << "and it says so";
+  EXPECT_NE(card.unread[0].find("class_names"), std::string::npos);
+  EXPECT_NE(card.unread[1].find("whatever they mean by it"), std::string::npos);
+  card.unread.clear();
+  EXPECT_EQ(card, (WeightsCard{.model = "resnet20"}));
+}
+
+TEST(WeightsCard, OfAnotherProgramsFileNamesAPreprocessingThatIsNotWhole) {
+  TensorFile file;
+  file.metadata["std"] = "[0.5, 0.5, 0.5]";
+
+  const WeightsCard card = card_of(file);
+
+  EXPECT_FALSE(card.preprocessing);
+  ASSERT_EQ(card.unread.size(), 1U);
+  EXPECT_NE(card.unread.front().find("together"), std::string::npos);
 }
 
 TEST(WeightsCard, RefusesWhatIsNoPreprocessing) {

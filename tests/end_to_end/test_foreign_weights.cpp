@@ -215,5 +215,23 @@ TEST(ForeignWeights, WarnsWhereImagesMayHaveToBePreparedInAnotherWay) {
   EXPECT_FALSE(evaluated(unknown, {"--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"}).says("transform_input"));
 }
 
+TEST(ForeignWeights, WhoseMetadataCannotBeTakenSayWhichEntry) {
+  const fs::path weights = changed(initial_weights("resnet20"), [](TensorFile& file) {
+    file.metadata["model"] = "resnet20_of_mine";
+    file.metadata["mean"] = "[0.5, 0.5]";
+  });
+  std::string bytes = read_text(weights);
+  for (const std::string mark : {"dtrain.version", "dtrain.checksum"}) {  // as long, and no marks of ours
+    ASSERT_NE(bytes.find(mark), std::string::npos);
+    bytes.replace(bytes.find(mark), 6, "mine_1");
+  }
+  write_text(weights, bytes);
+  for (const Outcome& outcome : {evaluate_file("resnet20", weights), fine_tune("resnet20", weights)}) {
+    EXPECT_EQ(outcome.exit_code, 0) << outcome;
+    EXPECT_EQ(outcome.count("an entry of its metadata does not count: "), 2) << outcome;
+    EXPECT_TRUE(outcome.says("'resnet20_of_mine', which dtrain does not have")) << outcome;
+  }
+}
+
 }  // namespace
 }  // namespace dtrain
