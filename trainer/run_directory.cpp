@@ -33,15 +33,34 @@ void make_run_directory(const std::filesystem::path& out) {
   if (error || !std::filesystem::is_directory(out)) throw no_such_place(out, error ? error.message() : "a file of that name");
 }
 
+constexpr std::string_view kHolderBegins = "process ";
+
 std::string holder_text(const std::string& started) {
-  return "process " + std::to_string(getpid()) + " on " + host_name() + ", since " + started;
+  return std::string(kHolderBegins) + std::to_string(getpid()) + " on " + host_name() + ", since " + started;
 }
 
 constexpr const char* kStatusName = "status.json";
+constexpr const char* kLockName = ".lock";
+
+/// A file that has a name of ours and was written by somebody else is theirs.
+[[noreturn]] void throw_of_somebody(const std::filesystem::path& path) {
+  throw DataError(Fault{.doing = "starting a run in " + path.parent_path().string(),
+                        .expected = path.filename().string() + " of an earlier run, or none",
+                        .found = "another file of that name, which will not be replaced",
+                        .remedy = "another --out, or move that file away"});
+}
 
 std::optional<RunStatus> read_status(const std::filesystem::path& out) {
   std::string fault;
   return parse_status(read_text_file(out / kStatusName, fault).value_or(""));
+}
+
+/// A status appears whole, under this name or not at all: what does not read as one never was. An empty file is nobody's.
+void require_no_status_of_somebody(const std::filesystem::path& out) {
+  std::error_code error;
+  const std::filesystem::path path = out / kStatusName;
+  if (!std::filesystem::is_regular_file(path, error) || std::filesystem::file_size(path, error) == 0 || error) return;
+  if (!read_status(out)) throw_of_somebody(path);
 }
 
 }  // namespace
@@ -89,14 +108,16 @@ RunDirectory::RunDirectory(const Run& run, const Communicator& communicator) : o
     status_.pid = getpid();
     status_.started = utc_now();
     make_run_directory(out_);
-    lock_.emplace(out_ / ".lock");
+    lock_.emplace(out_ / kLockName);
+    const std::string holder = lock_->holder();
+    if (!holder.empty() && !holder.starts_with(kHolderBegins)) throw_of_somebody(out_ / kLockName);
     if (lock_->state() == FileLock::State::held_by_another) {
-      const std::string holder = lock_->holder();
       throw DataError(Fault{.doing = "starting a run in " + out_.string(),
                             .expected = "a directory in which no other run is at work",
                             .found = holder.empty() ? "another process that has just begun" : holder,
                             .remedy = "another --out, or the same again once that one has ended"});
     }
+    require_no_status_of_somebody(out_);
     if (lock_->state() == FileLock::State::not_supported) {
       spdlog::warn("{} is on a file system without locks: a second run with the same --out would not be noticed",
                    out_.string());

@@ -48,7 +48,8 @@ class RunDirectory {
   };
   /// Collective; the root alone needs to see the directory. Locks it, and writes the first status unless the directory holds an
   /// earlier run that this one may turn out not to continue. Nothing else there is touched.
-  /// Errors, on every rank: DataError: another run is at work there, or it cannot be written.
+  /// Errors, on every rank: DataError: another run is at work there, it cannot be written, or status.json or .lock in it was
+  /// written by somebody else.
   RunDirectory(const Run& run, const Communicator& communicator);
 
   /// The run goes on after `step`, with `epoch` epochs done. From here on the directory is its own, whatever was there. To be

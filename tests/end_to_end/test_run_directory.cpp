@@ -83,6 +83,23 @@ TEST(RunLock, KeepsNobodyFromLooking) {
   EXPECT_EQ(eval.exit_code, 0) << eval;
 }
 
+// Somebody's file may have a name that runs use.
+TEST(RunStatus, AndLockOfSomebodyElseStay) {
+  for (const std::string name : {"status.json", ".lock"}) {
+    const fs::path out = new_path("somebodys");
+    fs::create_directories(out);
+    const std::string text = "{\"state\": \"published\", \"by\": \"another program\"}\n";
+    write_text(out / name, text);
+    for (const std::string resume : {"auto", "off"}) {
+      SCOPED_TRACE(name + " " + resume);
+      const Outcome outcome = run({.ranks = 2, .arguments = run_into(out, "2", {"--resume", resume})}, kPromptlyS);
+
+      expect_refused(outcome, {name + " of an earlier run", "will not be replaced"});
+      EXPECT_EQ(read_text(out / name), text);
+    }
+  }
+}
+
 TEST(RunStatus, TellsOfARunAtWorkAndThatItIsDone) {
   const fs::path out = new_path("status");
   {
