@@ -20,16 +20,16 @@ std::string number_in_words(double value) {
 
 DivergedError diverged(const Divergence& divergence) {
   const bool loss_is_finite = std::isfinite(divergence.loss);
-  return DivergedError(Fault{
-      .doing = "training step " + std::to_string(divergence.step),
-      .expected = "a finite loss and finite weights",
-      .found = (loss_is_finite                ? ""
-                : std::isnan(divergence.loss) ? "loss nan"
-                                              : "loss " + std::to_string(divergence.loss)) +
-               std::string(loss_is_finite || divergence.weights_are_finite ? "" : " and ") +
-               (divergence.weights_are_finite ? "" : "weights that are not finite") + " at learning rate " +
-               number_in_words(divergence.learning_rate) + (divergence.place.empty() ? "" : ", first in " + divergence.place),
-      .remedy = "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact"});
+  return DivergedError(Fault{.doing = "training step " + std::to_string(divergence.step),
+                             .expected = "a finite loss and finite weights",
+                             .found = (loss_is_finite                ? ""
+                                       : std::isnan(divergence.loss) ? "loss nan"
+                                                                     : "loss " + std::to_string(divergence.loss)) +
+                                      std::string(loss_is_finite || divergence.weights_are_finite ? "" : " and ") +
+                                      (divergence.weights_are_finite ? "" : "weights that are not finite") +
+                                      " at learning rate " + number_in_words(divergence.learning_rate) +
+                                      (divergence.place.empty() ? "" : ", first in " + divergence.place),
+                             .remedy = kDivergenceRemedy});
 }
 
 std::optional<NonFiniteNode> first_of_all(const std::optional<NonFiniteNode>& own, const Communicator& communicator) {

@@ -21,6 +21,9 @@ struct Divergence {
   std::string place;               ///< "the result of layer1.0.conv1"; empty: not known
 };
 DivergedError diverged(const Divergence& divergence);
+/// What to try.
+inline constexpr const char* kDivergenceRemedy =
+    "a smaller --lr or --base-lr, or a longer --warmup-epochs; saved checkpoints are intact";
 
 /// What any rank has found that comes first in forward order, on all ranks. Collective.
 std::optional<NonFiniteNode> first_of_all(const std::optional<NonFiniteNode>& own, const Communicator& communicator);

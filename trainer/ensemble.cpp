@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "dtrain/error.hpp"
 #include "trainer/load_weights.hpp"
@@ -29,15 +28,8 @@ void load_all(const std::vector<std::string>& files, Replica& replica, const Com
   }
 }
 
-/// Weights may be finite, and what they make of images not be so. The loss is that of all ranks: all throw.
-void require_finite(const EvaluationResult& result, const std::string& file) {
-  if (std::isfinite(result.loss())) return;
-  throw DivergedError(Fault{.doing = "evaluating " + file,
-                            .expected = "finite outputs for every image",
-                            .found = "some that are infinite or not a number",
-                            .remedy = "weights of an earlier step, images as they were prepared in training (--mean, --std), or "
-                                      "--precision fp32"});
-}
+constexpr const char* kFiniteWeights =
+    "weights of an earlier step, images as they were prepared in training (--mean, --std), or --precision fp32";
 
 /// Over all ranks.
 EvaluationResult total_of(const MeanProbabilities& mean, const std::vector<EvaluationResult>& members,
@@ -122,7 +114,7 @@ EnsembleResult evaluate_ensemble(Replica& replica, const std::vector<std::string
     seen = 0;
     communicator.barrier();
     result.members.push_back(evaluate(replica, dataset, watched, communicator, placement));  // all have computed after this
-    require_finite(result.members.back(), files[k]);
+    require_finite(result.members.back(), "evaluating " + files[k], kFiniteWeights);
     if (k > 0 && seen < samples.size()) require_same_samples({}, std::span(samples).subspan(seen), dataset);
   }
   result.ensemble = result.members.front();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "dtrain/error.hpp"
 #include "schedules/shards.hpp"
@@ -94,6 +95,14 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
   if (lowest == highest) result.only_class = static_cast<std::int64_t>(highest);
   result.seconds = communicator.max(seconds() - begin_s);
   return result;
+}
+
+void require_finite(const EvaluationResult& result, const std::string& doing, const std::string& remedy) {
+  if (std::isfinite(result.loss())) return;
+  throw DivergedError(Fault{.doing = doing,
+                            .expected = "finite outputs for every image",
+                            .found = "some that are infinite or not a number",
+                            .remedy = remedy});
 }
 
 }  // namespace dtrain

@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "collectives/communicator.hpp"
 #include "dtrain/data.hpp"
@@ -36,7 +37,7 @@ struct EvaluationResult {
   LossSums sums;             ///< over all ranks
   std::int64_t classes = 0;  ///< of the network
   double seconds = 0.0;
-  DamagedImages left_out;  ///< by all ranks: not among the samples
+  DamagedImages left_out;                    ///< by all ranks: not among the samples
   std::optional<std::int64_t> only_class{};  ///< of the network, that all images were taken for
   double loss() const { return sums.loss / static_cast<double>(sums.samples); }
   double top1() const { return static_cast<double>(sums.top1) / static_cast<double>(sums.samples); }
@@ -46,9 +47,13 @@ struct EvaluationResult {
 };
 
 /// Runs the data set through the replica's evaluation graph; batch-norm uses the running statistics as they are (average them
-/// before). What cannot be read is left out. Collective. Errors: DataError, on all ranks: more of that than is allowed, or nothing
-/// else; CommError.
+/// before). What cannot be read is left out. Collective. Errors: DataError, on all ranks: more of that than is allowed, or
+/// nothing else; CommError.
 EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const EvaluationOptions& options,
                           const Communicator& communicator, const Placement& placement);
+
+/// Weights may be finite, and what they make of images not be so: then no figure of the result means anything. Errors, on all
+/// ranks alike: DivergedError, with what was evaluated and what to try.
+void require_finite(const EvaluationResult& result, const std::string& doing, const std::string& remedy);
 
 }  // namespace dtrain

@@ -12,6 +12,7 @@
 #include "trainer/checkpoint_keeper.hpp"
 #include "trainer/clock.hpp"
 #include "trainer/datasets.hpp"
+#include "trainer/divergence.hpp"
 #include "trainer/ensemble_report.hpp"
 #include "trainer/epoch_rows.hpp"
 #include "trainer/evaluation.hpp"
@@ -353,6 +354,7 @@ class TrainingRun {
     EvaluationResult result;
     with_averaged_weights(replica_, training_.optimizer(), [&] {
       result = evaluate(replica_, *data_.validation, evaluation_options(), communicator_, environment_.placement);
+      require_finite(result, "evaluating the weights after step " + std::to_string(step.step), kDivergenceRemedy);
       is_best = keeper_.keep_best(replica_, result.top1(), step.step);
     });
     if (result.left_out.samples != named_left_out_) warn_of_left_out(result.left_out, "validation", communicator_);

@@ -73,5 +73,24 @@ INSTANTIATE_TEST_SUITE_P(Ps, LearningFromServers,
 
 INSTANTIATE_TEST_SUITE_P(In, Learning, testing::Values("fp32", "bf16"), [](const auto& precision) { return precision.param; });
 
+// One step at an enormous rate leaves weights that are finite, and of which no image's outputs are: that is no result.
+TEST(Divergence, ThatOnlyAnEvaluationMeetsIsAnErrorToo) {
+  for (const int ranks : {1, 2}) {
+    SCOPED_TRACE(ranks);
+    const fs::path out = new_path("diverged");
+    const Outcome outcome =
+        run({.ranks = ranks,
+             .arguments = training_on(demo_data(), {"--global-batch", "8", "--steps", "1", "--lr", "1e12", "--schedule",
+                                                    "constant", "--eval-every", "1", "--out", out.string()})});
+
+    EXPECT_EQ(outcome.exit_code, 5) << outcome;
+    EXPECT_NE(outcome.errors.find("evaluating the weights after step 1"), std::string::npos) << outcome;
+    EXPECT_NE(outcome.errors.find("infinite or not a number"), std::string::npos) << outcome;
+    EXPECT_FALSE(fs::exists(out / "best.safetensors"));
+    EXPECT_FALSE(fs::exists(out / "last.safetensors"));
+    EXPECT_EQ(read_json(out / "status.json").at("exit_code"), 5);
+  }
+}
+
 }  // namespace
 }  // namespace dtrain
