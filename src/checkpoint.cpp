@@ -307,8 +307,7 @@ TrainingPosition restore_checkpoint(const std::filesystem::path& path, Parameter
   return restore_checkpoint(path, read_tensor_file(path), parameters, optimizer, model);
 }
 
-TrainingPosition restore_checkpoint(const std::filesystem::path& path, const TensorFile& file, ParameterStore& parameters,
-                                    Optimizer& optimizer, const std::string& model) {
+TrainingPosition position_of(const std::filesystem::path& path, const TensorFile& file, const std::string& model) {
   TrainingPosition position = PositionReader(path, file.metadata).read();
   position.card = card_of(file);
   if (position.card.model != model) {
@@ -317,6 +316,12 @@ TrainingPosition restore_checkpoint(const std::filesystem::path& path, const Ten
                           .found = "one of model " + position.card.model,
                           .remedy = "--model " + position.card.model + ", or another --out"});
   }
+  return position;
+}
+
+TrainingPosition restore_checkpoint(const std::filesystem::path& path, const TensorFile& file, ParameterStore& parameters,
+                                    Optimizer& optimizer, const std::string& model) {
+  TrainingPosition position = position_of(path, file, model);
   std::vector<std::vector<const FileTensor*>> tensors;  // all are found before anything is overwritten
   for (const OptimizerState& state : optimizer.states()) tensors.push_back(find_state(path, file, parameters, state));
   position.rank_statistics = find_rank_statistics(path, file, parameters);

@@ -64,8 +64,9 @@ void require_same_classes(const std::vector<std::string>& saved, const std::vect
       .remedy = "the folders' names as they were, or --init-from " + file.string() + " for a new run, which goes by name"});
 }
 
-void require_same_position(const TrainingPosition& position, const RunPlan& plan, const fs::path& file,
-                           std::vector<std::string>& messages) {
+/// Result: what differs though the run goes on.
+std::vector<RecipeDifference> require_same_position(const TrainingPosition& position, const RunPlan& plan, const fs::path& file,
+                                                    std::vector<std::string>& messages) {
   const RecipeComparison comparison = compare_recipes(plan.recipe + plan.surroundings, position.recipe);
   std::vector<RecipeDifference> fatal;
   std::ranges::copy_if(comparison.different, std::back_inserter(fatal), changes_position, &RecipeDifference::key);
@@ -89,6 +90,22 @@ void require_same_position(const TrainingPosition& position, const RunPlan& plan
   if (!comparison.unknown.empty()) {
     messages.push_back("the checkpoint is of an older dtrain and does not say with which " + entry_list(comparison.unknown) +
                        " it was made: these could not be compared");
+  }
+  return comparison.different;
+}
+
+/// Tensors that do not fit a run of other options do so because of these: both values tell more than shapes do.
+TrainingPosition restore_under(const std::vector<RecipeDifference>& different, const fs::path& path, const TensorFile& file,
+                               Replica& replica, Optimizer& optimizer) {
+  try {
+    return restore_checkpoint(path, file, replica.parameters(), optimizer, replica.network().name);
+  } catch (const DataError& error) {
+    if (different.empty()) throw;
+    throw ConfigError(
+        Fault{.doing = "resuming from " + path.string(),
+              .expected = "options whose tensors it has",
+              .found = "different " + to_text(different) + " (" + error.what() + ")",
+              .remedy = "the options of the saved run, or --init-from " + path.string() + " for a new run from these weights"});
   }
 }
 
@@ -271,8 +288,9 @@ TrainingPosition CheckpointKeeper::resume(Replica& replica, Optimizer& optimizer
   }
   const TensorFile saved = read_on_root(file, communicator_);
   require_same_classes(card_of(saved).class_names, plan_.card.class_names, file);
-  TrainingPosition position = restore_checkpoint(file, saved, replica.parameters(), optimizer, plan_.network.name);
-  require_same_position(position, plan_, file, messages);
+  const std::vector<RecipeDifference> different =
+      require_same_position(position_of(file, saved, plan_.network.name), plan_, file, messages);
+  TrainingPosition position = restore_under(different, file, saved, replica, optimizer);
   if (is_enabled()) require_branch_files(position.step, file);
   const std::int64_t sets = go_on_with(position.rank_statistics, replica);
   if (sets > 0 && sets != communicator_.size()) {

@@ -23,7 +23,8 @@ constexpr std::array<std::string_view, 6> kNotInOldRecipes{"dropout", "data", "t
 struct Name {
   std::string_view key, text;
 };
-constexpr std::array<Name, 6> kNames{{{"samples", "number of training images"},
+constexpr std::array<Name, 7> kNames{{{"samples", "number of training images"},
+                                      {"total_steps", "number of steps"},
                                       {"data", "training images (digest of names and labels)"},
                                       {"threads", "threads a rank"},
                                       {"nodes", "ranks of the nodes"},
@@ -32,7 +33,17 @@ constexpr std::array<Name, 6> kNames{{{"samples", "number of training images"},
 
 std::string name_of(const std::string& key) {
   const auto* const found = std::ranges::find(kNames, key, &Name::key);
-  return found == kNames.end() ? key : std::string(found->text);
+  if (found != kNames.end()) return std::string(found->text);
+  std::string words = key;
+  std::ranges::replace(words, '_', ' ');
+  return words;
+}
+
+/// Recipes have an augmentation by its number.
+std::string value_in_words(const std::string& key, const std::string& value) {
+  constexpr std::array<std::string_view, 3> kAugmentations{"standard", "light", "none"};
+  if (key != "augmentation" || value.size() != 1 || value[0] < '0' || value[0] > '2') return value;
+  return std::string(kAugmentations[static_cast<std::size_t>(value[0] - '0')]);
 }
 
 Entries entries_of(const std::string& recipe) {
@@ -63,7 +74,8 @@ std::string described(const RecipeDifference& difference) {
     now = difference.now;
     saved = difference.saved;
   }
-  return name_of(difference.key) + " (" + value_or_default(now) + ", before: " + value_or_default(saved) + ")";
+  return name_of(difference.key) + " (" + value_or_default(value_in_words(difference.key, now)) +
+         ", before: " + value_or_default(value_in_words(difference.key, saved)) + ")";
 }
 
 std::string value_of(const Entries& entries, const std::string& key) {

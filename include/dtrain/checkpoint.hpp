@@ -133,6 +133,10 @@ std::filesystem::path find_newest_checkpoint(const CheckpointPaths& paths, std::
 /// With what the names of tensors begin that hold every rank's own statistics: for the root, which hands them out.
 inline constexpr std::string_view kRankStatisticsPrefix = "rank_statistics.";
 
+/// Where a run stood, without what its tensors hold; path: where `file` was read, for messages. Errors: DataError: damaged, or
+/// of another model.
+TrainingPosition position_of(const std::filesystem::path& path, const TensorFile& file, const std::string& model);
+
 /// Restores what save_checkpoint saved, in whatever layout the store has; path: where `file` was read, for messages. Errors:
 /// DataError: damaged, of another model, an optimizer's state missing; then store and optimizer are as before.
 TrainingPosition restore_checkpoint(const std::filesystem::path& path, const TensorFile& file, ParameterStore& parameters,

@@ -69,6 +69,26 @@ TEST(ResumingElsewhere, NamesAnotherDropout) {
   expect_different(outcome, {"dropout (0, before: 0.5)"});
 }
 
+// The options, not the tensors that follow from them.
+TEST(ResumingElsewhere, NamesOptionsOfWhichTheCheckpointHasNoTensors) {
+  const fs::path out = begun(0, on_demo({"--threads", "1"}));
+  const std::string before = read_text(checkpoint(out, 2));
+
+  const Outcome adam = run({.arguments = run_in(out, on_demo({"--threads", "1", "--optimizer", "adamw"}))});
+  const Outcome averaged = run({.arguments = run_in(out, on_demo({"--threads", "1", "--ema", "0.9"}))});
+  const Outcome classes = run({.arguments = run_in(out, on_demo({"--threads", "1", "--num-classes", "12"}))});
+
+  const auto expect_usage = [](const Outcome& outcome, const std::string& says) {
+    EXPECT_EQ(outcome.exit_code, 2) << outcome;
+    EXPECT_TRUE(outcome.says(says)) << outcome;
+    EXPECT_TRUE(outcome.says("--init-from")) << outcome;
+  };
+  expect_usage(adam, "optimizer (adamw, before: sgd)");
+  expect_usage(averaged, "ema (0.9, before: ");
+  expect_usage(classes, "classes (12, before: 10)");
+  EXPECT_EQ(read_text(checkpoint(out, 2)), before);
+}
+
 TEST(ResumingElsewhere, NamesNodesOfOtherRanks) {
   const fs::path out = begun(3, on_demo({"--threads", "1"}));
 

@@ -39,8 +39,9 @@ TEST(RecipeComparison, LetsARunBecomeLongerWhereNoRateDependsOnItsLength) {
   const std::string constant = "schedule=constant\ntotal_steps=", curve = "weight_decay_schedule=inverse-rate:most=4\n";
 
   EXPECT_EQ(differences(constant + "4\n", constant + "2\n"), "");
-  EXPECT_EQ(differences("schedule=cosine\ntotal_steps=4\n", "schedule=cosine\ntotal_steps=2\n"), "total_steps (4, before: 2)");
-  EXPECT_EQ(differences(constant + "4\n" + curve, constant + "2\n" + curve), "total_steps (4, before: 2)");
+  EXPECT_EQ(differences("schedule=cosine\ntotal_steps=4\n", "schedule=cosine\ntotal_steps=2\n"),
+            "number of steps (4, before: 2)");
+  EXPECT_EQ(differences(constant + "4\n" + curve, constant + "2\n" + curve), "number of steps (4, before: 2)");
 }
 
 TEST(RecipeComparison, DoesNotKnowWhatOlderVersionsDidNotSave) {
