@@ -81,7 +81,8 @@ void require_writable_output(const NamedFile& file) {
   const bool is_there = std::filesystem::exists(status);
   if (file.is_replaced) {
     if (is_there && !std::filesystem::is_regular_file(status)) throw_unwritable(file, "something that is no regular file");
-    return try_to_create(file, file.path.string() + ".write-test-" + std::to_string(getpid()));
+    // The name of a partial file: should the process be killed right here, the next run removes it.
+    return try_to_create(file, file.path.string() + ".partial-" + std::to_string(getpid()));
   }
   if (!is_there) return try_to_create(file, file.path);
   // A reader of a pipe may not have come yet, and one that waits would find it closed again: looked at, not opened.
