@@ -56,7 +56,8 @@ EvaluationResult evaluate(Replica& replica, const Dataset& dataset, const Evalua
   std::vector<DamagedSample> damaged;
   PredictedRange predicted;
   for (;;) {
-    const Batch& batch = await_batch(loader, options.patience, communicator, {});
+    await_batch(loader, options.patience, communicator, {});
+    const Batch& batch = loader.next();
     damaged.insert(damaged.end(), batch.damaged.begin(), batch.damaged.end());
     if (batch.count == 0) break;
     std::span<const float> images = batch.images;

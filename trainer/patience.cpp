@@ -72,8 +72,8 @@ constexpr const char* kSaves = "saves";
 
 }  // namespace
 
-const Batch& await_batch(DataLoader& loader, const Patience& patience, const Communicator& communicator, const WayToMpi& way) {
-  if (loader.is_ready(LongWait::kLongestSleep_s)) return loader.next();
+void await_batch(DataLoader& loader, const Patience& patience, const Communicator& communicator, const WayToMpi& way) {
+  if (loader.is_ready(LongWait::kLongestSleep_s)) return;
 
   const double begin_s = seconds() - LongWait::kLongestSleep_s;
   const WaitPolicy policy = policy_of(Activity::reads, patience, communicator, way.comm_thread);
@@ -93,7 +93,6 @@ const Batch& await_batch(DataLoader& loader, const Patience& patience, const Com
     way.run ? way.run(look) : look();
   } while (!loader.is_ready(LongWait::kLongestSleep_s));
   telling.end(kReads, seconds() - begin_s);
-  return loader.next();
 }
 
 SavingWatch::SavingWatch(std::string file, const Patience& patience, const Communicator& communicator)

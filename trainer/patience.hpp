@@ -27,10 +27,11 @@ struct WayToMpi {
   std::function<void(const std::function<void()>& call)> run{};
 };
 
-/// The loader's next batch. While it is late, the other ranks hear so, and people read which file it waits for.
+/// Waits until the loader has its next batch, or what it fails with. While that is late, the other ranks hear so, and people
+/// read which file it waits for.
 /// Ends the job, with ExitCode::data and the file's name, where one image has been in work for longer than data_timeout_s.
-/// Errors: as DataLoader::next(); LostRanksError.
-const Batch& await_batch(DataLoader& loader, const Patience& patience, const Communicator& communicator, const WayToMpi& way);
+/// Errors: LostRanksError.
+void await_batch(DataLoader& loader, const Patience& patience, const Communicator& communicator, const WayToMpi& way);
 
 /// While it lives, this thread saves a file and nobody else of the process calls MPI: should that take long, a thread of its
 /// own answers the other ranks and tells people, and ends the job when data_timeout_s are over, since nothing ends a call that

@@ -126,7 +126,8 @@ void Trainer::run_without_pictures(const MicroBatch& micro_batch, const StepShar
 }
 
 const Batch& Trainer::next_batch() {
-  const Batch& batch = await_batch(loader_, plan_.patience, communicator_, exchange_.way_to_mpi());
+  await_batch(loader_, plan_.patience, communicator_, exchange_.way_to_mpi());
+  const Batch& batch = loader_.next();
   if (!batch.damaged.empty()) damage_.met(batch.damaged);
   return batch;
 }

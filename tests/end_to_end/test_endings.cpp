@@ -94,7 +94,7 @@ TEST(Endings, NameTheBestAndALineThatEvaluatesIt) {
   const Json best = read_json(out / "report.json").at("best");
   EXPECT_EQ(best.at("file"), (out / "best.safetensors").string());
   const std::string line = line_with(outcome.errors, "evaluate: ");
-  EXPECT_EQ(line.substr(10), read_json(out / "report.json").at("evaluate"));
+  EXPECT_EQ(line.substr(10), read_json(out / "report.json").at("evaluate").get<std::string>());
   const fs::path report = new_path("report.json");
   const Outcome evaluated = run({.line = {"sh", "-c", line.substr(10) + " --threads 1 --report " + report.string()}});
   ASSERT_EQ(evaluated.exit_code, 0) << evaluated;
