@@ -17,9 +17,9 @@ class AdaptivePoolLayer final : public Layer {
  public:
   AdaptivePoolLayer(const AdaptiveAveragePool& spec, LayerContext context)
       : context_(std::move(context)), side_(spec.side), block_(channel_block(context_.src.at(0))) {
-    const Dims src = context_.src[0].dims();
+    const Dims src = dims_of(context_.src[0]);
     batch_ = src[0], blocks_ = (src[1] + block_ - 1) / block_, height_ = src[2], width_ = src[3];
-    dst_ = channel_blocked_desc(context_.dst_shape, static_cast<int>(block_), context_.src[0].data_type());
+    dst_ = channel_blocked_desc(context_.dst_shape, static_cast<int>(block_), type_of(context_.src[0]));
   }
 
   Desc dst_desc() const override { return dst_; }
@@ -125,7 +125,7 @@ class AdaptivePoolLayer final : public Layer {
 }  // namespace
 
 std::unique_ptr<Layer> make_adaptive_pool(const AdaptiveAveragePool& spec, LayerContext context) {
-  if (context.src.at(0).data_type() == kBf16) return std::make_unique<AdaptivePoolLayer<BFloat16>>(spec, std::move(context));
+  if (type_of(context.src.at(0)) == kBf16) return std::make_unique<AdaptivePoolLayer<BFloat16>>(spec, std::move(context));
   return std::make_unique<AdaptivePoolLayer<float>>(spec, std::move(context));
 }
 

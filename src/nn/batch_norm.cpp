@@ -16,8 +16,8 @@ class BatchNormLayer final : public Layer {
  public:
   BatchNormLayer(const BatchNorm& spec, LayerContext context)
       : context_(std::move(context)),
-        dst_(channel_blocked_desc(context_.dst_shape, channel_block(context_.src.at(0)), context_.src[0].data_type())),
-        norm_(spec, context_.name, dst_.dims(), channel_block(context_.src[0]), context_.ceiling),
+        dst_(channel_blocked_desc(context_.dst_shape, channel_block(context_.src.at(0)), type_of(context_.src[0]))),
+        norm_(spec, context_.name, dims_of(dst_), channel_block(context_.src[0]), context_.ceiling),
         has_residual_(!context_.concatenates && context_.src.size() == 2) {
     check(!has_residual_ || context_.ceiling == kNoCeiling, "batch-norm with residual: a ReLU without ceiling");
   }
@@ -68,7 +68,7 @@ class BatchNormLayer final : public Layer {
     for (std::size_t k = 0; k < (has_residual_ ? 1 : connections_.src.size()); ++k) {
       const auto& diff_src = connections_.diff_src[k];
       diff_src ? diff_src_.append(*diff_src) : diff_src_.append_absent(context_.src[k]);
-      const auto blocks = static_cast<std::size_t>((context_.src[k].dims()[1] + norm_.block() - 1) / norm_.block());
+      const auto blocks = static_cast<std::size_t>((dims_of(context_.src[k])[1] + norm_.block() - 1) / norm_.block());
       adds_to_diff_src_.insert(adds_to_diff_src_.end(), blocks, connections_.adds_to_diff_src[k]);
     }
   }
@@ -151,7 +151,7 @@ class BatchNormLayer final : public Layer {
 }  // namespace
 
 std::unique_ptr<Layer> make_batch_norm(const BatchNorm& spec, LayerContext context) {
-  if (context.src.at(0).data_type() == kBf16) return std::make_unique<BatchNormLayer<BFloat16>>(spec, std::move(context));
+  if (type_of(context.src.at(0)) == kBf16) return std::make_unique<BatchNormLayer<BFloat16>>(spec, std::move(context));
   return std::make_unique<BatchNormLayer<float>>(spec, std::move(context));
 }
 

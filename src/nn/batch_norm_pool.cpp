@@ -15,9 +15,9 @@ template <typename Element>
 class BatchNormPoolLayer final : public Layer {
  public:
   BatchNormPoolLayer(const BatchNorm& spec, LayerContext context)
-      : context_(std::move(context)), norm_(spec, context_.name, context_.src.at(0).dims(), channel_block(context_.src[0])) {
+      : context_(std::move(context)), norm_(spec, context_.name, dims_of(context_.src.at(0)), channel_block(context_.src[0])) {
     const Pool& pool = *context_.pool;
-    const Dims src = context_.src[0].dims();
+    const Dims src = dims_of(context_.src[0]);
     const Shape& dst = context_.dst_shape;
     check(pool.kernel * pool.kernel < kNoMaximum, "batch-norm with pooling: a window's positions fit a byte");
     window_ = {.src_height = src[2],
@@ -27,7 +27,7 @@ class BatchNormPoolLayer final : public Layer {
                .kernel = pool.kernel,
                .stride = pool.stride,
                .padding = pool.padding};
-    dst_ = channel_blocked_desc(dst, static_cast<int>(norm_.block()), context_.src[0].data_type());
+    dst_ = channel_blocked_desc(dst, static_cast<int>(norm_.block()), type_of(context_.src[0]));
   }
 
   Desc dst_desc() const override { return dst_; }
@@ -116,7 +116,7 @@ class BatchNormPoolLayer final : public Layer {
 }  // namespace
 
 std::unique_ptr<Layer> make_batch_norm_pool(const BatchNorm& spec, LayerContext context) {
-  if (context.src.at(0).data_type() == kBf16) return std::make_unique<BatchNormPoolLayer<BFloat16>>(spec, std::move(context));
+  if (type_of(context.src.at(0)) == kBf16) return std::make_unique<BatchNormPoolLayer<BFloat16>>(spec, std::move(context));
   return std::make_unique<BatchNormPoolLayer<float>>(spec, std::move(context));
 }
 

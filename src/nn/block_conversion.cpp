@@ -22,12 +22,12 @@ struct InnerBlock {
 
 /// Whether a weights layout has these inner blocks, outermost first.
 bool has_blocks(const Desc& desc, DataType type, std::initializer_list<InnerBlock> blocks) {
-  const auto& blocking = desc.data.format_desc.blocking;
-  if (!is_blocked(desc) || desc.data_type() != type || desc.data.ndims != 4) return false;
-  if (blocking.inner_nblks != static_cast<int>(blocks.size())) return false;
-  int k = 0;
+  if (!is_blocked(desc) || type_of(desc) != type || dims_of(desc).size() != 4) return false;
+  const Blocking blocking = blocking_of(desc);
+  if (blocking.inner_sizes.size() != blocks.size()) return false;
+  std::size_t k = 0;
   for (const InnerBlock& block : blocks) {
-    if (blocking.inner_idxs[k] != block.dimension || blocking.inner_blks[k] != block.size) return false;
+    if (blocking.inner_dimensions[k] != block.dimension || blocking.inner_sizes[k] != block.size) return false;
     ++k;
   }
   return true;
@@ -79,7 +79,7 @@ void pair_outputs(const float* from, BFloat16* to) {
 }  // namespace
 
 std::optional<BlockConversion> BlockConversion::between(const Desc& from, const Desc& to) {
-  if (from.dims() != to.dims()) return std::nullopt;
+  if (dims_of(from) != dims_of(to)) return std::nullopt;
   BlockConversion conversion;
   int block = 16;
   if (has_blocks(from, kF32, {{kInput, 8}, {kOutput, 8}}) && has_blocks(to, kF32, {{kOutput, 8}, {kInput, 8}})) {
@@ -97,10 +97,10 @@ std::optional<BlockConversion> BlockConversion::between(const Desc& from, const 
     return std::nullopt;
   }
   const auto strides = [](const Desc& desc) {
-    const auto& outer = desc.data.format_desc.blocking.strides;
+    const Dims outer = blocking_of(desc).strides;
     return Strides{outer[0], outer[1], outer[2], outer[3]};
   };
-  const Dims dims = from.dims();
+  const Dims dims = dims_of(from);
   conversion.o_blocks_ = (dims[0] + block - 1) / block;
   conversion.i_blocks_ = (dims[1] + block - 1) / block;
   conversion.height_ = dims[2];

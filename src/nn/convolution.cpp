@@ -26,7 +26,7 @@ Shape weight_shape(const Convolution& spec, std::int64_t in_channels) {
 }
 
 ConvolutionProblem problem_of(const Convolution& spec, const LayerContext& context) {
-  const Dims src = context.src.at(0).dims();
+  const Dims src = dims_of(context.src.at(0));
   Dims weights = weight_shape(spec, src[1]);
   if (spec.groups > 1) {
     weights[0] /= spec.groups;
@@ -56,9 +56,9 @@ class PartViews {
  public:
   /// The pictures from `first` on, as many as desc has: `whole` itself where those are all.
   dnnl::memory add(const dnnl::memory& whole, const Desc& desc, std::int64_t first, const Device& device) {
-    if (whole.get_desc().dims()[0] == desc.dims()[0]) return whole;
+    if (dims_of(whole.get_desc())[0] == dims_of(desc)[0]) return whole;
     const dnnl::memory part = unbound(desc, device);
-    views_.push_back({part, whole, static_cast<std::size_t>(first / desc.dims()[0]) * desc.get_size()});
+    views_.push_back({part, whole, static_cast<std::size_t>(first / dims_of(desc)[0]) * desc.get_size()});
     return part;
   }
   void bind() const {
@@ -81,8 +81,7 @@ class ConvolutionLayer final : public Layer {
       : context_(std::move(context)), problem_(problem_of(spec, context_)), weight_shape_(weight_shape(spec, problem_.src[1])) {
     primitives_ = primitives_of(problem_, context_);
     check(primitives_.src == context_.src[0], "a convolution reads what it wished for");
-    const Desc weights = forward_desc().weights_desc();
-    master_wish_ = is_blocked(weights) ? desc_as(weights, kF32) : plain_desc(problem_.weights);
+    master_wish_ = with_type(forward_desc().weights_desc(), kF32);
     if (context_.options.training && is_blocked(weights_desc().diff_weights_desc())) {
       master_wish_ = weights_desc().diff_weights_desc();
     }

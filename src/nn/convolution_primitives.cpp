@@ -40,7 +40,7 @@ dnnl::primitive_attr forward_attributes(const ConvolutionProblem& problem) {
   dnnl::primitive_attr attributes = user_scratchpad();
   if (problem.relu) {
     dnnl::post_ops operations;
-    operations.append_eltwise(1.0f, algorithm::eltwise_relu, 0.0f, 0.0f);
+    append_relu(operations);
     attributes.set_post_ops(operations);
   }
   return attributes;
@@ -95,37 +95,38 @@ class Chooser {
     const auto kind = dnnl::prop_kind::forward_training;
     const auto layout = [&](const Dims& dims) { return plain ? plain_desc(dims, problem.type) : any_desc(dims, problem.type); };
     const Desc weights = any_desc(problem.weights, problem.type);
+    const dnnl::primitive_attr attributes = forward_attributes(problem);
+    const PrimitiveContext alike{device_.engine, attributes};
+    const auto describe = [&](algorithm choice, const auto&... bias) {
+      return describe_primitive<convolution_forward>(alike, kind, choice, layout(problem.src), weights, bias...,
+                                                     layout(problem.dst), problem.strides, problem.padding, problem.padding);
+    };
     return with_fallback(algorithm_, [&](algorithm choice) {
-      const auto desc = problem.bias.empty()
-                            ? convolution_forward::desc(kind, choice, layout(problem.src), weights, layout(problem.dst),
-                                                        problem.strides, problem.padding, problem.padding)
-                            : convolution_forward::desc(kind, choice, layout(problem.src), weights, plain_desc(problem.bias),
-                                                        layout(problem.dst), problem.strides, problem.padding, problem.padding);
-      return convolution_forward::primitive_desc(desc, forward_attributes(problem), device_.engine);
+      return problem.bias.empty() ? describe(choice) : describe(choice, plain_desc(problem.bias));
     });
   }
 
   convolution_backward_weights::primitive_desc weights_of(const ConvolutionProblem& problem,
                                                           const convolution_forward::primitive_desc& forward) const {
-    const Desc src = forward.src_desc();
-    const Desc dst = forward.dst_desc();
-    const Desc weights = any_desc(problem.weights);
+    const dnnl::primitive_attr attributes = user_scratchpad();
+    const PrimitiveContext alike{device_.engine, attributes};
+    const auto describe = [&](algorithm choice, const auto&... bias) {
+      return describe_backward<convolution_backward_weights>(alike, forward, choice, forward.src_desc(),
+                                                             any_desc(problem.weights), bias..., forward.dst_desc(),
+                                                             problem.strides, problem.padding, problem.padding);
+    };
     return with_fallback(algorithm_, [&](algorithm choice) {
-      const auto desc =
-          problem.bias.empty()
-              ? convolution_backward_weights::desc(choice, src, weights, dst, problem.strides, problem.padding, problem.padding)
-              : convolution_backward_weights::desc(choice, src, weights, plain_desc(problem.bias), dst, problem.strides,
-                                                   problem.padding, problem.padding);
-      return convolution_backward_weights::primitive_desc(desc, user_scratchpad(), device_.engine, forward);
+      return problem.bias.empty() ? describe(choice) : describe(choice, plain_desc(problem.bias));
     });
   }
 
   convolution_backward_data::primitive_desc data_of(const ConvolutionProblem& problem,
                                                     const convolution_forward::primitive_desc& forward) const {
+    const dnnl::primitive_attr attributes = user_scratchpad();
     return with_fallback(algorithm_, [&](algorithm choice) {
-      return convolution_backward_data::primitive_desc({choice, forward.src_desc(), any_desc(problem.weights, problem.type),
-                                                        forward.dst_desc(), problem.strides, problem.padding, problem.padding},
-                                                       user_scratchpad(), device_.engine, forward);
+      return describe_backward<convolution_backward_data>({device_.engine, attributes}, forward, choice, forward.src_desc(),
+                                                          any_desc(problem.weights, problem.type), forward.dst_desc(),
+                                                          problem.strides, problem.padding, problem.padding);
     });
   }
 

@@ -6,23 +6,13 @@
 #include <bit>
 #include <charconv>
 #include <cstdio>
-#include <dnnl.hpp>
-#include <utility>
+
+#include "src/nn/onednn_versions.hpp"
 
 namespace dtrain {
 namespace {
 
-/// A set contains another when its mask does.
-constexpr std::array<std::pair<const char*, dnnl::cpu_isa>, 8> kInstructionSets{{
-    {"SSE41", dnnl::cpu_isa::sse41},
-    {"AVX", dnnl::cpu_isa::avx},
-    {"AVX2", dnnl::cpu_isa::avx2},
-    {"AVX2_VNNI", dnnl::cpu_isa::avx2_vnni},
-    {"AVX512_CORE", dnnl::cpu_isa::avx512_core},
-    {"AVX512_CORE_VNNI", dnnl::cpu_isa::avx512_core_vnni},
-    {"AVX512_CORE_BF16", dnnl::cpu_isa::avx512_core_bf16},
-    {"AVX512_CORE_AMX", dnnl::cpu_isa::avx512_core_amx},
-}};
+using nn::kInstructionSets;
 
 unsigned mask_of(dnnl::cpu_isa set) { return static_cast<unsigned>(set); }
 

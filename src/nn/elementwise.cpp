@@ -1,6 +1,7 @@
 // Layers that work element by element on memory of any layout: ReLU, Add (with its ReLU), Dropout.
 // Batch-norm takes in most of them (fusion.hpp); these serve where none stands in front.
 #include <algorithm>
+#include <array>
 
 #include "dtrain/error.hpp"
 #include "dtrain/random.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 /// With padding.
 std::int64_t element_count(const Desc& desc) {
-  return static_cast<std::int64_t>(desc.get_size() / dnnl::memory::data_type_size(desc.data_type()));
+  return static_cast<std::int64_t>(desc.get_size() / dnnl::memory::data_type_size(type_of(desc)));
 }
 
 /// The ReLU of a convolution or batch-norm is taken in by them (fusion.hpp), unless it is to write into a slice.
@@ -33,12 +34,13 @@ class ReluLayer final : public Layer {
   }
   void connect(const LayerConnections& to) override { to_ = to; }
   void bound() override {
+    src_ = Runs(to_.src[0]);
     dst_ = Runs(to_.dst);
     diff_dst_.clear();
     for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
     if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
   }
-  void forward(const PassOptions&) override { rectify(Runs(to_.src[0]), dst_, ceiling_); }  // src may be pictures, which move
+  void forward(const PassOptions&) override { rectify(src_.moved_to(to_.src[0]), dst_, ceiling_); }  // pictures move
   void backward_data(const PassOptions&) override {
     if (to_.diff_src[0]) rectify_gradient(dst_, diff_dst_, diff_src_, ceiling_);
   }
@@ -48,7 +50,7 @@ class ReluLayer final : public Layer {
   float ceiling_;
   LayerContext context_;
   LayerConnections to_;
-  Runs dst_, diff_src_;
+  Runs src_, dst_, diff_src_;
   std::vector<Runs> diff_dst_;
 };
 
@@ -65,13 +67,14 @@ class AddLayer final : public Layer {
   }
   void connect(const LayerConnections& to) override { to_ = to; }
   void bound() override {
+    src_ = {Runs(to_.src[0]), Runs(to_.src[1])};
     dst_ = Runs(to_.dst);
     diff_dst_.clear();
     for (const dnnl::memory& diff_dst : to_.diff_dst) diff_dst_.emplace_back(diff_dst);
     if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
   }
   void forward(const PassOptions&) override {
-    add(Runs(to_.src[0]), Runs(to_.src[1]), dst_);  // a src may be pictures, which move
+    add(src_[0].moved_to(to_.src[0]), src_[1].moved_to(to_.src[1]), dst_);  // pictures move
     if (context_.relu) rectify(dst_, dst_);
   }
   void backward_data(const PassOptions&) override {
@@ -83,6 +86,7 @@ class AddLayer final : public Layer {
  private:
   LayerContext context_;
   LayerConnections to_;
+  std::array<Runs, 2> src_;
   Runs dst_, diff_src_;
   std::vector<Runs> diff_dst_;
 };
@@ -94,7 +98,7 @@ class DropoutLayer final : public Layer {
   DropoutLayer(const Dropout& spec, LayerContext context)
       : context_(std::move(context)),
         probability_(spec.probability),
-        batch_(context_.src.at(0).dims()[0]),
+        batch_(dims_of(context_.src.at(0))[0]),
         size_(element_count(context_.src[0])),
         places_(places_of_picture(context_.src[0])) {
     check(probability_ >= 0.0f && probability_ < 1.0f, "dropout: probability in [0, 1)");
@@ -120,8 +124,8 @@ class DropoutLayer final : public Layer {
     const float scale = 1.0f / (1.0f - probability_);
 #pragma omp parallel for schedule(static)
     for (std::int64_t picture = 0; picture < batch_; ++picture) {
-      // A picture's mask depends on its place in the global batch, not on the rank or micro-batch that holds it; an element's on
-      // its place in the picture, not on where the layout has it.
+      // A picture's mask depends on its place in the global batch, not on the rank or micro-batch that holds it; an element's
+      // on its place in the picture, not on where the layout has it.
       Random random(context_.options.seed, RandomPurpose::dropout,
                     {static_cast<std::uint64_t>(pass.step), static_cast<std::uint64_t>(context_.position),
                      static_cast<std::uint64_t>(pass.first_sample + picture)});
@@ -177,7 +181,7 @@ std::unique_ptr<Layer> make_relu(const Relu& spec, LayerContext context) {
 }
 std::unique_ptr<Layer> make_add(LayerContext context) { return std::make_unique<AddLayer>(std::move(context)); }
 std::unique_ptr<Layer> make_dropout(const Dropout& spec, LayerContext context) {
-  if (context.src.at(0).data_type() == kBf16) return std::make_unique<DropoutLayer<BFloat16>>(spec, std::move(context));
+  if (type_of(context.src.at(0)) == kBf16) return std::make_unique<DropoutLayer<BFloat16>>(spec, std::move(context));
   return std::make_unique<DropoutLayer<float>>(spec, std::move(context));
 }
 

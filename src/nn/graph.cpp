@@ -95,7 +95,7 @@ struct Graph::Compiled {
   dnnl::memory result_view(BufferId buffer, const Instruction& instruction) {
     if (!instruction.is_part()) return view(buffer, instruction.dst);
     const Desc& whole = program[static_cast<std::size_t>(instruction.part_of)].dst;
-    return view(buffer, channel_slice_desc(whole, instruction.dst.dims()[1]),
+    return view(buffer, channel_slice_desc(whole, dims_of(instruction.dst)[1]),
                 channel_offset_bytes(whole, instruction.first_channel));
   }
 
@@ -129,7 +129,7 @@ struct Graph::Compiled {
         if (static_cast<int>(k) < instruction.needs.diff_dst_addends) {
           to.diff_dst.push_back(addend);
         } else {
-          extra_sums.back().push_back({addend, to.diff_dst[0]});
+          extra_sums.back().push_back({.from = addend, .to = to.diff_dst[0]});
         }
       }
       for (std::size_t k = 0; k < buffers.diff_src.size(); ++k) {
@@ -152,7 +152,9 @@ struct Graph::Compiled {
   /// from is added to `to` before the layer's backward runs.
   struct Sum {
     dnnl::memory from, to;
-    void run() const { add(Runs(to), Runs(from), Runs(to)); }
+    Runs from_runs{}, to_runs{};
+    void bound() { from_runs = Runs(from), to_runs = Runs(to); }
+    void run() const { add(to_runs, from_runs, to_runs); }
   };
 
   Device device;
@@ -166,6 +168,7 @@ struct Graph::Compiled {
   std::vector<std::vector<int>> recompute_first;  // per instruction
   std::vector<dnnl::memory> results;              // per instruction
   dnnl::memory pictures;
+  std::size_t pictures_bytes = pictures.get_desc().get_size();
   MemoryPlan plan;
   Tensor logits;
   std::vector<dnnl::memory> logits_memory, diff_logits_memory;  // per output
@@ -240,6 +243,9 @@ void Graph::bind(std::span<std::byte> arena) {
   check(arena.size() >= compiled_->plan.activations_bytes, "Graph::bind: the arena holds the plan");
   for (const auto& [memory, offset] : compiled_->views) memory.set_data_handle(arena.data() + offset);
   for (const Instruction& instruction : compiled_->program) instruction.layer->bound();
+  for (std::vector<Compiled::Sum>& sums : compiled_->extra_sums) {
+    for (Compiled::Sum& sum : sums) sum.bound();
+  }
   compiled_->is_bound = true;
 }
 
@@ -247,7 +253,7 @@ const Tensor& Graph::forward(std::span<const float> images, const PassOptions& p
                              const std::function<void(LayerIndex)>& before_layer) {
   Compiled& graph = *compiled_;
   check(graph.is_bound, "Graph::forward: bound before");
-  check(images.size() * sizeof(float) >= graph.pictures.get_desc().get_size(), "Graph::forward: a whole batch of pictures");
+  check(images.size() * sizeof(float) >= graph.pictures_bytes, "Graph::forward: a whole batch of pictures");
   graph.pass = pass;
   graph.pictures.set_data_handle(const_cast<float*>(images.data()));  // read only: oneDNN's handles are not const
   for (std::size_t i = 0; i < graph.program.size(); ++i) {

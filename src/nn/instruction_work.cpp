@@ -60,7 +60,7 @@ InstructionProfile work_of(const NetworkSpec& network, const std::vector<Instruc
   const auto element_bytes = static_cast<std::int64_t>(dnnl::memory::data_type_size(activation_type(options)));
   const std::int64_t dst_bytes = bytes_of(instruction.dst);
   // A weight takes part in as many products as the result has pixels (a linear layer's has one).
-  const Dims dims = instruction.dst.dims();
+  const Dims dims = dims_of(instruction.dst);
   const std::int64_t flops = 2 * weights * dims[0] * (dims.size() == 4 ? dims[2] * dims[3] : 1);
 
   work.forward = {.flops = flops, .bytes = src_bytes + dst_bytes + weights * element_bytes};

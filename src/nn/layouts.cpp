@@ -1,5 +1,6 @@
 // oneDNN memory descriptors: making them, and translating between them and the Layout of parameter slots.
 #include <array>
+#include <optional>
 
 #include "dtrain/error.hpp"
 #include "src/nn/onednn.hpp"
@@ -56,76 +57,72 @@ Desc channel_blocked_desc(const Dims& dims, int block, DataType type) {
   return Desc(dims, type, block == 8 ? Tag::nChw8c : Tag::nChw16c);
 }
 
-Desc desc_as(const Desc& desc, DataType type) {
-  Desc other = desc;
-  other.data.data_type = dnnl::memory::convert_to_c(type);
-  return other;
-}
-
 int channel_block(const Desc& desc) {
-  if (desc.dims().size() != 4) return 0;
-  for (const int block : {16, 8}) {
-    Desc blocked = channel_blocked_desc(desc.dims(), block, desc.data_type());
-    blocked.data.format_desc.blocking.strides[0] = desc.data.format_desc.blocking.strides[0];
-    if (desc == blocked) return block;
-  }
-  return 0;
+  const Dims dims = dims_of(desc);
+  if (dims.size() != 4 || !is_blocked(desc)) return 0;
+  const Blocking blocking = blocking_of(desc);
+  if (blocking.inner_dimensions != Dims{1}) return 0;
+  const std::int64_t block = blocking.inner_sizes[0];
+  if (block != 8 && block != 16) return 0;
+  if (padded_dims_of(desc) != Dims{dims[0], (dims[1] + block - 1) / block * block, dims[2], dims[3]}) return 0;
+  // Pictures may lie at any distance. The stride of a single row or column does not matter.
+  const bool is_dense = blocking.strides[1] == dims[2] * dims[3] * block &&
+                        (dims[2] == 1 || blocking.strides[2] == dims[3] * block) &&
+                        (dims[3] == 1 || blocking.strides[3] == block);
+  return is_dense ? static_cast<int>(block) : 0;
 }
 
 Desc channel_slice_desc(const Desc& whole, std::int64_t channels) {
   const int block = channel_block(whole);
-  check(block != 0 || whole == plain_desc(whole.dims(), whole.data_type()),
+  check(block != 0 || whole == plain_desc(dims_of(whole), type_of(whole)),
         "channel_slice_desc: pictures, row-major or in blocks of channels");
   check(block == 0 || channels % block == 0, "channel_slice_desc: whole blocks");
-  Desc slice = whole;
-  slice.data.dims[1] = channels;
-  slice.data.padded_dims[1] = channels;
-  return slice;
+  const Dims dims = dims_of(whole);
+  return whole.submemory_desc({dims[0], channels, dims[2], dims[3]}, {0, 0, 0, 0});
 }
 
 std::size_t channel_offset_bytes(const Desc& whole, std::int64_t channel) {
-  const Dims dims = whole.dims();
-  return static_cast<std::size_t>(channel * dims[2] * dims[3]) * dnnl::memory::data_type_size(whole.data_type());
+  const Dims dims = dims_of(whole);
+  return static_cast<std::size_t>(channel * dims[2] * dims[3]) * dnnl::memory::data_type_size(type_of(whole));
 }
 
-std::int64_t picture_stride(const Desc& desc) { return desc.data.format_desc.blocking.strides[0]; }
-
-bool is_blocked(const Desc& desc) {
-  return desc.data.format_kind == dnnl_blocked && desc.data.extra.flags == dnnl_memory_extra_flag_none &&
-         desc.data.offset0 == 0;
-}
+std::int64_t picture_stride(const Desc& desc) { return blocking_of(desc).strides[0]; }
 
 Layout layout_of(const Desc& desc) {
   check(is_blocked(desc), "layout_of: a blocked layout");
-  const dnnl_memory_desc_t& data = desc.data;
-  const dnnl_blocking_desc_t& blocking = data.format_desc.blocking;
-  const auto dimensions = static_cast<std::size_t>(data.ndims);
+  const Blocking blocking = blocking_of(desc);
+  const std::size_t blocks = blocking.inner_sizes.size();
+  const Dims dims = dims_of(desc);
 
   Layout layout;
-  layout.size = static_cast<std::int64_t>(desc.get_size() / dnnl::memory::data_type_size(desc.data_type()));
-  layout.offsets.resize(dimensions);
+  layout.size = static_cast<std::int64_t>(desc.get_size() / dnnl::memory::data_type_size(type_of(desc)));
+  layout.offsets.resize(dims.size());
   // Inner blocks are listed outermost first; the stride of each is the product of those after it.
-  std::vector<std::int64_t> inner_strides(static_cast<std::size_t>(blocking.inner_nblks), 1);
-  for (int block = blocking.inner_nblks - 2; block >= 0; --block) {
-    const auto at = static_cast<std::size_t>(block);
-    inner_strides[at] = inner_strides[at + 1] * blocking.inner_blks[at + 1];
+  std::vector<std::int64_t> inner_strides(blocks, 1);
+  for (std::size_t block = blocks; block-- > 1;) {
+    inner_strides[block - 1] = inner_strides[block] * blocking.inner_sizes[block];
   }
-  for (std::size_t d = 0; d < dimensions; ++d) {
-    layout.offsets[d].resize(static_cast<std::size_t>(data.dims[d]));
-    for (std::int64_t index = 0; index < data.dims[d]; ++index) {
+  for (std::size_t d = 0; d < dims.size(); ++d) {
+    layout.offsets[d].resize(static_cast<std::size_t>(dims[d]));
+    for (std::int64_t index = 0; index < dims[d]; ++index) {
       // Peel the inner blocks of this dimension from the innermost outwards; what is left counts in outer strides.
       std::int64_t rest = index;
       std::int64_t offset = 0;
-      for (int block = blocking.inner_nblks - 1; block >= 0; --block) {
-        if (blocking.inner_idxs[block] != static_cast<dnnl_dim_t>(d)) continue;
-        offset += rest % blocking.inner_blks[block] * inner_strides[static_cast<std::size_t>(block)];
-        rest /= blocking.inner_blks[block];
+      for (std::size_t block = blocks; block-- > 0;) {
+        if (blocking.inner_dimensions[block] != static_cast<std::int64_t>(d)) continue;
+        offset += rest % blocking.inner_sizes[block] * inner_strides[block];
+        rest /= blocking.inner_sizes[block];
       }
       layout.offsets[d][static_cast<std::size_t>(index)] = offset + rest * blocking.strides[d];
     }
   }
-  if (dimensions == 5) join_groups(layout);
+  if (dims.size() == 5) join_groups(layout);
   return layout;
+}
+
+Desc with_type(const Desc& desc, DataType type) {
+  const std::optional<Desc> same = is_blocked(desc) ? desc_as(desc, type) : std::nullopt;
+  return same ? *same : plain_desc(dims_of(desc), type);
 }
 
 Desc desc_of(const Layout& layout, const Dims& dims, const Desc& wish) {

@@ -17,28 +17,27 @@ class LinearLayer final : public Layer {
  public:
   LinearLayer(const Linear& spec, LayerContext context) : context_(std::move(context)) {
     const Desc& src = context_.src.at(0);
-    const DataType type = src.data_type();
-    weights_dims_ = {spec.out_features, src.dims()[1]};
+    const DataType type = type_of(src);
+    weights_dims_ = {spec.out_features, dims_of(src)[1]};
     bias_dims_ = {spec.out_features};
     const auto kind = context_.options.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
     const Desc weights = any_desc(weights_dims_, type);
     // The logits are f32, and so is what the loss makes of them.
     const Desc dst = plain_desc(context_.dst_shape, context_.gives_logits ? kF32 : type);
-    diff_dst_ = desc_as(dst, type);
-    forward_desc_ = inner_product_forward::primitive_desc({kind, src, weights, plain_desc(bias_dims_), dst}, user_scratchpad(),
-                                                          context_.device.engine);
-    const Desc forward_weights = forward_desc_.weights_desc();
-    master_wish_ = is_blocked(forward_weights) ? desc_as(forward_weights, kF32) : plain_desc(weights_dims_);
+    diff_dst_ = plain_desc(context_.dst_shape, type);
+    const Desc bias = plain_desc(bias_dims_);
+    const dnnl::primitive_attr attributes = user_scratchpad();
+    const PrimitiveContext alike{context_.device.engine, attributes};
+    forward_desc_ = describe_primitive<inner_product_forward>(alike, kind, src, weights, bias, dst);
+    master_wish_ = with_type(forward_desc_.weights_desc(), kF32);
     if (!context_.options.training) return;
     // Descriptors of gradients are made with the type that gradients have.
-    const inner_product_forward::primitive_desc hint({kind, src, weights, plain_desc(bias_dims_), diff_dst_}, user_scratchpad(),
-                                                     context_.device.engine);
-    weights_desc_ = inner_product_backward_weights::primitive_desc(
-        {src, any_desc(weights_dims_), plain_desc(bias_dims_), diff_dst_}, user_scratchpad(), context_.device.engine, hint);
+    const auto hint = describe_primitive<inner_product_forward>(alike, kind, src, weights, bias, diff_dst_);
+    weights_desc_ =
+        describe_backward<inner_product_backward_weights>(alike, hint, src, any_desc(weights_dims_), bias, diff_dst_);
     if (is_blocked(weights_desc_.diff_weights_desc())) master_wish_ = weights_desc_.diff_weights_desc();
     if (wants_diff_src()) {
-      data_desc_ = inner_product_backward_data::primitive_desc({src, weights, diff_dst_}, user_scratchpad(),
-                                                               context_.device.engine, hint);
+      data_desc_ = describe_backward<inner_product_backward_data>(alike, hint, src, weights, diff_dst_);
     }
   }
 

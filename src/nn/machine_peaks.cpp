@@ -31,7 +31,8 @@ double matmul_gflops(Precision precision) {
   dnnl::memory src(desc, device.engine), weights(desc, device.engine), dst(desc, device.engine);
   for (const dnnl::memory& memory : {src, weights})
     std::fill_n(static_cast<char*>(memory.get_data_handle()), desc.get_size(), 0);
-  const PrimitiveCall matmul(dnnl::matmul({{src.get_desc(), weights.get_desc(), dst.get_desc()}, device.engine}),
+  const dnnl::primitive_attr attributes;
+  const PrimitiveCall matmul(dnnl::matmul(describe_primitive<dnnl::matmul>({device.engine, attributes}, desc, desc, desc)),
                              {{DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, dst}});
   return 2.0 * kSide * kSide * kSide / fastest_s([&] { matmul.run(device.stream); }) / 1e9;
 }

@@ -14,7 +14,7 @@ struct Overloaded : Cases... {
 Desc blocked(const Desc& actual, const Desc& model, DataType type) {
   const int own = channel_block(actual);
   const int other = channel_block(model);
-  return channel_blocked_desc(actual.dims(), own != 0 && (own == other || other == 0) ? own : other != 0 ? other : 16, type);
+  return channel_blocked_desc(dims_of(actual), own != 0 && (own == other || other == 0) ? own : other != 0 ? other : 16, type);
 }
 
 }  // namespace
@@ -28,8 +28,8 @@ Desc wished_src(const LayerSpec& spec, const LayerContext& context, int input) {
                                [&](const BatchNorm&) { return blocked(actual, actual, type); },
                                [&](const PadShortcut&) { return blocked(actual, actual, type); },
                                [&](const AdaptiveAveragePool&) { return blocked(actual, actual, type); },
-                               [&](const Linear&) { return plain_desc(actual.dims(), type); },
-                               [&](const auto&) { return desc_as(actual, type); }},
+                               [&](const Linear&) { return plain_desc(dims_of(actual), type); },
+                               [&](const auto&) { return with_type(actual, type); }},
                     spec);
 }
 

@@ -1,18 +1,15 @@
 // The little that all layers need of oneDNN: engine and stream, memory with a late address, and primitives with their
-// arguments fixed. Calls whose spelling differs between API v2 and v3 are confined to layouts.cpp and the layers' constructors.
+// arguments fixed. What differs between oneDNN's APIs is in onednn_versions.hpp.
 #pragma once
 
-#include <dnnl.hpp>
 #include <utility>
 #include <vector>
 
 #include "dtrain/layers.hpp"
 #include "dtrain/parameters.hpp"
+#include "src/nn/onednn_versions.hpp"
 
 namespace dtrain::nn {
-
-using Desc = dnnl::memory::desc;
-using Dims = dnnl::memory::dims;
 
 /// CPU engine and an in-order stream.
 struct Device {
@@ -42,7 +39,6 @@ dnnl::primitive_attr user_scratchpad();
 /// Memory whose address is set when the graph is bound.
 dnnl::memory unbound(const Desc& desc, const Device& device);
 
-using DataType = dnnl::memory::data_type;
 inline constexpr DataType kF32 = DataType::f32;
 inline constexpr DataType kBf16 = DataType::bf16;
 
@@ -50,8 +46,6 @@ Desc any_desc(const Dims& dims, DataType type = kF32);    ///< layout left to th
 Desc plain_desc(const Dims& dims, DataType type = kF32);  ///< row-major, 1–5 dimensions
 /// (n, c, h, w) with `block` channels innermost (8 or 16): nChw8c, nChw16c.
 Desc channel_blocked_desc(const Dims& dims, int block, DataType type = kF32);
-/// The same layout for elements of another type.
-Desc desc_as(const Desc& desc, DataType type);
 /// The block of such a layout, or of a slice of its channels; 0 for any other.
 int channel_block(const Desc& desc);
 
@@ -63,11 +57,11 @@ std::size_t channel_offset_bytes(const Desc& whole, std::int64_t channel);
 /// Elements from a picture to the next.
 std::int64_t picture_stride(const Desc& desc);
 
-/// Whether a layout is made of strides and inner blocks, so that Layout can express it.
-bool is_blocked(const Desc& desc);
 /// Offsets of a blocked desc's elements. Weights in groups (g, o, i, h, w) are laid out as the tensor (g·o, i, h, w) that files
 /// hold.
 Layout layout_of(const Desc& desc);
+/// The same elements as another type in the same layout, or row-major where that is none of strides and blocks.
+Desc with_type(const Desc& desc, DataType type);
 /// The desc of a parameter's slot; `wish` is tried first, then the layouts that oneDNN uses for weights.
 /// Errors: std::logic_error when nothing fits.
 Desc desc_of(const Layout& layout, const Dims& dims, const Desc& wish);

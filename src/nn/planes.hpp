@@ -39,6 +39,8 @@ struct Runs {
   Runs() = default;
   /// memory: its address is set.
   explicit Runs(const dnnl::memory& memory);
+  /// The same runs where `memory`, of the same layout, has its address now. A step may call this: no layout is looked up.
+  Runs moved_to(const dnnl::memory& memory) const;
 
   template <typename Element>
   Element* at(std::int64_t run) const {

@@ -13,54 +13,46 @@ using dnnl::algorithm;
 using dnnl::pooling_backward;
 using dnnl::pooling_forward;
 
-/// A pooling window in oneDNN's terms.
-struct Window {
-  algorithm kind = algorithm::pooling_max;
-  Dims kernel, strides, front, behind;
-};
-
 /// Padding behind the last row so that `dst` windows fit; at least the padding in front.
 std::int64_t trailing_padding(std::int64_t src, std::int64_t dst, const Pool& spec) {
   return std::max(spec.padding, (dst - 1) * spec.stride + spec.kernel - src - spec.padding);
 }
 
-Window window_of(const Pool& spec, const LayerContext& context) {
-  const Dims src = context.src.at(0).dims();
+PoolingWindows windows_of(const Pool& spec, const LayerContext& context) {
+  const Dims src = dims_of(context.src.at(0));
   const Dims dst = context.dst_shape;
-  Window window{.kind = algorithm::pooling_max,
-                .kernel = {spec.kernel, spec.kernel},
-                .strides = {spec.stride, spec.stride},
-                .front = {spec.padding, spec.padding},
-                .behind = {trailing_padding(src[2], dst[2], spec), trailing_padding(src[3], dst[3], spec)}};
-  if (spec.kind == Pool::Kind::max) return window;
+  PoolingWindows windows{.kind = algorithm::pooling_max,
+                         .kernel = {spec.kernel, spec.kernel},
+                         .strides = {spec.stride, spec.stride},
+                         .front = {spec.padding, spec.padding},
+                         .behind = {trailing_padding(src[2], dst[2], spec), trailing_padding(src[3], dst[3], spec)}};
+  if (spec.kind == Pool::Kind::max) return windows;
   if (spec.padding == 0) {
-    window.kind = algorithm::pooling_avg_exclude_padding;  // a window past the border counts what is inside
-    return window;
+    windows.kind = algorithm::pooling_avg_exclude_padding;  // a window past the border counts what is inside
+    return windows;
   }
-  if (window.behind != window.front) {
+  if (windows.behind != windows.front) {
     throw ConfigError(Fault{.doing = "compiling average pooling " + context.name,
                             .expected = "windows that end inside the padded picture",
                             .found = "ceil mode with padding and a window that ends beyond it",
                             .remedy = "a picture size that the stride divides, or ceil_mode off"});
   }
-  window.kind = algorithm::pooling_avg_include_padding;
-  return window;
+  windows.kind = algorithm::pooling_avg_include_padding;
+  return windows;
 }
 
 class PoolLayer final : public Layer {
  public:
-  PoolLayer(const Window& window, LayerContext context) : context_(std::move(context)) {
+  PoolLayer(const PoolingWindows& windows, LayerContext context) : context_(std::move(context)) {
     const Desc& src = context_.src.at(0);
     const auto prop = context_.options.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-    forward_desc_ = pooling_forward::primitive_desc({prop, window.kind, src, any_desc(context_.dst_shape, src.data_type()),
-                                                     window.strides, window.kernel, window.front, window.behind},
-                                                    user_scratchpad(), context_.device.engine);
+    const dnnl::primitive_attr attributes = user_scratchpad();
+    const PrimitiveContext alike{context_.device.engine, attributes};
+    forward_desc_ = describe_pooling(alike, prop, windows, src, any_desc(context_.dst_shape, type_of(src)));
     if (context_.options.training) {
-      backward_desc_ = pooling_backward::primitive_desc(
-          {window.kind, src, forward_desc_.dst_desc(), window.strides, window.kernel, window.front, window.behind},
-          user_scratchpad(), context_.device.engine, forward_desc_);
+      backward_desc_ = describe_pooling_backward(alike, forward_desc_, windows, src, forward_desc_.dst_desc());
     }
-    has_workspace_ = context_.options.training && window.kind == algorithm::pooling_max;
+    has_workspace_ = context_.options.training && windows.kind == algorithm::pooling_max;
   }
 
   Desc dst_desc() const override { return forward_desc_.dst_desc(); }
@@ -140,8 +132,8 @@ class PoolLayer final : public Layer {
 }  // namespace
 
 std::unique_ptr<Layer> make_pool(const Pool& spec, LayerContext context) {
-  const Window window = window_of(spec, context);
-  return std::make_unique<PoolLayer>(window, std::move(context));
+  const PoolingWindows windows = windows_of(spec, context);
+  return std::make_unique<PoolLayer>(windows, std::move(context));
 }
 
 }  // namespace dtrain::nn

@@ -82,7 +82,7 @@ class ProgramBuilder {
 
   /// Makes a result an output of the network, row-major and in f32.
   void give_logits(int instruction, int output) {
-    const Desc logits = plain_desc(at(instruction).dst.dims());
+    const Desc logits = plain_desc(dims_of(at(instruction).dst));
     if (at(instruction).dst != logits) {
       instruction = push_reorder(output == 0 ? "logits" : at(instruction).name + ".logits", instruction, logits);
     }
@@ -120,7 +120,7 @@ class ProgramBuilder {
     for (std::size_t k = 0; k < inputs.size(); ++k) {
       const Desc actual = desc_of_input(inputs[k]);
       const DataType type = activation_type(options_);
-      const Desc wish = block != 0 ? channel_blocked_desc(actual.dims(), block, type) : plain_desc(actual.dims(), type);
+      const Desc wish = block != 0 ? channel_blocked_desc(dims_of(actual), block, type) : plain_desc(dims_of(actual), type);
       const bool is_read_by_others = readers_[operation.inputs[k]] > 1;
       if (wish != actual) inputs[k] = push_reorder(node.name, inputs[k], wish);
       const bool is_made_in_place = options_.fusions.concat_slices && inputs[k] != kNetworkInput &&
@@ -147,7 +147,7 @@ class ProgramBuilder {
       Instruction& part = program_[static_cast<std::size_t>(input)];
       part.part_of = whole;
       part.first_channel = channel;
-      channel += part.dst.dims()[1];
+      channel += dims_of(part.dst)[1];
     }
     result_of_.push_back(whole);
   }
@@ -158,7 +158,7 @@ class ProgramBuilder {
     if (block == 0) return 0;
     const bool fits = std::all_of(inputs.begin(), inputs.end(), [&](int input) {
       const Desc desc = desc_of_input(input);
-      return channel_block(desc) == block && desc.dims()[1] % block == 0;
+      return channel_block(desc) == block && dims_of(desc)[1] % block == 0;
     });
     return fits ? block : 0;
   }

@@ -43,10 +43,10 @@ class MoveLayer final : public Layer {
   MoveLayer(LayerContext context, const Desc& dst, const Desc& dst_as_src, const char* kind)
       : context_(std::move(context)), dst_(dst), dst_as_src_(dst_as_src), kind_(kind) {
     // With one pixel, channels in blocks lie as channels in a row do.
-    const Dims dims = context_.src.at(0).dims();
+    const Dims dims = dims_of(context_.src.at(0));
     src_as_src_ = context_.src[0];
     const int block = channel_block(src_as_src_);
-    if (block != 0 && dims[2] * dims[3] == 1 && dims[1] % block == 0) src_as_src_ = plain_desc(dims, src_as_src_.data_type());
+    if (block != 0 && dims[2] * dims[3] == 1 && dims[1] % block == 0) src_as_src_ = plain_desc(dims, type_of(src_as_src_));
   }
 
   Desc dst_desc() const override { return dst_; }
@@ -80,7 +80,7 @@ class ConcatLayer final : public Layer {
   explicit ConcatLayer(LayerContext context) : context_(std::move(context)) {
     const int block = channel_block(context_.src.at(0));
     const Dims dims = context_.dst_shape;
-    const DataType type = context_.src[0].data_type();
+    const DataType type = type_of(context_.src[0]);
     dst_ = block != 0 ? channel_blocked_desc(dims, block, type) : plain_desc(dims, type);
   }
 
@@ -113,12 +113,13 @@ class SliceCopyLayer final : public Layer {
   }
   void connect(const LayerConnections& to) override { to_ = to; }
   void bound() override {
+    src_ = Runs(to_.src[0]);
     dst_ = Runs(to_.dst);
     diff_dst_.clear();
     for (const dnnl::memory& addend : to_.diff_dst) diff_dst_.emplace_back(addend);
     if (!to_.diff_dst.empty() && to_.diff_src[0]) diff_src_ = Runs(*to_.diff_src[0]);
   }
-  void forward(const PassOptions&) override { copy(Runs(to_.src[0]), dst_); }
+  void forward(const PassOptions&) override { copy(src_.moved_to(to_.src[0]), dst_); }
   void backward_data(const PassOptions&) override {
     if (!to_.diff_src[0]) return;
     copy(diff_dst_[0], diff_src_);
@@ -129,7 +130,7 @@ class SliceCopyLayer final : public Layer {
  private:
   LayerContext context_;
   LayerConnections to_;
-  Runs dst_, diff_src_;
+  Runs src_, dst_, diff_src_;
   std::vector<Runs> diff_dst_;
 };
 
@@ -138,10 +139,10 @@ template <typename Element>
 class PadShortcutLayer final : public Layer {
  public:
   PadShortcutLayer(const PadShortcut& spec, LayerContext context) : context_(std::move(context)) {
-    src_dims_ = context_.src.at(0).dims();
+    src_dims_ = dims_of(context_.src.at(0));
     front_ = (spec.out_channels - src_dims_[1]) / 2;
-    dst_ = channel_blocked_desc(context_.dst_shape, channel_block(context_.src[0]), context_.src[0].data_type());
-    dst_dims_ = dst_.dims();
+    dst_ = channel_blocked_desc(context_.dst_shape, channel_block(context_.src[0]), type_of(context_.src[0]));
+    dst_dims_ = dims_of(dst_);
     src_layout_ = layout_of(context_.src[0]);
     dst_layout_ = layout_of(dst_);
   }
@@ -203,14 +204,14 @@ std::unique_ptr<Layer> make_concat(LayerContext context) { return std::make_uniq
 std::unique_ptr<Layer> make_slice_copy(LayerContext context) { return std::make_unique<SliceCopyLayer>(std::move(context)); }
 
 std::unique_ptr<Layer> make_flatten(LayerContext context) {
-  const DataType type = context.src.at(0).data_type();
+  const DataType type = type_of(context.src.at(0));
   const Desc dst = plain_desc(context.dst_shape, type);
-  const Desc as_src = plain_desc(context.src[0].dims(), type);
+  const Desc as_src = plain_desc(dims_of(context.src[0]), type);
   return std::make_unique<MoveLayer>(std::move(context), dst, as_src, "flatten");
 }
 
 std::unique_ptr<Layer> make_pad_shortcut(const PadShortcut& spec, LayerContext context) {
-  if (context.src.at(0).data_type() == kBf16) return std::make_unique<PadShortcutLayer<BFloat16>>(spec, std::move(context));
+  if (type_of(context.src.at(0)) == kBf16) return std::make_unique<PadShortcutLayer<BFloat16>>(spec, std::move(context));
   return std::make_unique<PadShortcutLayer<float>>(spec, std::move(context));
 }
 

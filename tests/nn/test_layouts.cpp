@@ -15,7 +15,7 @@ using Tag = dnnl::memory::format_tag;
 /// What oneDNN makes of the row-major numbers 1, 2, 3, … in layout `desc`, padding included.
 std::vector<float> reordered_by_onednn(const Desc& desc, std::vector<float> plain) {
   std::vector<float> result(desc.get_size() / sizeof(float), -1.0f);
-  dnnl::memory from(plain_desc(desc.dims()), test_device().engine, plain.data());
+  dnnl::memory from(plain_desc(dims_of(desc)), test_device().engine, plain.data());
   dnnl::memory to(desc, test_device().engine, result.data());
   dnnl::reorder(from, to).execute(test_device().stream, from, to);
   dnnl::stream(test_device().stream).wait();
