@@ -4,6 +4,7 @@
 #   bash launch/packages.sh --with-tests     also what some tests need
 #   bash launch/packages.sh --with-pytorch   also what the tests that compare with PyTorch need
 #   bash launch/packages.sh --with-pictures  also what bench/ draws with
+# The names are those of Debian 12 (oneDNN 2.6, Open MPI 4.1) and of Debian 13 (oneDNN 3.7, Open MPI 5.0) alike.
 # As root or with passwordless sudo it installs; otherwise it prints the line to run and stops with exit code 1.
 set -euo pipefail
 
