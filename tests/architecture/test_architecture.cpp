@@ -75,6 +75,24 @@ TEST(Architecture, EveryFolderIncludesOnlyWhatItMay) {
   }
 }
 
+TEST(Architecture, OneDnnsVersionIsAskedForInOneFile) {
+  const std::string place = "src/nn/onednn_versions.hpp";
+  const std::regex version(R"(\b(DNNL|ONEDNN)_VERSION_[A-Z]+)");
+  int found_in_place = 0;
+  for (const SourceFile& file : source_files()) {
+    if (file.path == "tests/architecture/test_architecture.cpp") continue;
+    for (const std::string& line : file.lines) {
+      if (!std::regex_search(line, version)) continue;
+      if (file.path == place) {
+        ++found_in_place;
+      } else {
+        ADD_FAILURE() << file.path << ": " << line << "\nwhat differs between oneDNN's versions belongs into " << place;
+      }
+    }
+  }
+  EXPECT_EQ(found_in_place, 1) << place << " has one #if, whose two halves declare the same";
+}
+
 TEST(Architecture, NoFileIsLongerThanSixHundredLines) {
   for (const SourceFile& file : source_files()) EXPECT_LE(file.lines.size(), 600U) << file.path;
 }
