@@ -101,10 +101,12 @@ TrainingPosition restore_under(const std::vector<RecipeDifference>& different, c
     return restore_checkpoint(path, file, replica.parameters(), optimizer, replica.network().name);
   } catch (const DataError& error) {
     if (different.empty()) throw;
+    const std::string what = error.what();
+    const std::string what_is_wrong = what.substr(0, what.find("; try: "));  // its remedy would repeat the one below
     throw ConfigError(
         Fault{.doing = "resuming from " + path.string(),
               .expected = "options whose tensors it has",
-              .found = "different " + to_text(different) + " (" + error.what() + ")",
+              .found = "different " + to_text(different) + " (" + what_is_wrong + ")",
               .remedy = "the options of the saved run, or --init-from " + path.string() + " for a new run from these weights"});
   }
 }
