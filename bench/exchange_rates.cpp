@@ -75,7 +75,6 @@ MemoryLoop::MemoryLoop(std::int64_t most_elements) : values_(static_cast<std::si
 double MemoryLoop::seconds(std::int64_t elements) {
   const double begin_s = MPI_Wtime();
   float* const values = values_.data();
-#pragma GCC ivdep
   for (std::int64_t i = 0; i < elements; ++i) values[i] += 1.0f;
   asm volatile("" : : "r"(values) : "memory");  // the loop's results count as used
   return MPI_Wtime() - begin_s;

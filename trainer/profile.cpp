@@ -103,7 +103,7 @@ std::string profile_text(const StepProfile& profile) {
     if (share.seconds < 5e-6) continue;
     append(text, "%-30s %9.2f %6.1f%%", share.kind.c_str(), share.seconds * 1e3, 100.0 * share.seconds / step_s);
     share.flops > 0.0 ? append(text, " %9.0f", share.flops / share.seconds / 1e9) : append(text, " %9s", "");
-    share.bytes > 0.0 ? append(text, " %7.1f\n", share.bytes / share.seconds / 1e9) : append(text, "\n");
+    share.bytes > 0.0 ? append(text, " %7.1f\n", share.bytes / share.seconds / 1e9) : append(text, "%s\n", "");
   }
   return text;
 }

@@ -8,7 +8,7 @@ namespace {
 
 inline void stream(float* to, VecOf<8>::Type value) { _mm256_stream_ps(to, (__m256)value); }
 inline void stream(float* to, const VecOf<16>::Type& value) {
-  const auto* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
+  const VecOf<8>::Type* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
   stream(to, halves[0]);
   stream(to + 8, halves[1]);
 }
@@ -35,37 +35,46 @@ inline VecOf<8>::Byte narrowed(const VecOf<8>::Int& value) {
   return bytes;
 }
 
-/// The same for 16 channels, by halves.
-template <typename Whole, typename Part, typename Work>
-Whole by_halves(const Part* parts, Work work) {
-  Whole whole;
-  auto* results = reinterpret_cast<decltype(work(parts[0]))*>(&whole);
-  results[0] = work(parts[0]);
-  results[1] = work(parts[1]);
+// The same for 16 channels, by halves. Types are written out: vectors may lie anywhere, which `auto` and template arguments
+// forget.
+inline VecOf<16>::Half halves(const VecOf<16>::Type& value) {
+  const VecOf<8>::Type* parts = reinterpret_cast<const VecOf<8>::Type*>(&value);
+  VecOf<16>::Half whole;
+  VecOf<8>::Half* results = reinterpret_cast<VecOf<8>::Half*>(&whole);
+  results[0] = halves(parts[0]);
+  results[1] = halves(parts[1]);
   return whole;
 }
-inline VecOf<16>::Half halves(const VecOf<16>::Type& value) {
-  return by_halves<VecOf<16>::Half>(reinterpret_cast<const VecOf<8>::Type*>(&value),
-                                    [](const auto& part) { return halves(part); });
-}
 inline VecOf<16>::Bits widened(const VecOf<16>::Half& value) {
-  return by_halves<VecOf<16>::Bits>(reinterpret_cast<const VecOf<8>::Half*>(&value),
-                                    [](const auto& part) { return widened(part); });
+  const VecOf<8>::Half* parts = reinterpret_cast<const VecOf<8>::Half*>(&value);
+  VecOf<16>::Bits whole;
+  VecOf<8>::Bits* results = reinterpret_cast<VecOf<8>::Bits*>(&whole);
+  results[0] = widened(parts[0]);
+  results[1] = widened(parts[1]);
+  return whole;
 }
 inline VecOf<16>::Int widened(const VecOf<16>::Byte& value) {
-  return by_halves<VecOf<16>::Int>(reinterpret_cast<const VecOf<8>::Byte*>(&value),
-                                   [](const auto& part) { return widened(part); });
+  const VecOf<8>::Byte* parts = reinterpret_cast<const VecOf<8>::Byte*>(&value);
+  VecOf<16>::Int whole;
+  VecOf<8>::Int* results = reinterpret_cast<VecOf<8>::Int*>(&whole);
+  results[0] = widened(parts[0]);
+  results[1] = widened(parts[1]);
+  return whole;
 }
 inline VecOf<16>::Byte narrowed(const VecOf<16>::Int& value) {
-  return by_halves<VecOf<16>::Byte>(reinterpret_cast<const VecOf<8>::Int*>(&value),
-                                    [](const auto& part) { return narrowed(part); });
+  const VecOf<8>::Int* parts = reinterpret_cast<const VecOf<8>::Int*>(&value);
+  VecOf<16>::Byte whole;
+  VecOf<8>::Byte* results = reinterpret_cast<VecOf<8>::Byte*>(&whole);
+  results[0] = narrowed(parts[0]);
+  results[1] = narrowed(parts[1]);
+  return whole;
 }
 
 inline void put_signs(std::uint8_t* to, VecOf<8>::Type value) {
   *to = static_cast<std::uint8_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)value, _mm256_setzero_ps(), _CMP_GT_OQ)));
 }
 inline void put_signs(std::uint8_t* to, const VecOf<16>::Type& value) {
-  const auto* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
+  const VecOf<8>::Type* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
   put_signs(to, halves[0]);
   put_signs(to + 1, halves[1]);
 }
@@ -75,9 +84,9 @@ inline VecOf<8>::Type where_set(const std::uint8_t* from, VecOf<8>::Type value) 
   return (VecOf<8>::Type)_mm256_and_ps((__m256)value, _mm256_castsi256_ps(is_set));
 }
 inline VecOf<16>::Type where_set(const std::uint8_t* from, const VecOf<16>::Type& value) {
-  const auto* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
+  const VecOf<8>::Type* halves = reinterpret_cast<const VecOf<8>::Type*>(&value);
   VecOf<16>::Type kept;
-  auto* kept_halves = reinterpret_cast<VecOf<8>::Type*>(&kept);
+  VecOf<8>::Type* kept_halves = reinterpret_cast<VecOf<8>::Type*>(&kept);
   kept_halves[0] = where_set(from, halves[0]);
   kept_halves[1] = where_set(from + 1, halves[1]);
   return kept;

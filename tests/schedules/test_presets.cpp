@@ -9,8 +9,6 @@
 namespace dtrain {
 namespace {
 
-constexpr std::int64_t kImageNet = 1281167;
-
 std::vector<PlannedStage> stages_of_preset(const PresetRequest& request) {
   const std::int64_t batch = request.global_batch > 0 ? request.global_batch : preset_batch(request.name, request.samples, 1);
   return plan_stages(plan_preset(request).stages, request.samples, batch);
