@@ -135,7 +135,25 @@ std::vector<pid_t> children_of(pid_t parent) {
   return children;
 }
 
+/// For a shell.
+std::string quoted(const std::string& word) {
+  std::string text = "'";
+  for (const char c : word) c == '\'' ? text += "'\\''" : text += c;
+  return text + "'";
+}
+
 }  // namespace
+
+Words mpirun_line(const std::vector<Words>& commands) {
+  std::string script = "case ${OMPI_COMM_WORLD_RANK:-$PMI_RANK} in";
+  for (std::size_t rank = 0; rank < commands.size(); ++rank) {
+    script += " " + std::to_string(rank) + ") exec";
+    for (const std::string& word : commands[rank]) script += " " + quoted(word);
+    script += ";;";
+  }
+  script += " esac";
+  return {DTRAIN_MPIEXEC, "-np", std::to_string(commands.size()), "--oversubscribe", "--bind-to", "none", "sh", "-c", script};
+}
 
 int Outcome::count(const std::string& text) const {
   int found = 0;

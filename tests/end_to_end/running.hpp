@@ -80,6 +80,10 @@ class Job {
 
 Outcome run(const Command& command, double limit_s = kLimitS);
 
+/// mpirun's line for ranks that are not alike: a command for each. A shell on every rank picks its own, since ':' between
+/// commands crashes the mpirun of Open MPI 5.0 where PMIx is the system's, as in Debian 13 (open-mpi/ompi#13303).
+Words mpirun_line(const std::vector<Words>& commands);
+
 /// Fails unless the run ended for bad data or files (exit code 3), without a result, and said all of these texts.
 void expect_refused(const Outcome& outcome, const std::vector<std::string>& says);
 

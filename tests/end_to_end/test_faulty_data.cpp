@@ -77,11 +77,10 @@ TEST(FaultyData, ClassesThatDifferBetweenTrainingAndValidationAreNamed) {
 
 /// Two hosts, each with a copy of the data.
 Outcome with_copies(const Words& arguments, const fs::path& first, const fs::path& second) {
-  const Words line{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", "1", DTRAIN_BINARY};
+  const Words line = Words{DTRAIN_BINARY} + arguments;
   return run({.ranks = 2,
               .arguments = {},
-              .line = line + arguments + Words{"--data", first.string(), ":", "-np", "1", DTRAIN_BINARY} + arguments +
-                      Words{"--data", second.string()}},
+              .line = mpirun_line({line + Words{"--data", first.string()}, line + Words{"--data", second.string()}})},
              kPromptlyS);
 }
 

@@ -192,10 +192,8 @@ TEST(ParameterServers, AreTheSameOnAllRanks) {
   for (const Words& command : {training({"--steps", "2"}), bench}) {
     for (const auto& [here, there] : {std::pair{dedicated(1), kColocated}, std::pair{kColocated, Words{"--allreduce", "ring"}},
                                       std::pair{kColocated + Words{"--ps-mode", "async"}, kColocated}}) {
-      const Outcome outcome =
-          run({.line = Words{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", "1", DTRAIN_BINARY} + command +
-                       here + Words{":", "-np", "2", DTRAIN_BINARY} + command + there},
-              kPromptlyS);
+      const Words line = Words{DTRAIN_BINARY} + command;
+      const Outcome outcome = run({.line = mpirun_line({line + here, line + there, line + there})}, kPromptlyS);
 
       EXPECT_EQ(outcome.exit_code, 2) << outcome;
       EXPECT_TRUE(outcome.says("ranks that differ: 1, 2")) << outcome;

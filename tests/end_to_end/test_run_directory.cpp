@@ -201,12 +201,10 @@ TEST(RunStatus, OfAFinishedRunIsNotReplacedByARefusedOne) {
 Outcome on_own_disks(const fs::path& disk, const Words& arguments) {
   fs::create_directories(disk / "0");
   fs::create_directories(disk / "1");
-  Words line{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none"};
-  for (const std::string rank : {"0", "1"}) {
-    line = line + (rank == "1" ? Words{":"} : Words{}) + Words{"-np", "1", "--wdir", (disk / rank).string(), DTRAIN_BINARY} +
-           arguments;
-  }
-  return run({.ranks = 2, .arguments = {}, .line = line});
+  const auto in = [&](const char* rank) {
+    return Words{"env", "--chdir=" + (disk / rank).string(), DTRAIN_BINARY} + arguments;
+  };
+  return run({.ranks = 2, .arguments = {}, .line = mpirun_line({in("0"), in("1")})});
 }
 
 TEST(OwnDisks, ARunThatStoppedGoesOnToTheSameBits) {

@@ -35,12 +35,9 @@ struct Rank {
   Words environment{};
 };
 Command unlike_ranks(const std::vector<Rank>& ranks, const Words& arguments) {
-  Words line{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none"};
-  for (const Rank& rank : ranks) {
-    if (&rank != &ranks.front()) line.emplace_back(":");
-    line = line + Words{"-np", "1", "env"} + rank.environment + Words{rank.program} + arguments;
-  }
-  return {.line = line};
+  std::vector<Words> commands;
+  for (const Rank& rank : ranks) commands.push_back(Words{"env"} + rank.environment + Words{rank.program} + arguments);
+  return {.line = mpirun_line(commands)};
 }
 
 class OtherMpirun : public testing::Test {
@@ -102,10 +99,7 @@ TEST(Program, WithOtherLibrariesOnARankIsRefusedWithTheVersionsOfEach) {
 
 /// Two ranks, of which the second is told otherwise.
 Outcome told_differently(const Words& first, const Words& second) {
-  return run({.ranks = 2,
-              .arguments = {},
-              .line = Words{DTRAIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", "1", DTRAIN_BINARY} + first +
-                      Words{":", "-np", "1", DTRAIN_BINARY} + second},
+  return run({.ranks = 2, .arguments = {}, .line = mpirun_line({Words{DTRAIN_BINARY} + first, Words{DTRAIN_BINARY} + second})},
              kPromptlyS);
 }
 
