@@ -1,7 +1,9 @@
 // A rank is stopped as it is about to call MPI: wherever in a command that is, the others say which one, and the job ends.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -53,10 +55,19 @@ Words bench() {
           std::to_string(kCallTimeoutS)};
 }
 
-/// Expects that the job ends in time and names the rank that is stopped in its at-th call of the function.
-void expect_named(const Words& arguments, const std::string& function, int at = 1, int rank = 1) {
+/// Where a rank is stopped: in its at-th call of the function.
+struct Stop {
+  Words arguments;
+  std::string function;
+  int at = 1;
+  int rank = 1;
+  fs::path mark = new_path("stopped");  ///< the process's number is written there
+};
+
+/// Expects that the job ends in time and names the rank that is stopped.
+void expect_named(const Stop& stop) {
+  const auto& [arguments, function, at, rank, mark] = stop;
   SCOPED_TRACE(function + " " + std::to_string(at) + " on rank " + std::to_string(rank));
-  const fs::path mark = new_path("stopped");
   Job job({.ranks = 2,
            .arguments = arguments,
            .environment = {"LD_PRELOAD=" + std::string(STOPPED_CALLS), "STOP_IN=" + function, "STOP_AT=" + std::to_string(at),
@@ -74,58 +85,85 @@ void expect_named(const Words& arguments, const std::string& function, int at = 
   EXPECT_NE(outcome.errors.find("(process " + read_text(mark) + " is stopped)"), std::string::npos) << outcome;
 }
 
-TEST(StoppedInACall, OfSettingUpIsNamed) {
-  expect_named(train(), "MPI_Init_thread");
-  for (const int at : {1, 2, 3}) expect_named(train(), "MPI_Comm_dup", at);
-  for (const char* function : {"MPI_Comm_split_type", "MPI_Bcast", "MPI_Comm_split", "MPI_Comm_free", "MPI_Iallgatherv"}) {
-    expect_named(train(), function);
+/// Several jobs at a time: nearly all that they do is to wait.
+void expect_named(const std::vector<Stop>& stops) {
+  constexpr int kAtATime = 4;
+  std::atomic<std::size_t> next = 0;
+  std::vector<std::future<void>> workers;
+  for (int i = 0; i < kAtATime; ++i) {
+    workers.push_back(std::async(std::launch::async, [&] {
+      for (std::size_t at = next++; at < stops.size(); at = next++) expect_named(stops[at]);
+    }));
   }
-  for (const int at : {1, 2, 3, 4}) expect_named(train(), "MPI_Iallgather", at);
-  expect_named(train(), "MPI_Comm_dup", 2, 0);
+  for (std::future<void>& worker : workers) worker.get();
+}
+
+TEST(StoppedInACall, OfSettingUpIsNamed) {
+  std::vector<Stop> stops;
+  stops.push_back({train(), "MPI_Init_thread"});
+  for (const int at : {1, 2, 3}) stops.push_back({train(), "MPI_Comm_dup", at});
+  for (const char* function : {"MPI_Comm_split_type", "MPI_Bcast", "MPI_Comm_split", "MPI_Comm_free", "MPI_Iallgatherv"}) {
+    stops.push_back({train(), function});
+  }
+  for (const int at : {1, 2, 3, 4}) stops.push_back({train(), "MPI_Iallgather", at});
+  stops.push_back({train(), "MPI_Comm_dup", 2, 0});
+  expect_named(stops);
 }
 
 TEST(StoppedInACall, OfSharedMemoryIsNamed) {
-  for (const int at : {1, 2, 3, 4}) expect_named(train(), "MPI_Win_allocate_shared", at);
-  for (const int at : {1, 2, 3, 4}) expect_named(train(), "MPI_Win_free", at);
-  expect_named(train(), "MPI_Win_allocate_shared", 1, 0);
+  std::vector<Stop> stops;
+  for (const int at : {1, 2, 3, 4}) stops.push_back({train(), "MPI_Win_allocate_shared", at});
+  for (const int at : {1, 2, 3, 4}) stops.push_back({train(), "MPI_Win_free", at});
+  stops.push_back({train(), "MPI_Win_allocate_shared", 1, 0});
+  expect_named(stops);
 }
 
 TEST(StoppedInACall, OfStepsSavesAndEvaluationsIsNamed) {
-  expect_named(train({"--allreduce", "ring"}), "MPI_Isend", 3);
-  expect_named(train({"--allreduce", "ring"}), "MPI_Irecv", 1);
-  expect_named(train({"--allreduce", "ring"}), "MPI_Test", 5);
-  expect_named(train({"--allreduce", "mpi"}), "MPI_Allreduce", 2);
-  for (const int at : {1, 4}) expect_named(train(), "MPI_Ibarrier", at);
-  for (const int at : {1, 10, 20}) expect_named(train(), "MPI_Ibcast", at);
-  for (const int at : {1, 4}) expect_named(train(), "MPI_Iallreduce", at);
+  std::vector<Stop> stops;
+  stops.push_back({train({"--allreduce", "ring"}), "MPI_Isend", 3});
+  stops.push_back({train({"--allreduce", "ring"}), "MPI_Irecv", 1});
+  stops.push_back({train({"--allreduce", "ring"}), "MPI_Test", 5});
+  stops.push_back({train({"--allreduce", "mpi"}), "MPI_Allreduce", 2});
+  for (const int at : {1, 4}) stops.push_back({train(), "MPI_Ibarrier", at});
+  for (const int at : {1, 10, 20}) stops.push_back({train(), "MPI_Ibcast", at});
+  for (const int at : {1, 4}) stops.push_back({train(), "MPI_Iallreduce", at});
+  expect_named(stops);
 }
 
 TEST(StoppedInACall, OfTheEndIsNamed) {
-  for (const int at : {2, 5}) expect_named(train(), "MPI_Comm_free", at);
-  expect_named(train(), "MPI_Finalize");
-  expect_named(train(), "MPI_Finalize", 1, 0);
+  std::vector<Stop> stops;
+  for (const int at : {2, 5}) stops.push_back({train(), "MPI_Comm_free", at});
+  stops.push_back({train(), "MPI_Finalize"});
+  stops.push_back({train(), "MPI_Finalize", 1, 0});
+  expect_named(stops);
 }
 
 TEST(StoppedInACall, OfParameterServersIsNamed) {
-  const Words servers = train({"--allreduce", "ps", "--parameter-servers", "1"});
-  for (const int at : {1, 2}) expect_named(servers, "MPI_Comm_split", at);
-  expect_named(train({"--allreduce", "ps", "--parameter-servers", "1"}), "MPI_Isend", 2);
+  std::vector<Stop> stops;
+  const auto served = [] { return train({"--allreduce", "ps", "--parameter-servers", "1"}); };
+  for (const int at : {1, 2}) stops.push_back({served(), "MPI_Comm_split", at});
+  stops.push_back({served(), "MPI_Isend", 2});
+  expect_named(stops);
 }
 
 TEST(StoppedInACall, OfEvalIsNamed) {
-  expect_named(evaluate(), "MPI_Init_thread");
-  expect_named(evaluate(), "MPI_Comm_split");
-  for (const int at : {4, 8}) expect_named(evaluate(), "MPI_Iallgather", at);
-  expect_named(evaluate(), "MPI_Ibcast", 2);
-  expect_named(evaluate(), "MPI_Finalize");
+  std::vector<Stop> stops;
+  stops.push_back({evaluate(), "MPI_Init_thread"});
+  stops.push_back({evaluate(), "MPI_Comm_split"});
+  for (const int at : {4, 8}) stops.push_back({evaluate(), "MPI_Iallgather", at});
+  stops.push_back({evaluate(), "MPI_Ibcast", 2});
+  stops.push_back({evaluate(), "MPI_Finalize"});
+  expect_named(stops);
 }
 
 TEST(StoppedInACall, OfBenchIsNamed) {
-  expect_named(bench(), "MPI_Comm_dup", 3);
-  expect_named(bench(), "MPI_Win_allocate_shared");
-  expect_named(bench(), "MPI_Win_free", 2);
-  expect_named(bench(), "MPI_Ibarrier");
-  expect_named(bench(), "MPI_Finalize");
+  std::vector<Stop> stops;
+  stops.push_back({bench(), "MPI_Comm_dup", 3});
+  stops.push_back({bench(), "MPI_Win_allocate_shared"});
+  stops.push_back({bench(), "MPI_Win_free", 2});
+  stops.push_back({bench(), "MPI_Ibarrier"});
+  stops.push_back({bench(), "MPI_Finalize"});
+  expect_named(stops);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "tests/end_to_end/workspace.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -47,7 +48,7 @@ const std::vector<float>& values(const TensorFile& file, const std::string& name
 
 fs::path new_path(const std::string& name) {
   static const TemporaryDirectory directory;
-  static int count = 0;
+  static std::atomic<int> count = 0;
   return directory.path() / (std::to_string(count++) + "-" + name);
 }
 
